@@ -1,0 +1,122 @@
+"""What a trial's settings may be, and what makes two trials the same."""
+
+from typing import Any
+
+import pytest
+
+from trainables.config import TrialConfig
+from trainables.yaml_file import ConfigError, parse
+
+BASE: dict[str, Any] = {"method": "backmix", "protocol": "cifar10", "split_family": "osrci"}
+
+
+def trial(**settings: Any) -> TrialConfig:
+    return TrialConfig.from_settings({**BASE, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"mask_ration": 0.2}, "mask_ration: unknown setting (did you mean 'mask_ratio'?)"),
+        ({"mask_ratio": 1.2}, "mask_ratio: 1.2 is out of range: at least 0 and at most 1"),
+        ({"bank_decay": 0}, "bank_decay: 0 is out of range: more than 0 and at most 1"),
+        ({"epochs": "many"}, "epochs: 'many' is not a whole number"),
+        ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
+        ({"epochs": True}, "epochs: True is not a whole number"),
+        ({"nesterov": 1}, "nesterov: 1 is not true or false"),
+        ({"method": "backmixx"}, "method: 'backmixx' is not one of plain, backmix (did you mean 'backmix'?)"),
+        ({"method": ["plain", "backmix"]}, "method: ['plain', 'backmix'] is not one of plain, backmix"),
+        ({"lr": float("inf")}, "lr: inf is out of range"),
+        ({"protocol": "cifar"}, "protocol: 'cifar' is not one of digits, cifar10 (did you mean 'cifar10'?)"),
+        ({"split_family": "osrc"}, "split_family: cifar10 has no split family 'osrc' (did you mean 'osrci'?)"),
+        ({"split": 5}, "split: split 5 is not in 0..4"),
+        ({"backbone": "wrn41-4"}, "backbone: 'wrn41-4': a WRN's depth is 6n+4"),
+        ({"backbone": "resnet"}, "backbone: 'resnet' is not a backbone"),
+        ({"evaluate": ["cifar1000"]}, "evaluate: 'cifar1000' is not an unknown set of cifar10"),
+        ({"pseudo_unknown": 5, "test": False}, "pseudo_unknown: leaves fewer than 2 of 6 known classes"),
+        ({"pseudo_unknown": 2}, "test: a trial that keeps known classes out of training cannot be tested"),
+        ({"momentum": 0.0}, "momentum: Nesterov needs a momentum above 0"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        trial(**settings)
+    assert said in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        trial(epochs=0, lr=-1, colour="red")
+    assert len(caught.value.problems) == 3
+
+
+def test_settings_of_another_method_are_dropped() -> None:
+    plain = trial(method="plain", mask_ratio=0.4)
+    assert "mask_ratio" not in plain.settings()
+
+
+def test_resolved_settings_resolve_to_the_same_trial() -> None:
+    for config in (trial(), trial(recipe="official"), trial(method="plain", epochs=3)):
+        assert TrialConfig.from_settings(config.settings()).identity("data") == config.identity("data")
+
+
+def test_a_setting_written_at_its_default_is_the_same_trial() -> None:
+    assert trial(mask_ratio=0.25, lr=0.1, batch_size=128).identity("data") == trial().identity("data")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mask_ratio": 0.3},
+        {"epochs": 3},
+        {"seed": 1},
+        {"split": 1},
+        {"split_family": "agc"},
+        {"holdout": 0.1},
+        {"images_per_class": 10},
+        {"precision": "bf16"},
+        {"backbone": "wrn16-1"},
+        {"method": "plain"},
+    ],
+    ids=str,
+)
+def test_what_shapes_the_weights_changes_the_identity(settings: dict[str, Any]) -> None:
+    assert trial(**settings).identity("data") != trial().identity("data")
+
+
+@pytest.mark.parametrize("settings", [{"score": "mls"}, {"evaluate": ["cifar100"]}, {"test": False}], ids=str)
+def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
+    assert trial(**settings).identity("data") == trial().identity("data")
+
+
+def test_other_images_are_another_identity() -> None:
+    assert trial().identity("data") != trial().identity("other data")
+
+
+def test_plain_is_the_same_trial_whatever_backmix_settings_stand_beside_it() -> None:
+    assert trial(method="plain", mask_ratio=0.9).identity("data") == trial(method="plain").identity("data")
+
+
+def test_yaml_reads_5e_4_as_a_number() -> None:
+    assert parse("weight_decay: 5e-4", "f").data == {"weight_decay": 5e-4}
+
+
+def test_yaml_refuses_a_key_twice_and_names_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"f:2: key 'a' occurs twice"):
+        parse("a: 1\na: 2", "f")
+
+
+def test_yaml_builds_no_python_objects() -> None:
+    with pytest.raises(ConfigError, match=r"f:1"):
+        parse("!!python/object/apply:os.system [true]", "f")
+
+
+@pytest.mark.parametrize("text", ["a: {{ x }}", "day: 2001-13-45"])
+def test_what_yaml_cannot_build_is_a_mistake_of_the_file(text: str) -> None:
+    with pytest.raises(ConfigError, match="f"):
+        parse(text, "f")
+
+
+def test_broken_yaml_names_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"f:2"):
+        parse("a: [1,\nb: }", "f")

@@ -1,0 +1,274 @@
+"""Image sets, splits, and what a trial sees of them."""
+
+import hashlib
+import io
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from trainables.config import TrialConfig
+from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes, num_splits
+from trainables.data.sets import DataError, load_set
+from trainables.data.trial_data import UNKNOWN, build
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+needs_cifar = pytest.mark.skipif(not (SHARED / "cifar10").is_dir(), reason="the real CIFAR-10 is not on this machine")
+
+
+def trial(**settings: Any) -> TrialConfig:
+    return TrialConfig.from_settings({"method": "plain", "protocol": "digits", **settings})
+
+
+def png(value: int, size: int = 32) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((size, size, 3), value, dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_cifar10(root: Path, **changes: Any) -> None:
+    """Two images a class in Parquet; the image's grey level is 20 × class + its number."""
+    columns = {
+        "image": [png(20 * c + i) for c in range(10) for i in range(2)],
+        "label": [c for c in range(10) for _ in range(2)],
+        **changes,
+    }
+    (root / "cifar10").mkdir(parents=True, exist_ok=True)
+    for part in ("train", "test"):
+        pq.write_table(
+            pa.table({k: v for k, v in columns.items() if v is not None}), root / "cifar10" / f"{part}.parquet"
+        )
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "shared_cache" not in request.keywords:
+        monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("family", ["agc", "osrci", "cssr"])
+def test_split_lists_are_the_published_ones(family: str) -> None:
+    digest = hashlib.sha256((ROOT / "trainables/data/splits" / f"{family}.json").read_bytes()).hexdigest()
+    assert digest == SPLIT_SHA256[family]
+
+
+SPLIT_SHA256 = json.loads((ROOT / "tests" / "split_checksums.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "family", "split", "classes"),
+    [
+        ("cifar10", "osrci", 0, (0, 1, 2, 4, 5, 9)),
+        ("cifar10", "agc", 0, (0, 6, 4, 9, 1, 7)),
+        ("cifar10", "cssr", 4, (0, 2, 3, 5, 6, 7)),
+        ("cifar10", "full", 0, tuple(range(10))),
+        ("digits", "agc", 1, (3, 2, 6, 9, 4, 0)),
+    ],
+)
+def test_known_classes_are_the_familys_list_in_its_order(protocol: str, family: str, split: int, classes: Any) -> None:
+    assert known_classes(protocol, family, split) == classes
+
+
+def test_every_split_of_every_family_has_distinct_valid_classes() -> None:
+    for name, protocol in PROTOCOLS.items():
+        for family in protocol.families:
+            for split in range(num_splits(name, family)):
+                classes = known_classes(name, family, split)
+                assert len(set(classes)) == len(classes)
+                assert set(classes) <= set(range(protocol.num_classes))
+
+
+def test_full_training_has_unknowns_from_other_sets_only() -> None:
+    assert evaluation_sets("cifar10", "full") == ("cifar100", "svhn", "tiny-imagenet", "textures")
+    assert evaluation_sets("cifar10", "osrci")[0] == "cifar10"
+
+
+def test_digits_are_divided_into_known_and_unknown_with_labels_in_the_splits_order() -> None:
+    config = trial(split=0)
+    data = build(config, Path())
+    assert data.classes == (2, 4, 5, 9, 8, 3)
+    source = data.train.source.labels
+    assert (np.array(data.classes)[data.train.labels] == source[data.train.rows]).all()
+    assert set(data.test["known"].source.labels[data.test["known"].rows]) == set(data.classes)
+    assert set(data.test["digits"].source.labels[data.test["digits"].rows]) == {0, 1, 6, 7}
+    assert (data.test["digits"].labels == UNKNOWN).all()
+    assert not data.flip
+
+
+def test_a_search_trial_sees_training_images_only_and_each_in_one_role() -> None:
+    data = build(trial(holdout=0.1, pseudo_unknown=2, test=False), Path())
+    assert data.test == {}
+    assert len(data.classes) == 4
+    parts = [data.train, data.validation["known"], data.validation["pseudo-unknown"]]
+    rows = np.concatenate([p.rows for p in parts])
+    assert len(set(rows)) == len(rows)
+    assert all(p.source is data.train.source for p in parts)
+    assert not set(parts[2].source.labels[parts[2].rows]) & set(data.classes)
+    assert len(parts[1]) == pytest.approx(0.1 * (len(parts[0]) + len(parts[1])), abs=3)
+
+
+def test_images_per_class_cuts_every_class_before_the_holdout() -> None:
+    data = build(trial(images_per_class=20, holdout=0.1, pseudo_unknown=2, test=False), Path())
+    assert np.bincount(data.train.labels).tolist() == [18] * 4
+    assert len(data.validation["known"]) == 8
+    assert len(data.validation["pseudo-unknown"]) == 40
+
+
+def test_a_set_is_decoded_once_and_mapped_afterwards(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    first = load_set("cifar10", "train", 32, tmp_path)
+    calls: list[int] = []
+    second = load_set("cifar10", "train", 32, tmp_path, progress=lambda *args: calls.append(1))
+    assert not calls
+    assert np.array_equal(first.images, second.images)
+    assert not second.images.flags.writeable
+    assert first.fingerprint == second.fingerprint
+    assert [int(first.images[i, 0, 0, 0]) for i in (0, 1, 19)] == [0, 1, 181]
+
+
+def test_changed_files_are_read_again(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    before = load_set("cifar10", "train", 32, tmp_path)
+    write_cifar10(tmp_path, image=[png(7)] * 20)
+    after = load_set("cifar10", "train", 32, tmp_path)
+    assert before.fingerprint != after.fingerprint
+
+
+def test_rows_that_are_not_exact_are_left_out_and_counted(tmp_path: Path) -> None:
+    write_cifar10(tmp_path, exact=[i % 4 != 0 for i in range(20)])
+    data = load_set("cifar10", "train", 32, tmp_path)
+    assert (len(data.labels), data.left_out) == (15, 5)
+
+
+def test_broken_rows_are_numbered_as_in_the_file(tmp_path: Path) -> None:
+    write_cifar10(tmp_path, exact=[i > 3 for i in range(20)], image=[png(1)] * 19 + [b"broken"])
+    with pytest.raises(DataError, match="rows 19"):
+        load_set("cifar10", "train", 32, tmp_path)
+
+
+def test_a_part_of_samples_has_images_of_its_own() -> None:
+    train = build(trial(), Path()).train
+    cpu = torch.device("cpu")
+    assert len(train.on(cpu)) == len(train)
+    few = replace(train, rows=train.rows[:10], labels=train.labels[:10])
+    assert len(few.on(cpu)) == 10
+    assert few.on(cpu) is few.on(cpu)
+
+
+def test_a_holdout_that_keeps_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match=r"a holdout of 0\.1 keeps none of the 4 images"):
+        build(trial(images_per_class=4, holdout=0.1), Path())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"label": None}, "has no column label"),
+        ({"label": list("abcdefghijklmnopqrst")}, "column label must hold whole numbers, not string"),
+        ({"image": ["a"] * 20}, "column image must hold encoded bytes, not string"),
+        ({"label": [10] + [0] * 19}, "labels must be in 0..9"),
+        ({"image": [b"no image"] * 3 + [png(0)] * 17}, "3 images cannot be decoded: rows 0, 1, 2"),
+    ],
+)
+def test_broken_parquet_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    write_cifar10(tmp_path, **changes)
+    with pytest.raises(DataError, match=said):
+        load_set("cifar10", "train", 32, tmp_path)
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    file = tmp_path / "cifar10" / "train.parquet"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"train\.parquet cannot be read as Parquet"):
+        load_set("cifar10", "train", 32, tmp_path)
+
+
+def test_a_damaged_cache_is_removed_with_advice(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    load_set("cifar10", "train", 32, tmp_path)
+    (cached,) = (tmp_path / "cache").glob("cifar10-train-*.arrow")
+    cached.write_bytes(cached.read_bytes()[:1000])
+    with pytest.raises(DataError, match="run the command again"):
+        load_set("cifar10", "train", 32, tmp_path)
+    assert len(load_set("cifar10", "train", 32, tmp_path).labels) == 20
+
+
+def test_missing_images_say_what_to_put_where(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cifar10/train\.parquet .*--download"):
+        load_set("cifar10", "train", 32, tmp_path)
+    with pytest.raises(DataError, match=r"--data-root"):
+        load_set("textures", "test", 32, tmp_path)
+
+
+def test_torchvisions_layout_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official batch files, in miniature; torchvision checks their MD5 before it reads them."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    sums = {}
+    for name, label in [("train", 3), ("test", 5), ("meta", 0)]:
+        pixels = np.zeros((4, 3, 32, 32), dtype=np.uint8)
+        pixels[:, 0], pixels[:, 2] = 10, 30
+        content = {"data": pixels.reshape(4, -1), "labels": [label] * 4, "label_names": list("abcdefghij")}
+        (folder / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    reader = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(reader, "train_list", [["train", sums["train"]]])
+    monkeypatch.setattr(reader, "test_list", [["test", sums["test"]]])
+    monkeypatch.setattr(reader, "meta", {"filename": "meta", "key": "label_names", "md5": sums["meta"]})
+    test = load_set("cifar10", "test", 32, tmp_path)
+    assert test.labels.tolist() == [5] * 4
+    assert test.images[0, 0, 0].tolist() == [10, 0, 30]
+    (folder / "test").write_bytes(b"not the published file")
+    with pytest.raises(DataError, match="cifar10 is not there"):
+        load_set("cifar10", "test", 40, tmp_path)
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from trainables.data.sets import load_set
+
+def own_kb():
+    return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Private_Dirty:"))
+
+before = own_kb()
+data = load_set("cifar10", "train", 32, Path(sys.argv[1]))
+assert data.images.sum(dtype="int64") > 0
+print(data.images.nbytes // 1024, own_kb() - before)
+"""
+
+
+@needs_cifar
+@pytest.mark.shared_cache
+def test_real_cifar10_is_read_and_its_inexact_images_counted() -> None:
+    config = trial(protocol="cifar10", split_family="osrci", evaluate=["cifar10", "cifar100"])
+    data = build(config, SHARED)
+    assert len(data.train) == 29_988
+    assert data.train.source.left_out == 0
+    assert data.test["known"].source.left_out == 188
+    assert len(data.test["known"]) + len(data.test["cifar10"]) == 9_812
+    assert len(data.test["cifar100"]) == 10_000
+
+
+@needs_cifar
+@pytest.mark.shared_cache
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_that_opens_decoded_images_holds_none_of_its_own() -> None:
+    load_set("cifar10", "train", 32, SHARED)
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(SHARED)], capture_output=True, text=True, check=True)
+    images_kb, own_kb = map(int, done.stdout.split())
+    assert images_kb > 140_000
+    assert own_kb < images_kb / 2  # beside the interpreter: the images' pages are the file's

@@ -1,0 +1,128 @@
+"""The learners on images where one knows what they must find, and trials that must repeat to the last digit."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.sets import ImageSet
+from trainables.data.trial_data import Samples, TrialData, build
+from trainables.learners.backmix import BackMix
+from trainables.training import Trainer
+from trainables.trial import Report, run_trial
+
+CPU = torch.device("cpu")
+
+
+def squares(images: int = 600, classes: int = 3) -> tuple[TrialData, np.ndarray]:
+    """Noise with one 8 px square whose colour is the class; and for each image, the 8 x 8 cells it covers."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(90, 160, (images, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, classes, images)
+    cells = np.zeros((images, 8, 8), dtype=bool)
+    for i, label in enumerate(labels):
+        row, col = rng.integers(0, 7, 2)
+        pixels[i, 4 * row : 4 * row + 8, 4 * col : 4 * col + 8, label] = 255
+        cells[i, row : row + 2, col : col + 2] = True
+    source = ImageSet("squares", pixels, labels, np.arange(images), "squares", 0, "drawn here")
+    return TrialData(tuple(range(classes)), 32, True, Samples(source, np.arange(images), labels)), cells
+
+
+def config(**settings: object) -> TrialConfig:
+    base = {"method": "backmix", "backbone": "wrn10-1", "epochs": 4, "batch_size": 50, "split": 1}
+    return TrialConfig.from_settings({**base, **settings})
+
+
+@pytest.mark.parametrize("cam_from", ["mixed", "raw"])
+def test_the_bank_finds_the_object_in_the_stored_image(cam_from: str) -> None:
+    torch.set_num_threads(2)
+    data, cells = squares()
+    trainer = Trainer(config(cam_from=cam_from, epochs=8, cut_size=0.1), data, CPU)
+    for _ in range(8):
+        trainer.epoch()
+    assert isinstance(trainer.learner, BackMix)
+    bank = trainer.learner.bank_Nhw.numpy()
+    # Chance is 1/2. A map that were stored as seen, cropped and mirrored, would come near it.
+    background = np.where(cells, np.nan, bank)
+    outranked = [(bank[i][cells[i]][:, None] > background[i][~cells[i]]).mean() for i in range(len(bank))]
+    assert np.mean(outranked) > 0.9
+
+
+@pytest.mark.parametrize("method", ["plain", "backmix"])
+def test_a_learner_solves_the_squares(method: str) -> None:
+    data, _ = squares()
+    trainer = Trainer(config(method=method, cut_size=0.1), data, CPU)
+    losses = [trainer.epoch() for _ in range(4)]
+    assert losses[-1] < 0.35 < losses[0]
+
+
+OPTIONS: list[dict[str, object]] = [
+    {"recipe": "official"},
+    {"background": "dataset"},
+    {"background_class": "other"},
+    {"bank_init": "random"},
+    {"box_pair": "independent", "box_range": "inner"},
+    {"bank_read": "normalise"},
+    {"bank_refresh": "epoch"},
+    {"cut_size": 0.0},
+    {"mask_ratio": 1.0, "cut_size": 1.0},
+    {"precision": "bf16"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_option_trains_an_epoch(options: dict[str, object]) -> None:
+    data, _ = squares(100)
+    assert np.isfinite(Trainer(config(**options), data, CPU).epoch())
+
+
+def test_the_official_recipe_is_a_bundle_that_single_settings_override() -> None:
+    official = config(recipe="official", cut_size=0.1)
+    assert official.learner.cut_size == 0.1  # type: ignore[union-attr]
+    assert official.learner.ties == "first"  # type: ignore[union-attr]
+    assert official.crop_fill == "black"
+
+
+def test_without_a_box_backmix_is_plain() -> None:
+    data, _ = squares(100)
+    plain, backmix = (Trainer(config(**s), data, CPU) for s in ({"method": "plain"}, {"cut_size": 0.0}))
+    assert plain.epoch() == backmix.epoch()
+
+
+def reports(settings: dict[str, object], out: Path) -> list[Report]:
+    torch.set_num_threads(2)
+    base = {"protocol": "digits", "backbone": "wrn10-1", "epochs": 2, "batch_size": 64, "images_per_class": 40}
+    resolved = TrialConfig.from_settings({**base, **settings})
+    return list(run_trial(resolved, build(resolved, Path("no data needed")), CPU, out))
+
+
+@pytest.mark.parametrize("method", ["plain", "backmix"])
+def test_two_runs_of_a_trial_agree_to_the_last_digit(method: str, tmp_path: Path) -> None:
+    first, second = (reports({"method": method, "holdout": 0.1}, tmp_path / name) for name in "ab")
+    timeless = [{k: v for k, v in r.metrics.items() if k != "train/images_per_second"} for r in first]
+    again = [{k: v for k, v in r.metrics.items() if k != "train/images_per_second"} for r in second]
+    assert timeless == again
+    for name in ("weights.pt", "scores.parquet", "config.yaml"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_another_seed_and_another_split_are_other_trainings(tmp_path: Path) -> None:
+    loss = {
+        (seed, split): reports({"method": "plain", "seed": seed, "split": split}, tmp_path)[-1].metrics["train/loss"]
+        for seed, split in [(0, 0), (1, 0), (0, 1)]
+    }
+    assert len(set(loss.values())) == 3
+
+
+def test_bf16_logits_are_pooled_in_float32(tmp_path: Path) -> None:
+    reports({"method": "plain", "precision": "bf16", "epochs": 1}, tmp_path)
+    scores = pd.read_parquet(tmp_path / "scores.parquet")["mls"]
+    assert scores.nunique() > 0.95 * len(scores)
+
+
+def test_a_loss_that_is_not_finite_stops_the_trial(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="lower lr"):
+        reports({"method": "plain", "lr": 1e12}, tmp_path)

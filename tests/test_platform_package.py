@@ -1,0 +1,88 @@
+"""Our `platform` is also the standard library's: wherever it is found first, nothing else may notice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+CODE = """
+import json, platform, sysconfig, pathlib, copy, pickle
+standard = {}
+path = pathlib.Path(sysconfig.get_path("stdlib")) / "platform.py"
+exec(compile(path.read_text(), str(path), "exec"), standard)
+names = ["system", "machine", "python_version", "node", "release", "python_implementation", "platform"]
+print(json.dumps({
+    "ours": hasattr(platform, "__path__"),
+    "same": all(getattr(platform, n)() == standard[n]() for n in names),
+    "complete": sorted(set(standard) - set(vars(platform))),
+    "pickles": copy.deepcopy(platform.uname()) == platform.uname() and bool(pickle.dumps(platform.uname())),
+}))
+"""
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_from_the_root_it_is_both(tmp_path: Path) -> None:
+    said = json.loads(run(sys.executable, "-c", CODE).stdout)
+    assert said == {"ours": True, "same": True, "complete": [], "pickles": True}
+
+
+def test_elsewhere_it_is_the_standard_one(tmp_path: Path) -> None:
+    assert json.loads(run(sys.executable, "-c", CODE, cwd=tmp_path).stdout)["ours"] is False
+
+
+def test_it_imports_nothing_more_than_the_standard_one() -> None:
+    code = "import sys; import {}; print(len(sys.modules))"
+    both = [
+        int(run(sys.executable, "-c", code.format(m)).stdout) for m in ("platform, importlib.machinery, sysconfig",)
+    ]
+    standard = int(run(sys.executable, "-I", "-c", code.format("platform, importlib.machinery, sysconfig")).stdout)
+    assert both[0] <= standard + 2  # `-c` itself puts the current folder first and may read site settings
+
+
+def test_pytest_sees_our_modules() -> None:
+    from platform import search_file
+
+    assert search_file.PAPER == "paper"
+
+
+@pytest.mark.parametrize("tool", ["mlflow", "ray", "optuna"])
+def test_commands_run_from_the_root_unharmed(tool: str) -> None:
+    done = run(str(BIN / tool), "--version")
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_shows_examples() -> None:
+    done = run(sys.executable, "-m", "platform.sweep", "--help")
+    assert done.returncode == 0
+    assert "python -m platform.sweep search_spaces/backmix.yaml" in done.stdout
+    assert "exit codes" in done.stdout
+
+
+@pytest.mark.parametrize("folder", ["trainables", "platform"])
+def test_the_arrows_go_one_way(folder: str) -> None:
+    """trainables/ never imports platform/; Ray, MLflow and Optuna have one room each."""
+    rooms = {
+        "ray": {"platform/launch.py", "trainables/worker.py"},
+        "mlflow": {"platform/tracking.py"},
+        "optuna": {"platform/search.py"},
+    }
+    import ast
+
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        where = file.relative_to(ROOT).as_posix()
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for module in modules:
+                top = module.split(".")[0]
+                assert where in rooms.get(top, {where}), f"{where} imports {module}"
+                assert not (folder == "trainables" and top == "platform"), f"{where} imports {module}"

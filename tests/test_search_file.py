@@ -1,0 +1,153 @@
+"""Every mistake in a search file is found before anything starts, and named by file, line, key and nearest key."""
+
+from pathlib import Path
+
+import pytest
+
+from platform import search_file
+from platform.spec import Spec
+from trainables.config import TrialConfig
+from trainables.yaml_file import ConfigError
+
+ROOT = Path(__file__).parents[1]
+GOOD = """\
+name: toy
+base: {method: backmix, protocol: digits, backbone: wrn10-1, epochs: 4}
+search:
+  mask_ratio: {float: [0, 1]}
+objective: {metric: val/auroc, mode: max}
+trials: 3
+scheduler: {asha: {grace_epochs: 2}}
+confirm:
+  splits: [0, 1]
+  baselines:
+    - {name: Plain, set: {method: plain}}
+profiles:
+  quick:
+    base: {epochs: 3}
+    trials: 2
+"""
+
+
+def load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> dict[str, Spec]:
+    file = tmp_path / "toy.yaml"
+    file.write_text(text)
+    loaded = search_file.load(file)
+    return {name: loaded.profile(name, overrides or []) for name in loaded.profiles}
+
+
+def mistake(tmp_path: Path, text: str, overrides: list[str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, overrides)
+    return str(caught.value).replace(str(tmp_path) + "/", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("trials: 3", "trails: 3", "toy.yaml:6: trails: unknown key (did you mean 'trials'?)"),
+        ("trials: 3", "trials: three", "toy.yaml:6: trials: 'three' is not a valid integer"),
+        ("trials: 3", "trials: 0", "toy.yaml:6: trials: 0 is not greater than or equal to 1"),
+        ("mask_ratio:", "mask_ration:", "toy.yaml:4: search.mask_ration: unknown setting (did you mean 'mask_ratio'?)"),
+        ("[0, 1]}", "[0, 1.5]}", "toy.yaml:4: search.mask_ratio: 1.5 is out of range: at least 0 and at most 1"),
+        ("[0, 1]}", "[1, 0]}", "toy.yaml:4: search.mask_ratio.float: 1.0 is not below 0.0: write [low, high]"),
+        ("float:", "flaot:", "toy.yaml:4: search.mask_ratio: write {float: [low, high]}"),
+        ("\n  mask_ratio: {float: [0, 1]}", " {}", "toy.yaml:3: search: is empty"),
+        ("mask_ratio: {float", "seed: {int", "toy.yaml:4: search.seed: cannot be searched"),
+        ("epochs: 4}", "epochs: 4, mask_ratio: 0.1}", "search.mask_ratio: is searched here and fixed in base"),
+        ("method: backmix", "method: plain", "toy.yaml:4: search.mask_ratio: plain has no such setting; backmix has"),
+        ("method: backmix, ", "", "toy.yaml:2: base: method is missing; one of plain, backmix"),
+        ("epochs: 4}", "epochs: many}", "toy.yaml:2: base.epochs: 'many' is not a whole number"),
+        ("protocol: digits", "protocol: digit", "toy.yaml:2: base.protocol: 'digit' is not one of digits, cifar10"),
+        ("val/auroc", "test/auroc", "toy.yaml:5: objective.metric: test/auroc would choose settings on the test set"),
+        ("val/auroc", "val/aurok", "unknown metric 'val/aurok' (did you mean 'val/auroc'?)"),
+        ("mode: max", "mode: maximal", "toy.yaml:5: objective.mode: 'maximal' is not 'max' or 'min'"),
+        ("grace_epochs: 2", "grace_epochs: 9", "grace_epochs: 9 is not below the 4 epochs of a trial"),
+        ("grace_epochs: 2", "grace: 2", "asha.grace: unknown key (did you mean 'grace_epochs'?)"),
+        ("splits: [0, 1]", "splits: [0, 7]", "toy.yaml:9: confirm.splits.1: split 7 is not in 0..4"),
+        ("splits: [0, 1]", "splits: [0, 0]", "splits has one value twice"),
+        ("{method: plain}", "{method: plane}", "toy.yaml:11: confirm.baselines.0.set.method: 'plane' is not one of"),
+        ("base: {epochs: 3}", "base: {epochs: -3}", "toy.yaml:14: base.epochs: -3 is out of range: at least 1"),
+        ("{method: plain}", "{protocol: cifar10}", "set.protocol: would make the row another experiment"),
+        ("{method: plain}", "{momentum: 0.0}", "toy.yaml:11: confirm.baselines.0.set: Nesterov needs a momentum"),
+        ("name: Plain", "name: best", "baselines need distinct names"),
+        ("name: Plain", "name: 'Plain (k=1)'", "toy.yaml:11: confirm.baselines.0.name: String should match pattern"),
+        ("epochs: 4}", "epochs: 4, test: false}", "toy.yaml:2: base.test: has no place in a search file's base"),
+        ("mask_ratio: {float: [0, 1]}", "momentum: {choice: [0.0, 0.9]}", "search.momentum: Nesterov needs a momentum"),
+        ("mask_ratio: {float: [0, 1]}", "lr: {float: [0.1, .inf]}", "search.lr: inf is out of range"),
+        ("quick:", "paper:", "profiles.paper: is the file as it stands"),
+        ("name: toy", "name: toy\nname: two", "toy.yaml:2: key 'name' occurs twice"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    assert said in mistake(tmp_path, GOOD.replace(old, new, 1))
+
+
+def test_a_mistake_of_the_base_is_told_once_not_once_a_profile(tmp_path: Path) -> None:
+    assert mistake(tmp_path, GOOD.replace("trials: 3", "trials: 3\nextra: 1")).count("extra") == 1
+
+
+def test_mistakes_of_shape_and_of_settings_are_told_together(tmp_path: Path) -> None:
+    said = mistake(tmp_path, GOOD.replace("trials: 3", "trails: 3").replace("epochs: 4", "epoch: 4"))
+    assert "trails" in said
+    assert "epoch: unknown setting (did you mean 'epochs'?)" in said
+
+
+def test_a_profile_is_merged_key_by_key_and_lists_are_replaced(tmp_path: Path) -> None:
+    profiles = load(tmp_path, GOOD + "    confirm: {splits: [2]}\n")
+    quick, paper = profiles["quick"], profiles["paper"]
+    assert (paper.trials, quick.trials) == (3, 2)
+    assert quick.base == {**paper.base, "epochs": 3}
+    assert quick.confirm is not None
+    assert quick.confirm.splits == [2]
+    assert [row.name for row in quick.confirm.baselines] == ["Plain"]
+
+
+def test_overrides_reach_settings_and_keys_of_every_profile(tmp_path: Path) -> None:
+    profiles = load(tmp_path, GOOD, ["lr=5e-2", "trials=7", "search.mask_ratio.float=[0.1, 0.2]"])
+    for spec in profiles.values():
+        assert spec.base["lr"] == 0.05
+        assert spec.trials == 7
+        assert spec.search["mask_ratio"].bounds == [0.1, 0.2]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("epoch=3", "--set epoch=3: unknown key 'epoch' (did you mean 'epochs'?)"),
+        ("epochs", "--set epochs: write key=value"),
+        ("epochs=none", "--set epochs=none: base.epochs: 'none' is not a whole number"),
+        ("objective.metric=test/auroc", "test/auroc would choose settings on the test set"),
+        ("search={}", "--set search={}: search: is empty"),
+    ],
+)
+def test_a_mistake_in_an_override_is_named(tmp_path: Path, override: str, said: str) -> None:
+    assert said in mistake(tmp_path, GOOD, [override])
+
+
+def test_an_override_need_fit_the_profile_that_runs_only(tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(
+        GOOD.replace("base: {epochs: 3}", "base: {protocol: cifar10, split_family: osrci}")
+    )
+    file = search_file.load(tmp_path / "toy.yaml")
+    assert file.profile("quick", ["split_family=cssr"]).base["split_family"] == "cssr"
+    with pytest.raises(ConfigError, match="digits has no split family 'cssr'"):
+        file.profile("paper", ["split_family=cssr"])
+
+
+def test_the_official_recipe_is_shared_with_the_baseline(tmp_path: Path) -> None:
+    spec = load(tmp_path, GOOD, ["recipe=official"])["paper"]
+    assert TrialConfig.from_settings({**spec.base, "method": "plain"}).crop_fill == "black"
+
+
+def test_a_search_trial_holds_out_a_tenth_and_a_third_of_the_classes_and_never_tests(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOD)["paper"].search_settings()
+    assert (settings["holdout"], settings["pseudo_unknown"], settings["test"]) == (0.1, 2, False)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda p: p.name)
+def test_every_file_of_search_spaces_is_valid_and_opens_with_its_command(file: Path) -> None:
+    assert search_file.load(file).profiles
+    first = file.read_text().splitlines()[0]
+    assert f"python -m platform.sweep {file.relative_to(ROOT)}" in first

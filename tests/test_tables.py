@@ -1,0 +1,36 @@
+"""A reduced or changed run says so by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from platform import search_file
+from platform.plan import make_plan
+from platform.results import Results
+from platform.tables import confirmed_table
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ["protocol=digits", "split_family=agc", "epochs=2", "scheduler=null"]
+
+
+def caption(profile: str, changed: list[str]) -> str:
+    spec = search_file.load(ROOT / "search_spaces" / "backmix.yaml").profile(profile, changed)
+    plan = make_plan(spec, profile, Path(), changed=changed)
+    return str(confirmed_table(Results(spec.objective), plan).caption)
+
+
+@pytest.mark.parametrize(("profile", "changed"), [("quick", []), ("quick", ["lr=0.05"])])
+def test_a_reduced_profile_is_not_comparable(profile: str, changed: list[str]) -> None:
+    assert "a reduced protocol, not comparable with the paper's table" in caption(profile, changed)
+
+
+def test_the_papers_profile_changed_by_hand_says_what_was_changed() -> None:
+    said = caption("paper", DIGITS)
+    assert "epochs=2" in said
+    assert "not the protocol of the file" in said
+
+
+def test_every_caption_names_data_family_and_score() -> None:
+    said = caption("quick", [])
+    assert "digits, split family agc" in said
+    assert "score msp" in said

@@ -1,0 +1,113 @@
+"""`python -m trainables.trial`, as on a bare GPU machine: no Ray, MLflow, Optuna, pydantic or rich."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from trainables.config import TrialConfig
+from trainables.evaluation import metrics_of
+
+ROOT = Path(__file__).parents[1]
+BARE = """
+import runpy, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"ray", "mlflow", "optuna", "pydantic", "rich"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+sys.argv = ["trial", *sys.argv[1:]]
+runpy.run_module("trainables.trial", run_name="__main__")
+"""
+SETTINGS = {
+    "method": "backmix",
+    "protocol": "digits",
+    "backbone": "wrn10-1",
+    "cut_size": 0.1,
+    "epochs": 4,
+    "batch_size": 16,
+    "holdout": 0.1,
+}
+
+
+def run(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "config.yaml").write_text(text)
+    command = [sys.executable, "-c", BARE, str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("trial")
+    done = run(folder, yaml.safe_dump(SETTINGS))
+    assert done.returncode == 0, done.stderr
+    return folder / "out", done.stdout
+
+
+def test_it_prints_the_metrics(finished: tuple[Path, str]) -> None:
+    printed = finished[1]
+    metrics = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    assert 0.3 < metrics["test/accuracy"] <= 1
+    assert "test/digits/msp/f1.val95" in metrics
+
+
+def test_every_metric_can_be_computed_again_from_the_scores(finished: tuple[Path, str]) -> None:
+    out, printed = finished
+    metrics = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    table = pd.read_parquet(out / "scores.parquet")
+    again = metrics_of(table, "test", 6, "msp") | metrics_of(table, "val", 6, "msp")
+    assert again == {k: v for k, v in metrics.items() if not k.startswith("train/")}
+
+
+def test_scores_have_one_line_per_sample(finished: tuple[Path, str]) -> None:
+    table = pd.read_parquet(finished[0] / "scores.parquet")
+    columns = ["part", "set", "index", "class", "label", "prediction", "msp", "mls", "feature_norm", "logits"]
+    assert list(table.columns) == columns
+    test = table[table["part"] == "test"]
+    assert len(test) == 797
+    assert sorted(test["index"]) == list(range(1000, 1797))
+    assert set(test.loc[test["label"] == -1, "class"]) == {0, 1, 6, 7}
+
+
+def test_the_written_config_is_the_whole_trial(finished: tuple[Path, str]) -> None:
+    written = yaml.safe_load((finished[0] / "config.yaml").read_text())
+    assert TrialConfig.from_settings(written) == TrialConfig.from_settings({**written, **SETTINGS})
+    assert written["mask_ratio"] == 0.25
+
+
+def test_weights_load_without_unpickling_objects(finished: tuple[Path, str]) -> None:
+    from trainables.models import build_model
+
+    state = torch.load(finished[0] / "weights.pt", weights_only=True)
+    build_model("wrn10-1", 6).load_state_dict(state)
+
+
+def test_an_unusable_out_or_device_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from trainables.trial import main
+
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(SETTINGS))
+    (tmp_path / "file").write_text("")
+    assert main([str(tmp_path / "config.yaml"), "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert main([str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out"), "--device", "banana"]) == 2
+    assert "--device banana" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("method: backmix\nepoch: 3", "config.yaml:2: epoch: unknown setting (did you mean 'epochs'?)"),
+        ("method: backmix\nprotocol: cifar10\nsplit_family: osrci", "cifar10 is not there"),
+        ("- a\n- b", "expected settings"),
+    ],
+)
+def test_a_mistake_exits_2_with_one_message(tmp_path: Path, text: str, said: str) -> None:
+    done = run(tmp_path, text)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

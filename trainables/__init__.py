@@ -1,0 +1,1 @@
+"""Training side: learners, data, metrics. Knows nothing of the driver in `platform/`."""

@@ -1,0 +1,310 @@
+"""The vocabulary of a trial: its settings, their ranges, and its identity.
+
+A trial is written as a flat mapping of settings (`{method: backmix, epochs: 20, mask_ratio: 0.25}`).
+`TrialConfig.from_settings` resolves it; nothing here imports torch, so a driver can read it cheaply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
+from trainables.yaml_file import ConfigError, Problem, nearest
+
+SCORE_NAMES = ("msp", "mls")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number; `open_low` excludes the lower one."""
+
+    low: float
+    high: float = float("inf")
+    open_low: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low < value if self.open_low else self.low <= value
+        return above and value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        below = f"{'more than' if self.open_low else 'at least'} {self.low:g}"
+        return below if self.high == float("inf") else f"{below} and at most {self.high:g}"
+
+
+Share = Annotated[float, Range(0, 1)]
+
+
+@dataclass(frozen=True)
+class PlainSettings:
+    """Cross-entropy on raw images: the baseline of every table. It has no settings of its own."""
+
+    version: ClassVar[int] = 1  # goes up when the learner's mathematics changes
+    # What the official file does to every image stays in its baseline, so that the two differ in the method alone.
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "official": {"crop_fill": "black"}}
+
+
+@dataclass(frozen=True)
+class BackMixSettings:
+    """BackMix (Wang et al., TPAMI 2025, section IV). Each default is the paper's; `recipe: official`
+    sets what the released file does instead (commit 7547199), wherever the two differ."""
+
+    version: ClassVar[int] = 1
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "official": {
+            "cut_size": 0.0625,
+            "background": "dataset",
+            "box_pair": "independent",
+            "box_range": "inner",
+            "ties": "first",
+            "bank_read": "normalise",
+            "bank_refresh": "epoch",
+            "cam_from": "raw",
+            "crop_fill": "black",
+        },
+    }
+
+    mask_ratio: Share = 0.25  # k: share of the bank's cells masked as foreground
+    cut_size: Share = 0.25  # s: area of the box over the image's; the file uses 0.25 as a *side*, area 0.0625
+    bank_decay: Annotated[float, Range(0, 1, open_low=True)] = 0.1  # beta: weight of the new CAM (Eq. 4)
+    background: Literal["batch", "dataset"] = "batch"  # Alg. 1 picks within the batch, the file from all images
+    background_class: Literal["any", "other"] = "any"  # supplement, Table I: "Random" and "Different"
+    cam_from: Literal["mixed", "raw"] = "mixed"  # Alg. 1 takes the CAM of the mixed image; the file returns both views
+    bank_init: Literal["constant", "random"] = "constant"  # "uniform distribution": equal cells, or U(0, 1) noise
+    box_pair: Literal["same", "independent"] = "same"  # Eq. 3 has one M for both images; the file draws two boxes
+    box_range: Literal["full", "inner"] = "full"  # the file's randint never reaches the last row and column
+    ties: Literal["random", "first"] = "random"  # the file's argsort masks the same first cells of every fresh row
+    bank_read: Literal["keep", "normalise"] = "keep"  # the file divides a row by its sum, in place, on each read
+    bank_refresh: Literal["step", "epoch"] = "step"  # the file's loader workers see the bank of the last epoch
+
+
+LearnerSettings = PlainSettings | BackMixSettings
+METHODS: dict[str, type[PlainSettings] | type[BackMixSettings]] = {
+    "plain": PlainSettings,
+    "backmix": BackMixSettings,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """One training, fully resolved. Fields up to `pseudo_unknown` shape the weights and make the identity."""
+
+    method: str
+    learner: LearnerSettings
+
+    protocol: str = "digits"
+    split_family: str = "agc"
+    split: Annotated[int, Range(0)] = 0
+    seed: Annotated[int, Range(0)] = 0
+    backbone: str = "wrn40-4"  # WRN-depth-width
+    epochs: Annotated[int, Range(1)] = 200
+    batch_size: Annotated[int, Range(2)] = 128
+    lr: Annotated[float, Range(0, open_low=True)] = 0.1
+    momentum: Annotated[float, Range(0, 0.9999)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Range(0)] = 5e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    crop_padding: Annotated[int, Range(0, 16)] = 4
+    crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; BackMix's file pads with black
+    precision: Literal["fp32", "bf16"] = "fp32"
+    images_per_class: Annotated[int, Range(2)] | None = None  # the training set cut to so many first; None: all
+    holdout: Annotated[float, Range(0, 0.5)] = 0.0  # share of the known training images kept for validation
+    pseudo_unknown: Annotated[int, Range(0)] = 0  # known classes kept out of training, unknown in validation
+
+    score: Literal["msp", "mls"] = "msp"  # what `test/auroc` and `val/auroc` mean; all scores are recorded
+    evaluate: tuple[str, ...] | None = None  # unknown sets; None: the protocol's own
+    test: bool = True  # False: the test set is not even loaded
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> TrialConfig:
+        """Resolve a flat mapping. Settings of other methods are dropped, so one base serves many rows.
+
+        Raises `ConfigError` that lists every unknown key, wrong type and impossible value.
+        """
+        checked, problems = check_settings(settings)
+        if problems:
+            raise ConfigError(problems)
+        method = checked.get("method")
+        if method is None:
+            raise ConfigError([Problem(("method",), f"is missing; one of {', '.join(METHODS)}")])
+        recipe = METHODS[method].recipes[checked.pop("recipe", "paper")]
+        merged = {**recipe, **checked}
+        learner_type = METHODS[method]
+        learner = learner_type(**{f.name: merged[f.name] for f in fields(learner_type) if f.name in merged})
+        own = {f.name: merged[f.name] for f in fields(cls) if f.name in merged and f.name != "learner"}
+        config = cls(learner=learner, **own)
+        if problems := list(config._contradictions()):
+            raise ConfigError(problems)
+        return config
+
+    def settings(self) -> dict[str, Any]:
+        """The flat mapping again, with every default written out: what `config.yaml` holds."""
+        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learner"}
+        flat["evaluate"] = list(self.evaluation_sets)
+        return {**flat, **asdict(self.learner)}
+
+    @property
+    def known_classes(self) -> tuple[int, ...]:
+        """All known classes of the split, pseudo-unknown ones included."""
+        return known_classes(self.protocol, self.split_family, self.split)
+
+    @property
+    def evaluation_sets(self) -> tuple[str, ...]:
+        return self.evaluate or evaluation_sets(self.protocol, self.split_family)[:1]
+
+    def identity(self, fingerprint: str) -> str:
+        """Hash of what shapes the weights, given the fingerprint of the training images: 16 hex digits.
+
+        Settings at their default stay out, so a new setting leaves old identities as they are. For the
+        same reason a default must never change its meaning: raise the learner's `version` instead.
+        """
+        weights = {f: v for f, v in _changed(self) if f not in _NOT_WEIGHTS}
+        content = {
+            "method": self.method,
+            "version": self.learner.version,
+            "learner": dict(_changed(self.learner)),
+            "trial": weights,
+            "classes": self.known_classes,
+            "flip": PROTOCOLS[self.protocol].flip,
+            "backbone": self.backbone,
+            "split": self.split,
+            "seed": self.seed,
+            "data": fingerprint,
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _contradictions(self) -> Iterator[Problem]:
+        """What single settings cannot show."""
+        known = PROTOCOLS[self.protocol].families
+        try:
+            classes = self.known_classes
+        except ValueError as error:
+            yield Problem(("split_family" if self.split_family not in known else "split",), str(error))
+            return
+        if self.pseudo_unknown > len(classes) - 2:
+            yield Problem(("pseudo_unknown",), f"leaves fewer than 2 of {len(classes)} known classes to train on")
+        if self.pseudo_unknown and self.test:
+            yield Problem(
+                ("test",),
+                "a trial that keeps known classes out of training cannot be tested as if it knew them: set test: false",
+            )
+        allowed = evaluation_sets(self.protocol, self.split_family)
+        for name in self.evaluate or ():
+            if name not in allowed:
+                yield Problem(
+                    ("evaluate",),
+                    f"{name!r} is not an unknown set of {self.protocol}, family {self.split_family}"
+                    f"{nearest(name, allowed)}; it has {', '.join(allowed)}",
+                )
+        if self.nesterov and self.momentum == 0:
+            yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
+
+
+# Not in the identity: what only evaluation sees, and what `classes` and the explicit entries already say.
+_NOT_WEIGHTS = {"method", "learner", "protocol", "split_family", "split", "seed", "backbone"} | {
+    "score",
+    "evaluate",
+    "test",
+}
+
+
+def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        if f.default is MISSING or value != f.default:
+            yield f.name, value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its type as annotated, and the methods that have it (empty: every trial has it)."""
+
+    annotation: Any
+    methods: tuple[str, ...] = ()
+
+
+def _known_settings() -> dict[str, Setting]:
+    hints = get_type_hints(TrialConfig, include_extras=True)
+    table = {f.name: Setting(hints[f.name]) for f in _own_fields()}
+    table["method"] = Setting(Literal[tuple(METHODS)])
+    table["protocol"] = Setting(Literal[tuple(PROTOCOLS)])
+    table["recipe"] = Setting(Literal[tuple(dict.fromkeys(r for m in METHODS.values() for r in m.recipes))])
+    for method, learner in METHODS.items():
+        for name, hint in get_type_hints(learner, include_extras=True).items():
+            if get_origin(hint) is not ClassVar:
+                owners = table[name].methods if name in table else ()
+                table[name] = Setting(hint, (*owners, method))
+    return table
+
+
+def _own_fields() -> tuple[Field[Any], ...]:
+    return tuple(f for f in fields(TrialConfig) if f.name != "learner")
+
+
+def check_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Type and range of each setting by itself: the values, converted, and what is wrong with the others."""
+    checked, problems = {}, []
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            problems.append(Problem((str(name),), f"unknown setting{nearest(str(name), SETTINGS)}"))
+            continue
+        try:
+            checked[name] = _convert(value, SETTINGS[name].annotation)
+            if name == "backbone":
+                parse_backbone(checked[name])
+        except ValueError as error:
+            problems.append(Problem((name,), str(error)))
+    method = checked.get("method")
+    recipe = checked.get("recipe")
+    if method is not None and recipe is not None and recipe not in METHODS[method].recipes:
+        problems.append(Problem(("recipe",), f"{method} has no recipe {recipe!r}"))
+    return checked, problems
+
+
+def _convert(value: Any, annotation: Any) -> Any:
+    """`value` as the annotated type, or `ValueError`. Only what loses nothing is converted (1 to 1.0)."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        number = _convert(value, args[0])
+        if number not in args[1]:
+            raise ValueError(f"{value!r} is out of range: {args[1]}")
+        return number
+    if origin in (types.UnionType, Union):
+        return None if value is None else _convert(value, next(a for a in args if a is not type(None)))
+    if origin is Literal:
+        if not isinstance(value, str) or value not in args:
+            hint = nearest(value, args) if isinstance(value, str) else ""
+            raise ValueError(f"{value!r} is not one of {', '.join(args)}{hint}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"{value!r} is not a list of names")
+        return tuple(_convert(v, args[0]) for v in value)
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, annotation) or (annotation is not bool and isinstance(value, bool)):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise ValueError(f"{value!r} is not {names[annotation]}")
+    return value
+
+
+def parse_backbone(name: str) -> tuple[int, int]:
+    """Depth and width of `wrn<depth>-<width>`; `ValueError` where there is no such network."""
+    match = re.fullmatch(r"wrn(\d+)-(\d+)", name)
+    if not match:
+        raise ValueError(f"{name!r} is not a backbone; write wrn<depth>-<width>, as wrn40-4 or wrn16-1")
+    depth, width = int(match[1]), int(match[2])
+    if depth < 10 or (depth - 4) % 6 or width < 1:
+        raise ValueError(f"{name!r}: a WRN's depth is 6n+4 (10, 16, 22, 28, 34, 40, …) and its width at least 1")
+    return depth, width
+
+
+SETTINGS: dict[str, Setting] = _known_settings()

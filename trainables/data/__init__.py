@@ -1,0 +1,1 @@
+"""Image sets, the protocols made of them, and what is done to their images in batches."""

@@ -1,0 +1,160 @@
+"""What one trial trains on, is validated on and is tested on."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.protocols import PROTOCOLS
+from trainables.data.sets import I64, DataError, ImageSet, Progress, load_set
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class ImagePool:
+    """Images on a device, read in batches by sample number (0..n-1).
+
+    On the CPU the set stays in its shared memory map and `rows` says which images belong; on an
+    accelerator only those images are copied.
+    """
+
+    images: torch.Tensor  # N,H,W,3 uint8
+    rows: torch.Tensor  # n
+    labels: torch.Tensor  # n
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, ids: torch.Tensor) -> torch.Tensor:
+        """Images B,H,W,3 uint8 of sample numbers `ids` (B)."""
+        return self.images[self.rows[ids]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of an image set, with training labels (`UNKNOWN` = -1 for samples of no known class)."""
+
+    source: ImageSet
+    rows: I64
+    labels: I64
+    _pools: dict[torch.device, ImagePool] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def on(self, device: torch.device) -> ImagePool:
+        """These images on `device`; they are moved there once."""
+        if device not in self._pools:
+            pixels, labels = self.source.images, torch.from_numpy(self.labels).to(device)
+            if device.type == "cpu":
+                self._pools[device] = ImagePool(_shared(pixels), torch.from_numpy(self.rows), labels)
+            else:
+                images = torch.from_numpy(pixels[self.rows]).to(device)
+                self._pools[device] = ImagePool(images, torch.arange(len(self), device=device), labels)
+        return self._pools[device]
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """Known classes are labelled 0..K-1 in the split's order; evaluation sets map name to samples."""
+
+    classes: tuple[int, ...]
+    image_size: int
+    flip: bool
+    train: Samples
+    validation: dict[str, Samples] = field(default_factory=dict)
+    test: dict[str, Samples] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.train.source.fingerprint
+
+
+def seeds(config: TrialConfig) -> tuple[int, int]:
+    """Seeds of (weights and batches, choice of training images), derived from (seed, split)."""
+    first, second = np.random.SeedSequence([config.seed, config.split]).generate_state(2, np.uint64)
+    return int(first >> 1), int(second >> 1)
+
+
+def build(
+    config: TrialConfig, data_root: Path, *, download: bool = False, progress: Progress | None = None
+) -> TrialData:
+    """Load the sets that the trial needs and divide them. The test set is opened only where `config.test`.
+
+    The training set is cut to `images_per_class` first. Pseudo-unknown classes are a random choice among the
+    known, all of their images unknown in validation; of every other known class, `holdout` is kept for it.
+    """
+    protocol = PROTOCOLS[config.protocol]
+
+    def load(name: str, part: str) -> ImageSet:
+        return load_set(name, part, protocol.image_size, data_root, download=download, progress=progress)
+
+    rng = np.random.default_rng(seeds(config)[1])
+    known = config.known_classes
+    hidden = rng.choice(known, size=config.pseudo_unknown, replace=False).tolist()
+    classes = tuple(c for c in known if c not in hidden)
+
+    source = load(protocol.image_set, "train")
+    train, kept, unknown = [], [], []
+    for c in known:
+        of_class = rng.permutation(np.flatnonzero(source.labels == c))[: config.images_per_class]
+        if len(of_class) == 0:
+            raise DataError(f"{source.source} has no image of known class {c}")
+        held_out = round(config.holdout * len(of_class))
+        if c in hidden:
+            unknown.append(of_class)
+        else:
+            if config.holdout and held_out == 0:
+                raise DataError(
+                    f"a holdout of {config.holdout:g} keeps none of the {len(of_class)} images of class {c}"
+                )
+            kept.append(of_class[:held_out])
+            train.append(of_class[held_out:])
+
+    validation: dict[str, Samples] = {}
+    if config.holdout:
+        validation["known"] = _known(source, _sorted(kept), classes)
+    if hidden:
+        validation["pseudo-unknown"] = _unknown(source, _sorted(unknown))
+
+    test: dict[str, Samples] = {}
+    if config.test:
+        own = load(protocol.image_set, "test")
+        is_known = np.isin(own.labels, classes)
+        test["known"] = _known(own, np.flatnonzero(is_known), classes)
+        for name in config.evaluation_sets:
+            if name == protocol.image_set:
+                test[name] = _unknown(own, np.flatnonzero(~is_known))
+            else:
+                other = load(name, "test")
+                test[name] = _unknown(other, np.arange(len(other.labels)))
+    known_train = _known(source, _sorted(train), classes)
+    return TrialData(classes, protocol.image_size, protocol.flip, known_train, validation, test)
+
+
+def _sorted(rows: list[I64]) -> I64:
+    """In the order of the set: reading them then walks through memory once."""
+    return np.sort(np.concatenate(rows))
+
+
+def _known(source: ImageSet, rows: I64, classes: tuple[int, ...]) -> Samples:
+    label_of = np.full(source.labels.max() + 1, UNKNOWN)
+    label_of[list(classes)] = np.arange(len(classes))
+    return Samples(source, rows, label_of[source.labels[rows]])
+
+
+def _unknown(source: ImageSet, rows: I64) -> Samples:
+    return Samples(source, rows, np.full(len(rows), UNKNOWN))
+
+
+def _shared(pixels: np.ndarray) -> torch.Tensor:
+    """A tensor over read-only memory: torch warns that it could be written to, which nothing here does."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(pixels)

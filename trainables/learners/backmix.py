@@ -1,0 +1,83 @@
+"""BackMix (Wang et al., TPAMI 2025): paste background patches of other images, found by class activation maps.
+
+One step of Algorithm 1: mask the partners' foreground with the bank, mix (Eq. 3), crop and flip, cross-entropy
+with the target's label, and move the bank towards the maps of this very forward pass (Eq. 4). Algorithm 1 prints
+the gradient of log W + log(1 - W), whose sign would lower the likelihood; the text trains a classifier, and so
+does this.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainables.cam import foreground_mask, foreground_probability, update_bank
+from trainables.config import BackMixSettings
+from trainables.data.augment import cam_to_stored, normalise
+from trainables.learners.base import Training
+from trainables.mixing import backmix, box_side, draw_corners, draw_partners
+
+
+class BackMix:
+    """`bank_Nhw` holds a rough foreground for each training image, in the coordinates of the stored image."""
+
+    def __init__(self, settings: BackMixSettings, training: Training) -> None:
+        self.settings = settings
+        self.training = training
+        self.side = box_side(settings.cut_size, training.image_size)
+        generator = training.generator
+        shape = (len(training.pool), training.cells, training.cells)
+        if settings.bank_init == "random":
+            self.bank_Nhw = torch.rand(shape, generator=generator, device=generator.device)
+        else:
+            self.bank_Nhw = torch.full(shape, 0.5, device=generator.device)
+        self.readable_Nhw = self.bank_Nhw
+
+    def start_epoch(self) -> None:
+        if self.settings.bank_refresh == "epoch":
+            self.readable_Nhw = self.bank_Nhw.clone()
+
+    def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
+        raw, labels = self.training.pool[ids_B], self.training.pool.labels[ids_B]
+        images, view = self.training.augment(self.mix(raw, labels, ids_B))
+        output = model(images)
+        if self.settings.cam_from == "mixed":
+            cam = foreground_probability(output.activation_BKhw.detach(), labels)
+            cam, seen = cam_to_stored(cam, view, self.training.image_size)
+        else:
+            cam = self._cam_of_raw(model, raw, labels)
+            seen = torch.ones_like(cam, dtype=torch.bool)
+        update_bank(self.bank_Nhw, ids_B, cam, seen, self.settings.bank_decay)
+        return F.cross_entropy(output.logits_BK, labels)
+
+    def mix(self, raw_BHWC: torch.Tensor, labels_B: torch.Tensor, ids_B: torch.Tensor) -> torch.Tensor:
+        """The batch with boxes of other images' background pasted in, uint8."""
+        s, pool, generator = self.settings, self.training.pool, self.training.generator
+        if self.side == 0:
+            return raw_BHWC
+        other = s.background_class == "other"
+        if s.background == "batch":
+            here = torch.arange(len(ids_B), device=ids_B.device)
+            partners = draw_partners(labels_B, labels_B, other, generator, self_B=here)
+            partner_ids, background = ids_B[partners], raw_BHWC[partners]
+        else:
+            partner_ids = draw_partners(labels_B, pool.labels, other, generator)
+            background = pool[partner_ids]
+        rows = self.readable_Nhw[partner_ids]
+        if s.bank_read == "normalise":
+            rows = rows / rows.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+            self.readable_Nhw[partner_ids] = rows
+        mask = foreground_mask(rows, s.mask_ratio, generator if s.ties == "random" else None)
+        place = (len(ids_B), self.side, self.training.image_size, generator, s.box_range == "inner")
+        corner = draw_corners(*place)
+        source = draw_corners(*place) if s.box_pair == "independent" else None
+        return backmix(raw_BHWC, background, mask, self.side, corner, source)
+
+    def _cam_of_raw(self, model: nn.Module, raw_BHWC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """Maps of the images as stored, by a second pass in eval mode: it leaves batch statistics alone."""
+        model.eval()
+        with torch.no_grad():
+            activation = model(normalise(raw_BHWC)).activation_BKhw
+        model.train()
+        return foreground_probability(activation, labels_B)

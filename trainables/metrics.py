@@ -1,0 +1,242 @@
+"""Open-set metrics, exact and vectorised. Inputs are scores (higher = more known), outputs are in 0..1.
+
+Known samples are the positives everywhere, except where a name says otherwise (AUOUT). Names with `.arpl`
+are the definitions of ARPL's `core/evaluation.py` and `compute_oscr`, which most published tables of the
+field use; they differ from the exact ones in ties and in artificial end points, as each docstring says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Known and unknown scores with their common ordering, sorted once and shared by all metrics.
+
+    Raises `ValueError` where a side is empty or a score is not a number.
+    """
+
+    known: F64
+    unknown: F64
+
+    def __post_init__(self) -> None:
+        for side in ("known", "unknown"):
+            values = np.asarray(getattr(self, side), dtype=np.float64)
+            if values.ndim != 1 or len(values) == 0:
+                raise ValueError(f"{side} scores must be a non-empty vector, not of shape {values.shape}")
+            if np.isnan(values).any():
+                raise ValueError(f"{np.isnan(values).sum()} {side} scores are NaN")
+            object.__setattr__(self, side, values)
+
+    @cached_property
+    def known_sorted(self) -> F64:
+        return np.sort(self.known)
+
+    @cached_property
+    def unknown_sorted(self) -> F64:
+        return np.sort(self.unknown)
+
+    @cached_property
+    def beaten(self) -> F64:
+        """Share of the unknown that each known sample outranks, ties counted half; in the order of `known`."""
+        below = np.searchsorted(self.unknown_sorted, self.known, side="left")
+        not_above = np.searchsorted(self.unknown_sorted, self.known, side="right")
+        return (below + not_above) / (2 * len(self.unknown))
+
+    @cached_property
+    def accepted(self) -> tuple[I64, I64]:
+        """(known, unknown) samples with score >= t for every distinct score t, ascending, then none."""
+        thresholds = np.unique(np.concatenate([self.known_sorted, self.unknown_sorted]))
+        known = len(self.known) - np.searchsorted(self.known_sorted, thresholds, side="left")
+        unknown = len(self.unknown) - np.searchsorted(self.unknown_sorted, thresholds, side="left")
+        return np.append(known, 0), np.append(unknown, 0)
+
+    @cached_property
+    def path(self) -> tuple[I64, I64]:
+        """ARPL's walk: (known, unknown) still accepted as samples are dropped one by one from the lowest.
+
+        Of equal scores the known one goes first: ties count against the detector.
+        """
+        scores = np.concatenate([self.known_sorted, self.unknown_sorted])
+        is_unknown = np.arange(len(scores)) >= len(self.known)
+        dropped = is_unknown[np.argsort(scores, kind="stable")]
+        unknown = len(self.unknown) - np.append(0, np.cumsum(dropped))
+        known = len(self.known) - np.append(0, np.cumsum(~dropped))
+        return known, unknown
+
+
+def accuracy(prediction: I64, label: I64) -> float:
+    """Closed-set accuracy: share of the known samples that get their class, nothing rejected."""
+    return float(np.mean(prediction == label))
+
+
+def auroc(r: Ranking) -> float:
+    """P(known > unknown) + P(equal)/2: area under the ROC curve, as scikit-learn's."""
+    return float(r.beaten.mean())
+
+
+def auroc_arpl(r: Ranking) -> float:
+    """P(known > unknown): a tie counts nothing. Equal to `auroc` without ties between the two sides."""
+    return float(np.searchsorted(r.unknown_sorted, r.known, side="left").mean() / len(r.unknown))
+
+
+def tnr95(r: Ranking) -> float:
+    """Share of the unknown rejected by the highest threshold that accepts at least 95 % of the known."""
+    return float(np.mean(r.unknown < threshold95(r.known)))
+
+
+def tnr95_arpl(r: Ranking) -> float:
+    """The same at the point of ARPL's walk whose TPR is *nearest* to 0.95, from either side."""
+    known, unknown = r.path
+    return float(1 - unknown[np.abs(known / len(r.known) - 0.95).argmin()] / len(r.unknown))
+
+
+def threshold95(known: F64) -> float:
+    """The highest threshold t such that score >= t holds for at least 95 % of `known`."""
+    # In whole numbers: 0.95 * n may come out above the integer it is.
+    needed = -(-95 * len(known) // 100)
+    return float(np.sort(known)[len(known) - needed])
+
+
+def dtacc(r: Ranking) -> float:
+    """max over thresholds of (TPR + TNR) / 2: detection accuracy with both sides weighted alike.
+
+    ARPL's formula; on its walk the maximum is the same, ties or not. BackMix's text calls it the maximum
+    classification accuracy, which would weigh the sides by their sizes.
+    """
+    known, unknown = r.accepted
+    return float((known / len(r.known) + 1 - unknown / len(r.unknown)).max() / 2)
+
+
+def auin(r: Ranking) -> float:
+    """Area under precision-recall with the known positive: average precision, as scikit-learn's."""
+    return _average_precision(*r.accepted)
+
+
+def auout(r: Ranking) -> float:
+    """Area under precision-recall with the *unknown* positive (low scores): average precision."""
+    known, unknown = r.accepted
+    # Rejected below each threshold, most of them first, as `_average_precision` wants it.
+    return _average_precision(len(r.unknown) - unknown[::-1], len(r.known) - known[::-1])
+
+
+def _average_precision(hits: I64, false_alarms: I64) -> float:
+    """Sum of precision times the step in recall, over thresholds from all accepted to none."""
+    total = hits + false_alarms
+    precision = hits / np.maximum(total, 1)
+    return float(-(np.diff(hits) * precision[:-1]).sum() / hits[0])
+
+
+def auin_arpl(r: Ranking) -> float:
+    """ARPL's AUIN: trapezoids over its walk, with a first point of precision 0.5 and a last of 0."""
+    known, unknown = r.path
+    total = known + unknown
+    keep = total > 0
+    precision = np.concatenate([[0.5], (known / np.maximum(total, 1))[keep], [0.0]])
+    recall = np.concatenate([[1.0], (known / len(r.known))[keep], [0.0]])
+    return float(-np.trapezoid(precision, recall))
+
+
+def auout_arpl(r: Ranking) -> float:
+    """ARPL's AUOUT: trapezoids over its walk, with a first point of precision 0 and a last of 0.5."""
+    known, unknown = r.path
+    rejected_known, rejected_unknown = len(r.known) - known, len(r.unknown) - unknown
+    total = rejected_known + rejected_unknown
+    keep = total > 0
+    precision = np.concatenate([[0.0], (rejected_unknown / np.maximum(total, 1))[keep], [0.5]])
+    recall = np.concatenate([[0.0], (rejected_unknown / len(r.unknown))[keep], [1.0]])
+    return float(np.trapezoid(precision, recall))
+
+
+def oscr(r: Ranking, correct: npt.NDArray[np.bool_]) -> float:
+    """Area under correct-classification rate over false-positive rate (Dhamija et al., 2018), exact.
+
+    Integrating CCR over FPR gives each correct known sample the share of unknowns it outranks, ties half;
+    so OSCR <= min(accuracy, AUROC). `correct` is in the order of `r.known`.
+    """
+    return float((r.beaten * correct).mean())
+
+
+def oscr_arpl(r: Ranking, correct: npt.NDArray[np.bool_]) -> float:
+    """ARPL's `compute_oscr`: at each cut the lowest sample counts as unknown accepted but not as known
+    classified, the two highest cuts are replaced by (0, 0), and equal scores are in order of appearance
+    (known first)."""
+    n_known, n_unknown = len(r.known), len(r.unknown)
+    order = np.argsort(np.concatenate([r.known, r.unknown]), kind="stable")
+    hit = np.concatenate([correct, np.zeros(n_unknown, dtype=bool)])[order]
+    is_unknown = (order >= n_known).astype(np.int64)
+    ccr = (hit.sum() - np.cumsum(hit))[:-1] / n_known
+    fpr = (n_unknown - np.cumsum(is_unknown) + is_unknown)[:-1] / n_unknown
+    return float(-np.trapezoid(np.append(ccr, 0.0), np.append(fpr, 0.0)))
+
+
+def macro_f1(
+    prediction_known: I64, label_known: I64, prediction_unknown: I64, r: Ranking, threshold: float, num_classes: int
+) -> float:
+    """Macro-averaged F1 over K known classes and `unknown`: a sample with score < threshold is unknown.
+
+    A class that neither occurs nor is predicted counts 0, as in scikit-learn with all K+1 labels given.
+    """
+    predicted = np.concatenate(
+        [
+            np.where(r.known >= threshold, prediction_known, num_classes),
+            np.where(r.unknown >= threshold, prediction_unknown, num_classes),
+        ]
+    )
+    truth = np.concatenate([label_known, np.full(len(r.unknown), num_classes)])
+    size = num_classes + 1
+    confusion = np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
+    doubled = 2 * np.diag(confusion)
+    return float((doubled / np.maximum(confusion.sum(0) + confusion.sum(1), 1)).mean())
+
+
+RANKING_METRICS: dict[str, Callable[[Ranking], float]] = {
+    "auroc": auroc,
+    "auroc.arpl": auroc_arpl,
+    "tnr95": tnr95,
+    "tnr95.arpl": tnr95_arpl,
+    "dtacc": dtacc,
+    "auin": auin,
+    "auin.arpl": auin_arpl,
+    "auout": auout,
+    "auout.arpl": auout_arpl,
+}
+OPEN_SET_METRICS: dict[str, Callable[[Ranking, npt.NDArray[np.bool_]], float]] = {
+    "oscr": oscr,
+    "oscr.arpl": oscr_arpl,
+}
+
+
+def open_set_metrics(
+    known: F64,
+    unknown: F64,
+    prediction_known: I64,
+    label_known: I64,
+    prediction_unknown: I64,
+    num_classes: int,
+    held_out: F64 | None = None,
+) -> dict[str, float]:
+    """Every metric of one score on one pair of known and unknown samples.
+
+    `f1.test95` takes its threshold from the known *test* samples, as the papers do; `f1.val95` from `held_out`,
+    scores of known training images that did not train, and is there only where some were kept.
+    """
+    r = Ranking(known, unknown)
+    result = {name: metric(r) for name, metric in RANKING_METRICS.items()}
+    correct = prediction_known == label_known
+    result |= {name: metric(r, correct) for name, metric in OPEN_SET_METRICS.items()}
+    thresholds = {"f1.test95": threshold95(r.known)}
+    if held_out is not None and len(held_out):
+        thresholds["f1.val95"] = threshold95(held_out)
+    for name, threshold in thresholds.items():
+        result[name] = macro_f1(prediction_known, label_known, prediction_unknown, r, threshold, num_classes)
+    return result

@@ -1,0 +1,62 @@
+"""Wide residual networks (Zagoruyko and Komodakis, 2016) with a head that shows class activation maps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainables.models.output import Output
+
+
+class _Block(nn.Module):
+    """Pre-activation residual block: BN, ReLU, conv 3x3, twice."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.shortcut = None
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        active = F.relu(self.bn1(x))
+        out = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        return out + (x if self.shortcut is None else self.shortcut(active))
+
+
+class WideResNet(nn.Module):
+    """WRN-depth-width without dropout. The head is Conv 1x1, GAP (BackMix section IV-A): the same function as
+    GAP, Linear, but the convolution's output is the class activation map. 32 px images give 8 x 8 cells."""
+
+    stride = 4  # image pixels per cell of the last map
+
+    def __init__(self, depth: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        blocks = (depth - 4) // 6
+        channels = [16, 16 * width, 32 * width, 64 * width]
+        self.stem = nn.Conv2d(3, channels[0], 3, padding=1, bias=False)
+        self.groups = nn.Sequential(
+            *(
+                _Block(channels[g] if b == 0 else channels[g + 1], channels[g + 1], 2 if g and b == 0 else 1)
+                for g in range(3)
+                for b in range(blocks)
+            )
+        )
+        self.bn = nn.BatchNorm2d(channels[3])
+        self.head = nn.Conv2d(channels[3], num_classes, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module is not self.head:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(self.head.weight, nonlinearity="linear")
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, images_BCHW: torch.Tensor) -> Output:
+        features_BChw = F.relu(self.bn(self.groups(self.stem(images_BCHW))))
+        activation_BKhw = self.head(features_BChw)
+        # In float32 also under bf16 autocast: rounded logits would tie, and ties move every ranking metric.
+        pooled = [x.float().mean(dim=(2, 3)) for x in (activation_BKhw, features_BChw)]
+        return Output(pooled[0], pooled[1], activation_BKhw)
