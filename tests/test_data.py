@@ -242,7 +242,7 @@ from pathlib import Path
 from trainables.data.sets import load_set
 
 def own_kb():
-    return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Private_Dirty:"))
+    return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous:"))
 
 before = own_kb()
 data = load_set("cifar10", "train", 32, Path(sys.argv[1]))
@@ -271,4 +271,4 @@ def test_a_process_that_opens_decoded_images_holds_none_of_its_own() -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY, str(SHARED)], capture_output=True, text=True, check=True)
     images_kb, own_kb = map(int, done.stdout.split())
     assert images_kb > 140_000
-    assert own_kb < images_kb / 2  # beside the interpreter: the images' pages are the file's
+    assert own_kb < images_kb / 2  # libraries: the pages of the images are the file's
