@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from platform.spec import Choice, FloatRange, IntRange, Spec
-from trainables.config import METHODS, SCORE_NAMES, SETTINGS, TrialConfig, check_settings
+from trainables.config import SCORE_NAMES, SETTINGS, TrialConfig, check_settings
+from trainables.methods import METHODS
 from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
 from trainables.yaml_file import ConfigError, KeyPath, Problem, nearest
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.cam import foreground_mask, foreground_probability, update_bank
-from trainables.config import BackMixSettings
 from trainables.data.augment import cam_to_stored, normalise
 from trainables.learners.base import Training
+from trainables.methods import BackMixSettings
 from trainables.mixing import backmix, box_side, draw_corners, draw_partners
 
 

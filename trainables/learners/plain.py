@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.config import PlainSettings
 from trainables.learners.base import Training
+from trainables.methods import PlainSettings
 
 
 class Plain:

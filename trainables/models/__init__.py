@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.config import parse_backbone
+from trainables.backbones import parse_backbone
 from trainables.models.wideresnet import WideResNet
 
 
