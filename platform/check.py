@@ -12,11 +12,11 @@ from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
 from trainables.yaml_file import ConfigError, KeyPath, Problem, nearest
 
 # How trials are divided and judged: a search over these would choose its own judge.
-NOT_SEARCHABLE = {"method", "recipe", "protocol", "split_family", "split", "seed", "images_per_class"}
+NOT_SEARCHABLE = {"method", "recipe", "protocol", "split_family", "split", "seed", "images_per_class", "teacher"}
 NOT_SEARCHABLE |= {"holdout", "pseudo_unknown", "score", "evaluate", "test"}
 # What a search file says elsewhere, once for all its rows.
 NOT_IN_BASE = {"test": "`confirm` tests, the search never", "pseudo_unknown": "write it under `validation`"}
-NOT_IN_ROW = NOT_SEARCHABLE - {"method", "recipe", "images_per_class", "holdout", "score"}
+NOT_IN_ROW = NOT_SEARCHABLE - {"method", "recipe", "teacher", "images_per_class", "holdout", "score"}
 
 
 def problems_of_spec(spec: Spec) -> list[Problem]:

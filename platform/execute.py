@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,9 @@ from platform.plan import Plan, confirm_trials, search_trial
 from platform.progress import LiveView
 from platform.results import Results
 from platform.tracking import Tracker
+from platform.trials import Planned
+from trainables.config import TrialConfig
+from trainables.teacher import keep_weights, weights_path
 
 
 def execute(
@@ -24,6 +28,7 @@ def execute(
     """Run the sweep and record it; `start_ray` where no cluster was joined. Ctrl-C passes through."""
     spec, results = plan.spec, Results(plan.spec.objective)
     scratch = storage / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    teachers = storage / "teachers"
     outcome: Literal["FINISHED", "FAILED", "KILLED"] = "KILLED"
     try:
         tags = {
@@ -42,8 +47,16 @@ def execute(
                 "listeners": (tracker, view, results),
                 "resources": spec.resources,
                 "data_root": data_root,
-                "fingerprint": plan.fingerprint,
+                "fingerprints": plan.fingerprints,
+                "teachers": teachers,
             }
+            missing = [planned for planned in plan.teachers if not _found(planned, plan, tracker, teachers)]
+            if missing:
+                view.phase("teachers", len(missing))
+                launch.run(missing, storage=scratch / "teachers", **common)
+                for trial in results.of("teacher"):
+                    if trial.files:
+                        keep_weights(trial.files / "weights.pt", teachers, trial.identity)
             view.phase("search", spec.trials)
             search = launch.Search(spec, plan.search.epochs)
             launch.run([search_trial(spec)], search=search, storage=scratch / "search", **common)
@@ -65,3 +78,15 @@ def execute(
         shutil.rmtree(scratch, ignore_errors=True)  # MLflow has a copy of every file of it
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _found(teacher: Planned, plan: Plan, tracker: Tracker, folder: Path) -> bool:
+    """Whether a teacher's weights are in `folder`, from an earlier sweep or now from a run that MLflow knows."""
+    identity = TrialConfig.from_settings(teacher.settings).identity(plan.fingerprints)
+    if weights_path(folder, identity).is_file():
+        return True
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = tracker.fetch_weights(identity, Path(scratch))
+        if weights:
+            keep_weights(weights, folder, identity)
+    return weights is not None

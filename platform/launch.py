@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,9 @@ class Search:
 class _Relay(tune.Callback):
     """Turns Tune's events into `TrialState`s for the listeners. Stays on the driver."""
 
-    def __init__(self, planned: Sequence[Planned], fingerprint: str, listeners: Sequence[Listener]) -> None:
+    def __init__(self, planned: Sequence[Planned], fingerprints: Mapping[str, str], listeners: Sequence[Listener]) -> None:
         self.planned = planned
-        self.fingerprint = fingerprint
+        self.fingerprints = fingerprints
         self.listeners = listeners
         self.states: dict[str, TrialState] = {}
 
@@ -143,7 +143,7 @@ class _Relay(tune.Callback):
         planned = self.planned[position]
         # Proposals are numbered as they come; what was planned keeps its place, whichever starts first.
         number = len(self.states) + 1 if planned.phase == "search" else position + 1
-        state = planned.start(number, searched, self.fingerprint)
+        state = planned.start(number, searched, self.fingerprints)
         self.states[trial.trial_id] = state
         for listener in self.listeners:
             listener.started(state)
@@ -190,10 +190,13 @@ def run(
     resources: Resources,
     storage: Path,
     data_root: Path,
-    fingerprint: str,
+    fingerprints: Mapping[str, str],
+    teachers: Path,
     search: Search | None = None,
 ) -> None:
     """Run every one of `planned`, or with `search` as many proposals on top of the only one.
+
+    `teachers` is the folder of teachers' weights by identity, and `fingerprints` are those of the images planned with.
 
     Returns when all have ended; failures are the listeners' to count.
     """
@@ -205,7 +208,8 @@ def run(
         data_root=str(data_root.resolve()),
         cpus=resources.cpus_per_worker,
         gpu=resources.gpus_per_worker > 0,
-        fingerprint=fingerprint,
+        fingerprints=dict(fingerprints),
+        teachers=str(teachers.resolve()),
     )
     needs = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
     config = tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id)
@@ -223,7 +227,7 @@ def run(
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(storage.resolve()),
-            callbacks=[_Relay(planned, fingerprint, listeners)],
+            callbacks=[_Relay(planned, fingerprints, listeners)],
             verbose=0,
         ),
     ).fit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,10 +29,8 @@ class Plan:
     search_data: TrialData
     final: TrialConfig | None  # what `confirm` trains, before the best settings are known
     final_data: TrialData | None
-
-    @property
-    def fingerprint(self) -> str:
-        return self.search_data.fingerprint
+    fingerprints: dict[str, str]  # of every set that some trial trains on
+    teachers: tuple[Planned, ...]  # each once, whichever trials share it
 
     @property
     def confirmed_rows(self) -> int:
@@ -62,8 +61,28 @@ def make_plan(
         return build(config, data_root, download=download, progress=progress)
 
     search = TrialConfig.from_settings(spec.search_settings())
-    final = TrialConfig.from_settings({**spec.base, "split": spec.confirm.splits[0]}) if spec.confirm else None
-    return Plan(spec, profile, tuple(changed), search, load(search), final, load(final) if final else None)
+    search_data = load(search)
+    final, final_data = None, None
+    fingerprints = dict(search_data.fingerprints)
+    trials = [search_trial(spec), *confirm_trials(spec, [{}] * spec.confirm.top if spec.confirm else [])]
+    for planned in trials[1:]:
+        config = TrialConfig.from_settings(planned.settings)
+        if final is None or not set(config.training_sets) <= set(fingerprints):
+            data = load(config)
+            fingerprints |= data.fingerprints
+            final, final_data = final or config, final_data or data
+    teachers = tuple(_teachers(trials, fingerprints))
+    return Plan(spec, profile, tuple(changed), search, search_data, final, final_data, fingerprints, teachers)
+
+
+def _teachers(trials: Sequence[Planned], fingerprints: Mapping[str, str]) -> Iterator[Planned]:
+    """Every teacher that some of `trials` needs, once."""
+    seen = set()
+    for planned in trials:
+        teacher = TrialConfig.from_settings(planned.settings).teacher
+        if teacher and (identity := teacher.identity(fingerprints)) not in seen:
+            seen.add(identity)
+            yield Planned("teacher", f"teacher {teacher.backbone}", teacher.settings())
 
 
 def search_trial(spec: Spec) -> Planned:
@@ -80,7 +99,7 @@ def confirm_trials(spec: Spec, best: Sequence[Mapping[str, Any]]) -> Iterator[Pl
     for name, changes in rows:
         for split in spec.confirm.splits:
             for seed in spec.confirm.seeds:
-                yield Planned("confirm", name, {**spec.base, **changes, "split": split, "seed": seed})
+                yield Planned("confirm", name, {**spec.with_teacher(changes), "split": split, "seed": seed})
 
 
 @dataclass(frozen=True)
@@ -96,12 +115,14 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
     import torch
 
     from trainables.evaluation import score_samples
+    from trainables.teacher import untrained_weights
     from trainables.training import Trainer
     from trainables.trial import pick_device
 
     device = pick_device("auto" if gpu else "cpu")
     torch.set_num_threads(cpus)
-    trainer = Trainer(config, data, device)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config, data, device, untrained_weights(config, data, Path(folder)))
     order = torch.arange(trainer.batch_size, device=device)
 
     def step() -> float:
@@ -110,11 +131,11 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
         return time.perf_counter() - started
 
     first = step()  # pays for the allocator's and the kernels' warm-up
-    steps = [first] if first > 3 else [step() for _ in range(5)]
+    steps = [first] if first > 3 else [step() for _ in range(6)]  # a coin decides what a mixing step costs
     few = replace(data.train, rows=data.train.rows[:200], labels=data.train.labels[:200])
     started = time.perf_counter()
     score_samples(trainer.model, "val", {"known": few}, device, config.precision)
-    return Cost(sorted(steps)[len(steps) // 2], (time.perf_counter() - started) / len(few))
+    return Cost(sum(steps) / len(steps), (time.perf_counter() - started) / len(few))
 
 
 def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
@@ -123,11 +144,15 @@ def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
     return config.epochs * (steps * cost.step + validated * cost.image) + tested * cost.image
 
 
-def estimate(plan: Plan, cost: Cost, at_once: int) -> float:
-    """Seconds for the whole sweep with `at_once` trials running together, if none is stopped early."""
+def estimate(plan: Plan, cost: Cost, teacher_cost: Cost | None, at_once: int) -> float:
+    """Seconds for the whole sweep with `at_once` trials running together, if none is stopped early and no teacher is
+    there yet."""
     rounds = -(-plan.spec.trials // at_once)
     total = STARTUP_SECONDS + rounds * seconds_of_trial(plan.search, plan.search_data, cost)
     if plan.final and plan.final_data:
         rounds = -(-plan.confirm_trials // at_once)
         total += rounds * seconds_of_trial(plan.final, plan.final_data, cost)
+    if plan.search.teacher and teacher_cost:
+        rounds = -(-len(plan.teachers) // at_once)
+        total += rounds * seconds_of_trial(plan.search.teacher, plan.search_data, teacher_cost)
     return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -147,4 +148,14 @@ class Spec(_Strict):
         hidden = self.validation.pseudo_unknown
         if hidden is None:
             hidden = len(TrialConfig.from_settings(self.base).known_classes) // 3
-        return {**self.base, "holdout": self.validation.holdout, "pseudo_unknown": hidden, "test": False}
+        validation = {"holdout": self.validation.holdout, "pseudo_unknown": hidden, "test": False}
+        return {**self.with_teacher({}), **validation}
+
+    def with_teacher(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The base with `changes`, and the base's own teacher written out where the method needs one: what a search
+        or a row changes of the student leaves its teacher as it is, unless it changes `teacher` itself."""
+        settings = {**self.base, **changes}
+        if "teacher" not in changes:
+            teacher = TrialConfig.from_settings({**self.base, "method": settings["method"]}).settings().get("teacher")
+            settings |= {"teacher": teacher} if teacher else {}
+        return settings

@@ -112,8 +112,11 @@ def _run(args: argparse.Namespace, file: SearchFile, console: Console, errors: C
         if not joins:  # another machine's speed is not this one's
             with console.status("timing a few training steps for the estimate …"):
                 needs = spec.resources
-                cost = measure(plan.search, plan.search_data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
-            seconds = estimate(plan, cost, at_once)
+                how = (needs.cpus_per_worker, needs.gpus_per_worker > 0)
+                cost = measure(plan.search, plan.search_data, *how)
+                teacher = plan.search.teacher
+                teacher_cost = measure(teacher, plan.search_data, *how) if teacher else None
+            seconds = estimate(plan, cost, teacher_cost, at_once)
         console.print(plan_table(plan, file.path, at_once, seconds))
         if args.dry_run:
             return DONE

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import time
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -124,6 +125,15 @@ class Tracker:
             }
         )
 
+    def fetch_weights(self, identity: str, folder: Path) -> Path | None:
+        """The weights of a trial that finished with this identity, copied into `folder`; None where there is none."""
+        # A run that was stopped early is FINISHED as well, but has no weights.
+        known = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
+        for run in self.client.search_runs([self.experiment], known):
+            if any(file.path == "weights.pt" for file in self.client.list_artifacts(run.info.run_id)):
+                return Path(self.client.download_artifacts(run.info.run_id, "weights.pt", str(folder)))
+        return None
+
     def log_result(self, metrics: dict[str, float], params: dict[str, Any]) -> None:
         """What the whole sweep found, on the parent run."""
         now = int(time.time() * 1000)
@@ -151,11 +161,20 @@ class Tracker:
             self._log(self._runs[id(trial)], metrics=pending)
 
     def _log(self, run: str, *, params: dict[str, Any] | None = None, metrics: list[Metric] | None = None) -> None:
-        entities = [Param(name, str(value)) for name, value in (params or {}).items()]
+        entities = [Param(name, str(value)) for name, value in _flat(params or {})]
         if entities:
             self.client.log_batch(run, params=entities)
         for start in range(0, len(metrics or []), BATCH):
             self.client.log_batch(run, metrics=(metrics or [])[start : start + BATCH])
+
+
+def _flat(params: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A mapping among the settings as one parameter for each of its own: `teacher.backbone`."""
+    for name, value in params.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", v) for inner, v in value.items())
+        else:
+            yield name, value
 
 
 def _sqlite_folder(uri: str) -> Path | None:

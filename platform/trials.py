@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from trainables.config import TrialConfig
 
-Phase = Literal["search", "confirm"]
+Phase = Literal["teacher", "search", "confirm"]
 Status = Literal["running", "finished", "stopped", "failed"]
 
 
@@ -21,9 +21,9 @@ class Planned:
     row: str
     settings: Mapping[str, Any]
 
-    def start(self, number: int, searched: dict[str, Any], fingerprint: str) -> TrialState:
+    def start(self, number: int, searched: dict[str, Any], fingerprints: Mapping[str, str]) -> TrialState:
         config = TrialConfig.from_settings({**self.settings, **searched})
-        return TrialState(number, self.phase, self.row, config, config.identity(fingerprint), searched)
+        return TrialState(number, self.phase, self.row, config, config.identity(fingerprints), searched)
 
 
 @dataclass
@@ -47,6 +47,8 @@ class TrialState:
     def name(self) -> str:
         if self.phase == "search":
             return f"search {self.number}"
+        if self.config.pseudo_unknown:
+            return f"{self.row} of the search"
         return f"{self.row}, split {self.config.split}, seed {self.config.seed}"
 
     @property

@@ -10,12 +10,21 @@ import hashlib
 import json
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from trainables.backbones import parse_backbone
+from trainables.backbones import cells, parse_backbone
 from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
-from trainables.methods import METHODS, LearnerSettings, Range
+from trainables.methods import (
+    METHODS,
+    AsymmetricSettings,
+    BackMixSettings,
+    CatImgSettings,
+    DistillSettings,
+    MethodSettings,
+    Range,
+    TeacherFreeSettings,
+)
 from trainables.yaml_file import ConfigError, Problem, nearest
 
 SCORE_NAMES = ("msp", "mls")
@@ -26,7 +35,7 @@ class TrialConfig:
     """One training, fully resolved. Fields up to `pseudo_unknown` shape the weights and make the identity."""
 
     method: str
-    learner: LearnerSettings
+    learner: MethodSettings
 
     protocol: str = "digits"
     split_family: str = "agc"
@@ -39,9 +48,17 @@ class TrialConfig:
     momentum: Annotated[float, Range(0, 0.9999)] = 0.9
     nesterov: bool = True
     weight_decay: Annotated[float, Range(0)] = 5e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
+    optimizer: Literal["sgd", "adam"] = "sgd"  # momentum and nesterov are SGD's
+    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
+    milestones: tuple[int, ...] = ()  # epochs after which `multistep` multiplies the lr by `lr_factor`
+    lr_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1
+    restarts: Annotated[int, Range(0)] = 0  # of `cosine`, in equal parts
+    warmup_epochs: Annotated[int, Range(0)] = 0  # the lr grows from 0 linearly, batch by batch
     crop_padding: Annotated[int, Range(0, 16)] = 4
     crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; BackMix's file pads with black
+    augment: Literal["none", "randaugment", "augmix", "randomized-quantization"] = "none"  # after crop and flip
+    randaugment_ops: Annotated[int, Range(1, 14)] = 1  # N; the asymmetric code has (1, 9) for every set
+    randaugment_magnitude: Annotated[int, Range(0, 30)] = 9  # M
     precision: Literal["fp32", "bf16"] = "fp32"
     images_per_class: Annotated[int, Range(2)] | None = None  # the training set cut to so many first; None: all
     holdout: Annotated[float, Range(0, 0.5)] = 0.0  # share of the known training images kept for validation
@@ -65,10 +82,12 @@ class TrialConfig:
             raise ConfigError([Problem(("method",), f"is missing; one of {', '.join(METHODS)}")])
         recipe = METHODS[method].recipes[checked.pop("recipe", "paper")]
         merged = {**recipe, **checked}
+        own = {f.name: merged[f.name] for f in _own_fields() if f.name in merged}
         learner_type = METHODS[method]
-        learner = learner_type(**{f.name: merged[f.name] for f in fields(learner_type) if f.name in merged})
-        own = {f.name: merged[f.name] for f in fields(cls) if f.name in merged and f.name != "learner"}
-        config = cls(learner=learner, **own)
+        chosen = {f.name: merged[f.name] for f in fields(learner_type) if f.name in merged}
+        if issubclass(learner_type, DistillSettings):
+            chosen["teacher"] = _teacher_settings(chosen.get("teacher", {}), own)
+        config = cls(learner=learner_type(**chosen), **own)
         if problems := list(config._contradictions()):
             raise ConfigError(problems)
         return config
@@ -77,7 +96,7 @@ class TrialConfig:
         """The flat mapping again, with every default written out: what `config.yaml` holds."""
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learner"}
         flat["evaluate"] = list(self.evaluation_sets)
-        return {**flat, **asdict(self.learner)}
+        return {**flat, **{f.name: getattr(self.learner, f.name) for f in fields(self.learner)}}
 
     @property
     def known_classes(self) -> tuple[int, ...]:
@@ -88,8 +107,22 @@ class TrialConfig:
     def evaluation_sets(self) -> tuple[str, ...]:
         return self.evaluate or evaluation_sets(self.protocol, self.split_family)[:1]
 
-    def identity(self, fingerprint: str) -> str:
-        """Hash of what shapes the weights, given the fingerprint of the training images: 16 hex digits.
+    @property
+    def training_sets(self) -> tuple[str, ...]:
+        """Image sets whose training images shape the weights: the protocol's, then a set of outliers."""
+        own = PROTOCOLS[self.protocol].image_set
+        return (own, self.learner.outlier_set) if isinstance(self.learner, CatImgSettings) else (own,)
+
+    @property
+    def teacher(self) -> TrialConfig | None:
+        """The trial whose weights this one needs: on the same images, divided in the same way."""
+        if not isinstance(self.learner, DistillSettings):
+            return None
+        shared = {f.name: getattr(self, f.name) for f in _own_fields() if f.name in _SHARED_WITH_TEACHER}
+        return TrialConfig.from_settings({**shared, **self.learner.teacher})
+
+    def identity(self, fingerprints: Mapping[str, str]) -> str:
+        """Hash of what shapes the weights, given the fingerprint of each of `training_sets`: 16 hex digits.
 
         Settings at their default stay out, so a new setting leaves old identities as they are. For the
         same reason a default must never change its meaning: raise the learner's `version` instead.
@@ -98,15 +131,19 @@ class TrialConfig:
         content = {
             "method": self.method,
             "version": self.learner.version,
-            "learner": dict(_changed(self.learner)),
+            "learner": {name: value for name, value in _changed(self.learner) if name != "teacher"},
             "trial": weights,
             "classes": self.known_classes,
             "flip": PROTOCOLS[self.protocol].flip,
             "backbone": self.backbone,
             "split": self.split,
             "seed": self.seed,
-            "data": fingerprint,
+            "data": fingerprints[self.training_sets[0]],
         }
+        if self.teacher:
+            content["teacher"] = self.teacher.identity(fingerprints)
+        if len(self.training_sets) > 1:
+            content["outliers"] = fingerprints[self.training_sets[1]]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -133,8 +170,48 @@ class TrialConfig:
                     f"{name!r} is not an unknown set of {self.protocol}, family {self.split_family}"
                     f"{nearest(name, allowed)}; it has {', '.join(allowed)}",
                 )
-        if self.nesterov and self.momentum == 0:
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
+        yield from self._schedule_contradictions()
+        yield from self._method_contradictions()
+
+    def _schedule_contradictions(self) -> Iterator[Problem]:
+        if self.schedule == "multistep" and not self.milestones:
+            yield Problem(("milestones",), "multistep needs them: the epochs after which the lr falls, as [60, 120, 160]")
+        late = [m for m in self.milestones if not 0 < m < self.epochs]
+        if self.schedule == "multistep" and late:
+            yield Problem(("milestones",), f"{late[0]} is not between the first and the last of {self.epochs} epochs")
+        if self.warmup_epochs >= self.epochs:
+            yield Problem(("warmup_epochs",), f"{self.warmup_epochs} leaves none of {self.epochs} epochs to train in")
+
+    def _method_contradictions(self) -> Iterator[Problem]:
+        learner = self.learner
+        mix = getattr(learner, "mix", None)
+        if isinstance(learner, AsymmetricSettings | TeacherFreeSettings) and mix == "none":
+            yield Problem(("mix",), f"{self.method} needs one: its losses are about mixed samples")
+        if isinstance(learner, TeacherFreeSettings):
+            if mix == "cutout":
+                yield Problem(("mix",), "teacher-free compares a mix with its two images; cutout has one")
+            if learner.tau_lower > learner.tau_upper:
+                yield Problem(("tau_lower",), f"{learner.tau_lower:g} is above tau_upper, {learner.tau_upper:g}")
+        if isinstance(learner, BackMixSettings):
+            side = cells(self.backbone, PROTOCOLS[self.protocol].image_size)
+            if side < 2:
+                yield Problem(
+                    ("backbone",),
+                    f"{self.backbone} shows class activation maps of {side} x {side} cells here, too few for backmix",
+                )
+            if self.augment != "none" and learner.cam_from == "mixed":
+                yield Problem(
+                    ("augment",),
+                    f"{self.augment} moves pixels, so maps of its images do not fit the stored ones: set cam_from: raw",
+                )
+        if isinstance(learner, CatImgSettings):
+            if learner.outlier_set in self.evaluation_sets or learner.outlier_set == self.training_sets[0]:
+                yield Problem(
+                    ("outlier_set",),
+                    f"{learner.outlier_set} is also what the trial is trained or tested on: outliers come from another set",
+                )
 
 
 # Not in the identity: what only evaluation sees, and what `classes` and the explicit entries already say.
@@ -143,6 +220,28 @@ _NOT_WEIGHTS = {"method", "learner", "protocol", "split_family", "split", "seed"
     "evaluate",
     "test",
 }
+
+
+# What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.
+_SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per_class", "holdout", "pseudo_unknown"} | {
+    "score",
+    "evaluate",
+    "test",
+}
+
+
+def _teacher_settings(changes: Mapping[str, Any], student: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of a teacher that is its own: its student's, with `changes` laid over, `plain` unless said.
+
+    Raises `ConfigError`, with paths under `teacher`.
+    """
+    try:
+        teacher = TrialConfig.from_settings({**student, "method": "plain", **changes})
+    except ConfigError as error:
+        raise ConfigError([Problem(("teacher", *p.path), p.message) for p in error.problems]) from error
+    if teacher.teacher:
+        raise ConfigError([Problem(("teacher", "method"), f"a teacher cannot need a teacher, as {teacher.method} does")])
+    return {name: value for name, value in teacher.settings().items() if name not in _SHARED_WITH_TEACHER}
 
 
 def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
@@ -189,6 +288,8 @@ def check_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Pr
             checked[name] = _convert(value, SETTINGS[name].annotation)
             if name == "backbone":
                 parse_backbone(checked[name])
+            if name == "teacher":
+                problems += _teacher_problems(value)
         except ValueError as error:
             problems.append(Problem((name,), str(error)))
     method = checked.get("method")
@@ -196,6 +297,15 @@ def check_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Pr
     if method is not None and recipe is not None and recipe not in METHODS[method].recipes:
         problems.append(Problem(("recipe",), f"{method} has no recipe {recipe!r}"))
     return checked, problems
+
+
+def _teacher_problems(changes: Mapping[str, Any]) -> Iterator[Problem]:
+    _, problems = check_settings(changes)
+    for problem in problems:
+        yield Problem(("teacher", *problem.path), problem.message)
+    for name in changes:
+        if name in _SHARED_WITH_TEACHER:
+            yield Problem(("teacher", name), "is its student's: a teacher sees the same images, divided in the same way")
 
 
 def _convert(value: Any, annotation: Any) -> Any:
@@ -213,9 +323,13 @@ def _convert(value: Any, annotation: Any) -> Any:
             hint = nearest(value, args) if isinstance(value, str) else ""
             raise ValueError(f"{value!r} is not one of {', '.join(args)}{hint}")
         return value
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{value!r} is not a mapping of settings, as {{backbone: wrn16-2}}")
+        return dict(value)
     if origin is tuple:
-        if not isinstance(value, list | tuple) or not value:
-            raise ValueError(f"{value!r} is not a list of names")
+        if not isinstance(value, list | tuple) or (args[0] is str and not value):
+            raise ValueError(f"{value!r} is not a list of {'names' if args[0] is str else 'whole numbers'}")
         return tuple(_convert(v, args[0]) for v in value)
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

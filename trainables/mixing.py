@@ -1,13 +1,49 @@
 """Mixing of whole batches: each function is pure and draws anew for every sample.
 
+BackMix mixes stored uint8 images, before they are cropped; the others mix images as the network sees them.
 Shapes: B batch, H W image, h w cells of a foreground mask, C channels.
+
+torchvision's `transforms.v2` CutMix and MixUp draw one lambda and one box for a batch, and pair each image with its
+neighbour; its RandomErasing draws one box for a batch, inside the image. Here each sample has its own.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+from scipy.special import betaincinv
 
 from trainables.data.augment import GREY
+
+
+class Box(NamedTuple):
+    """A rectangle in each of B images, in pixels: rows top..bottom-1, columns left..right-1."""
+
+    top_B: torch.Tensor
+    left_B: torch.Tensor
+    bottom_B: torch.Tensor
+    right_B: torch.Tensor
+
+    def area(self) -> torch.Tensor:
+        """Pixels inside. B."""
+        return (self.bottom_B - self.top_B) * (self.right_B - self.left_B)
+
+    def mask(self, height: int, width: int) -> torch.Tensor:
+        """True inside. B,H,W."""
+        y = torch.arange(height, device=self.top_B.device)
+        x = torch.arange(width, device=self.top_B.device)
+        rows = (y >= self.top_B[:, None]) & (y < self.bottom_B[:, None])
+        columns = (x >= self.left_B[:, None]) & (x < self.right_B[:, None])
+        return rows[:, :, None] & columns[:, None, :]
+
+
+class Mixed(NamedTuple):
+    """A batch after a mix: sample b has the share `share_B[b]` of itself, the rest of sample `partners_B[b]`."""
+
+    images_BCHW: torch.Tensor
+    partners_B: torch.Tensor
+    share_B: torch.Tensor  # lambda, 0..1
 
 
 def draw_partners(
@@ -56,12 +92,6 @@ def draw_corners(
     return top, left
 
 
-def _box_mask(top_B: torch.Tensor, left_B: torch.Tensor, side: int, H: int, W: int) -> torch.Tensor:
-    y = torch.arange(H, device=top_B.device) - top_B[:, None]
-    x = torch.arange(W, device=top_B.device) - left_B[:, None]
-    return ((y >= 0) & (y < side))[:, :, None] & ((x >= 0) & (x < side))[:, None, :]
-
-
 def backmix(
     target_BHWC: torch.Tensor,
     background_BHWC: torch.Tensor,
@@ -90,5 +120,55 @@ def backmix(
         x = (torch.arange(W, device=patch.device) + (source_corner[1] - corner[1])[:, None]) % W
         each = torch.arange(B, device=patch.device)[:, None, None]
         patch = patch[each, y[:, :, None], x[:, None, :]]
-    inside = _box_mask(*corner, side, H, W)
+    inside = Box(corner[0], corner[1], corner[0] + side, corner[1] + side).mask(H, W)
     return torch.where(inside[..., None], patch, target_BHWC)
+
+
+def draw_shares(batch: int, alpha: float, host: torch.Generator, device: torch.device, one: bool = False) -> torch.Tensor:
+    """lambda ~ Beta(alpha, alpha) of each sample, or `one` for the whole batch. B, float32 in 0..1.
+
+    By inversion on the host, where a generator can be given: sampling a Beta on a device takes none.
+    """
+    u = torch.rand(1 if one else batch, generator=host, dtype=torch.float64)
+    share = torch.from_numpy(betaincinv(alpha, alpha, u.numpy())).float()
+    return share.to(device, non_blocking=True).expand(batch)
+
+
+def draw_box(
+    area_B: torch.Tensor, height: int, width: int, generator: torch.Generator, one: bool = False
+) -> Box:
+    """A box of the image's shape and of `area_B` (0..1) of its area, its centre on any pixel, cut off at the border.
+
+    As in CutMix's section 3.1 with its code's rounding: sides floor(size * sqrt(area)), made even. `one` puts all
+    centres on the same pixel.
+    """
+    batch = 1 if one else len(area_B)
+    centre = torch.rand(2, batch, generator=generator, device=generator.device).expand(2, len(area_B))
+    edges = []
+    for position, size in zip(centre, (height, width), strict=True):
+        middle = (position * size).long().clamp_(max=size - 1)
+        half = (size * area_B.sqrt()).long() // 2
+        edges.append(((middle - half).clamp_(min=0), (middle + half).clamp_(max=size)))
+    (top, bottom), (left, right) = edges
+    return Box(top, left, bottom, right)
+
+
+def cutout(images_BCHW: torch.Tensor, box: Box) -> Mixed:
+    """CutOut (DeVries and Taylor, 2017): 0, the grey of a normalised image, inside the box; nobody else has a share."""
+    B, _, H, W = images_BCHW.shape
+    hidden = images_BCHW * ~box.mask(H, W)[:, None]  # as masked_fill, but channels stay last
+    each = torch.arange(B, device=images_BCHW.device)
+    return Mixed(hidden, each, torch.ones(B, device=images_BCHW.device))
+
+
+def mixup(images_BCHW: torch.Tensor, partners_B: torch.Tensor, share_B: torch.Tensor) -> Mixed:
+    """MixUp (Zhang et al., 2018): lambda x_i + (1 - lambda) x_j, pixel by pixel."""
+    share = share_B[:, None, None, None]
+    return Mixed(share * images_BCHW + (1 - share) * images_BCHW[partners_B], partners_B, share_B)
+
+
+def cutmix(images_BCHW: torch.Tensor, partners_B: torch.Tensor, box: Box) -> Mixed:
+    """CutMix (Yun et al., 2019): the partner inside the box; lambda is the share of the area outside it."""
+    _, _, H, W = images_BCHW.shape
+    pasted = torch.where(box.mask(H, W)[:, None], images_BCHW[partners_B], images_BCHW)
+    return Mixed(pasted, partners_B, 1 - box.area() / (H * W))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from trainables.config import TrialConfig
 from trainables.data.sets import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.evaluation import metrics_of, score_samples
+from trainables.teacher import keep_weights, weights_path
 from trainables.training import Trainer
 
 
@@ -34,13 +36,15 @@ class Report:
     last: bool
 
 
-def run_trial(config: TrialConfig, data: TrialData, device: torch.device, out: Path) -> Iterator[Report]:
+def run_trial(
+    config: TrialConfig, data: TrialData, device: torch.device, out: Path, teacher: Path | None = None
+) -> Iterator[Report]:
     """Train `config` on `data`, one `Report` an epoch; with the last, `out` holds `config.yaml`,
-    `scores.parquet` and `weights.pt`.
+    `scores.parquet` and `weights.pt`. `teacher` is the teacher's `weights.pt`, where the method has one.
 
-    Raises `FloatingPointError` where the loss stops being finite.
+    Raises `FloatingPointError` where the loss stops being finite, `ValueError` where the teacher's weights do not fit.
     """
-    trainer = Trainer(config, data, device)
+    trainer = Trainer(config, data, device, teacher)
     for epoch in range(1, config.epochs + 1):
         started, lr = time.perf_counter(), trainer.optimizer.param_groups[0]["lr"]
         loss = trainer.epoch()
@@ -75,7 +79,8 @@ def _evaluate(
 
 def config_yaml(config: TrialConfig) -> str:
     """The resolved settings as the file that `python -m trainables.trial` runs."""
-    return yaml.safe_dump(config.settings(), sort_keys=False)
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in config.settings().items()}
+    return yaml.safe_dump(plain, sort_keys=False)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -97,6 +102,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
     parser.add_argument("--download", action="store_true", help="fetch missing sets, where torchvision can")
     parser.add_argument("--out", type=Path, default=Path("results/trial"), help="folder for scores and weights")
+    parser.add_argument(
+        "--teachers",
+        type=Path,
+        default=Path("results/teachers"),
+        help="folder of teachers' weights by identity; one that is missing is trained first (default: results/teachers)",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, … (default: the GPU if there is one)")
     args = parser.parse_args(argv)
     document = None
@@ -121,22 +132,45 @@ def main(argv: list[str] | None = None) -> int:
         print(f"--device {args.device}: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     print(f"{config.method} on {config.protocol}, family {config.split_family}: {len(data.train):,} training images")
-    print(f"{config.backbone}, {config.epochs} epochs, identity {config.identity(data.fingerprint)}, device {device}")
+    print(f"{config.backbone}, {config.epochs} epochs, identity {config.identity(data.fingerprints)}, device {device}")
     try:
-        for report in run_trial(config, data, device, args.out):
-            shown = report.metrics if report.last else {k: v for k, v in report.metrics.items() if k.count("/") == 1}
-            if report.last:
-                print(json.dumps(shown, indent=2))
-            else:
-                line = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-                print(f"epoch {report.epoch}/{config.epochs}  {line}", flush=True)
-    except FloatingPointError as error:
+        teacher = None
+        if config.teacher:
+            teacher = _find_or_train(config.teacher, args.data_root, device, args.teachers)
+        metrics = _run(config, data, device, args.out, teacher)
+        print(json.dumps(metrics, indent=2))
+    except (FloatingPointError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     print(f"wrote {args.out}/config.yaml, scores.parquet, weights.pt")
     return 0
+
+
+def _run(
+    config: TrialConfig, data: TrialData, device: torch.device, out: Path, teacher: Path | None = None
+) -> dict[str, float]:
+    """The trial with a line an epoch; the last epoch's metrics."""
+    for report in run_trial(config, data, device, out, teacher):
+        shown = {name: value for name, value in report.metrics.items() if name.count("/") == 1}
+        line = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        print(f"epoch {report.epoch}/{config.epochs}  {line}", flush=True)
+    return report.metrics
+
+
+def _find_or_train(config: TrialConfig, data_root: Path, device: torch.device, folder: Path) -> Path:
+    """The weights of the teacher `config`, by its identity."""
+    data = build(config, data_root)
+    identity = config.identity(data.fingerprints)
+    path = weights_path(folder, identity)
+    if path.is_file():
+        print(f"its teacher is there: {path}")
+        return path
+    print(f"its teacher first: {config.method}, {config.backbone}, {config.epochs} epochs, identity {identity}")
+    with tempfile.TemporaryDirectory() as out:
+        _run(config, data, device, Path(out))
+        return keep_weights(Path(out) / "weights.pt", folder, identity)
 
 
 def _print_progress(what: str, done: int, total: int) -> None:

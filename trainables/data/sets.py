@@ -63,7 +63,7 @@ _SOURCES: dict[str, _Source] = {
     "cifar10": _Source(10, {p: f"cifar10/{p}.parquet" for p in ("train", "test")}, "CIFAR10"),
     "cifar100": _Source(100, {p: f"cifar100/{p}.parquet" for p in ("train", "test")}, "CIFAR100"),
     "svhn": _Source(10, {p: f"svhn/{p}.parquet" for p in ("train", "test")}, "SVHN"),
-    "tiny-imagenet": _Source(200, {"test": "tinyimagenet/val.parquet"}),
+    "tiny-imagenet": _Source(200, {"train": "tinyimagenet/train20.parquet", "test": "tinyimagenet/val.parquet"}),
     "textures": _Source(47, {"test": "textures/dtd10_64.parquet"}),
 }
 

@@ -62,7 +62,10 @@ class Samples:
 
 @dataclass(frozen=True)
 class TrialData:
-    """Known classes are labelled 0..K-1 in the split's order; evaluation sets map name to samples."""
+    """Known classes are labelled 0..K-1 in the split's order; evaluation sets map name to samples.
+
+    `outliers` are images of an auxiliary set that some methods train on beside the known classes.
+    """
 
     classes: tuple[int, ...]
     image_size: int
@@ -70,10 +73,13 @@ class TrialData:
     train: Samples
     validation: dict[str, Samples] = field(default_factory=dict)
     test: dict[str, Samples] = field(default_factory=dict)
+    outliers: Samples | None = None
 
     @property
-    def fingerprint(self) -> str:
-        return self.train.source.fingerprint
+    def fingerprints(self) -> dict[str, str]:
+        """Of each set that shapes the weights, by its name."""
+        sets = [self.train, *([self.outliers] if self.outliers else [])]
+        return {samples.source.name: samples.source.fingerprint for samples in sets}
 
 
 def seeds(config: TrialConfig) -> tuple[int, int]:
@@ -134,8 +140,12 @@ def build(
             else:
                 other = load(name, "test")
                 test[name] = _unknown(other, np.arange(len(other.labels)))
+    outliers = None
+    for name in config.training_sets[1:]:
+        auxiliary = load(name, "train")
+        outliers = _unknown(auxiliary, np.arange(len(auxiliary.labels)))
     known_train = _known(source, _sorted(train), classes)
-    return TrialData(classes, protocol.image_size, protocol.flip, known_train, validation, test)
+    return TrialData(classes, protocol.image_size, protocol.flip, known_train, validation, test, outliers)
 
 
 def _sorted(rows: list[I64]) -> I64:

@@ -1,28 +1,27 @@
-"""Training methods, one a file. A learner says what one batch does; the loop in `trainables.trial` is the same
-for all of them."""
+"""Training methods, one a file. A learner says what one batch does."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-import torch
-from torch import nn
-
+from trainables.learners.asymmetric import Asymmetric
 from trainables.learners.backmix import BackMix
-from trainables.learners.base import Training
+from trainables.learners.base import Learner
+from trainables.learners.distill import Distill
+from trainables.learners.mixed import MixedImages
+from trainables.learners.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.learners.plain import Plain
+from trainables.learners.teacher_free import TeacherFree
 
-
-class Learner(Protocol):
-    """What the training loop asks of a method."""
-
-    def __init__(self, settings: Any, training: Training) -> None: ...
-
-    def start_epoch(self) -> None:
-        """Called before the first batch of each epoch."""
-
-    def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar, of the batch of sample numbers `ids_B` (distinct)."""
-
-
-LEARNERS: dict[str, type[Learner]] = {"plain": Plain, "backmix": BackMix}
+LEARNERS: dict[str, type[Learner]] = {
+    "plain": Plain,
+    "cutout": MixedImages,
+    "mixup": MixedImages,
+    "cutmix": MixedImages,
+    "decoupled-cutmix": MixedImages,
+    "backmix": BackMix,
+    "distill": Distill,
+    "asymmetric": Asymmetric,
+    "teacher-free": TeacherFree,
+    "oe": OutlierExposure,
+    "catimg": CatImg,
+    "ftavg": FtAvg,
+}

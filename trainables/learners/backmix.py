@@ -12,19 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.cam import foreground_mask, foreground_probability, update_bank
+from trainables.cam import foreground_mask, update_bank
 from trainables.data.augment import cam_to_stored, normalise
-from trainables.learners.base import Training
+from trainables.learners.base import Learner, Training
 from trainables.methods import BackMixSettings
 from trainables.mixing import backmix, box_side, draw_corners, draw_partners
 
 
-class BackMix:
+class BackMix(Learner):
     """`bank_Nhw` holds a rough foreground for each training image, in the coordinates of the stored image."""
 
+    settings: BackMixSettings
+
     def __init__(self, settings: BackMixSettings, training: Training) -> None:
-        self.settings = settings
-        self.training = training
+        super().__init__(settings, training)
         self.side = box_side(settings.cut_size, training.image_size)
         generator = training.generator
         shape = (len(training.pool), training.cells, training.cells)
@@ -39,13 +40,14 @@ class BackMix:
             self.readable_Nhw = self.bank_Nhw.clone()
 
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
-        raw, labels = self.training.pool[ids_B], self.training.pool.labels[ids_B]
-        images, view = self.training.augment(self.mix(raw, labels, ids_B))
-        output = model(images)
+        t = self.training
+        raw, labels = t.pool[ids_B], t.pool.labels[ids_B]
+        images, view = t.augment(self.mix(raw, labels, ids_B))
         if self.settings.cam_from == "mixed":
-            cam = foreground_probability(output.activation_BKhw.detach(), labels)
-            cam, seen = cam_to_stored(cam, view, self.training.image_size)
+            output, cam = t.forward_with_cam(model, images, labels)
+            cam, seen = cam_to_stored(cam, view, t.image_size)
         else:
+            output = t.forward(model, images)
             cam = self._cam_of_raw(model, raw, labels)
             seen = torch.ones_like(cam, dtype=torch.bool)
         update_bank(self.bank_Nhw, ids_B, cam, seen, self.settings.bank_decay)
@@ -77,7 +79,7 @@ class BackMix:
     def _cam_of_raw(self, model: nn.Module, raw_BHWC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
         """Maps of the images as stored, by a second pass in eval mode: it leaves batch statistics alone."""
         model.eval()
-        with torch.no_grad():
-            activation = model(normalise(raw_BHWC)).activation_BKhw
+        with torch.set_grad_enabled(self.training.cam_by_gradient):
+            _, cam = self.training.forward_with_cam(model, normalise(raw_BHWC), labels_B)
         model.train()
-        return foreground_probability(activation, labels_B)
+        return cam

@@ -6,17 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.learners.base import Training
+from trainables.learners.base import Learner, Training
 from trainables.methods import PlainSettings
 
 
-class Plain:
-    def __init__(self, settings: PlainSettings, training: Training) -> None:
-        self.training = training
-
-    def start_epoch(self) -> None:
-        """Nothing changes between epochs."""
+class Plain(Learner):
+    settings: PlainSettings
 
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
-        images, _ = self.training.augment(self.training.pool[ids_B])
-        return F.cross_entropy(model(images).logits_BK, self.training.pool.labels[ids_B])
+        t = self.training
+        images, _ = t.augment(t.pool[ids_B])
+        logits = t.forward(model, images).logits_BK
+        return F.cross_entropy(logits, t.pool.labels[ids_B], label_smoothing=self.settings.label_smoothing)

@@ -1,0 +1,57 @@
+"""Symmetric distillation: teacher and student see the same images, raw or mixed (Asymmetric paper, section 2.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainables.learners.base import Learner, Training
+from trainables.learners.mixed import mix, mixed_loss
+from trainables.losses import dist, kl_divergence
+from trainables.methods import DistillSettings
+
+
+class Distill(Learner):
+    settings: DistillSettings
+
+    def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
+        t, s = self.training, self.settings
+        labels = t.pool.labels[ids_B]
+        images, _ = t.augment(t.pool[ids_B])
+        if s.mix == "none" or not t.coin(s.mix_probability):
+            return self.raw_loss(model, images, labels)
+        mixed = mix(s, images, t)
+        student = t.forward(model, mixed.images_BCHW).logits_BK
+        teacher = t.teach(mixed.images_BCHW).logits_BK
+        return s.ce_weight * mixed_loss(s, student, labels, mixed) + s.distill_weight * self.distance(student, teacher)
+
+    def raw_loss(self, model: nn.Module, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """L_raw = CE + L_Distill (Eq. 4)."""
+        student = self.training.forward(model, images_BCHW).logits_BK
+        loss = self.settings.ce_weight * F.cross_entropy(student, labels_B)
+        if self.settings.distill_weight:
+            teacher = self.training.teach(images_BCHW).logits_BK
+            loss = loss + self.settings.distill_weight * self.distance(student, teacher)
+        return loss
+
+    def distance(
+        self, student_BK: torch.Tensor, teacher_BK: torch.Tensor, weight_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """L_Distill between logits, by DIST or by Hinton's divergence."""
+        if self.settings.distillation == "kl":
+            return kl_divergence(student_BK, teacher_BK, temperature=self.settings.temperature, weight_B=weight_B)
+        return self.relation(student_BK, teacher_BK, weight_B)
+
+    def relation(
+        self, student_BK: torch.Tensor, teacher_BK: torch.Tensor, weight_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        s = self.settings
+        return dist(
+            student_BK,
+            teacher_BK,
+            temperature=s.temperature,
+            inter_weight=s.inter_weight,
+            intra_weight=s.intra_weight,
+            weight_B=weight_B,
+        )
