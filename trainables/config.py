@@ -18,7 +18,10 @@ from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
 from trainables.methods import METHODS, LearnerSettings, Range
 from trainables.yaml_file import ConfigError, Problem, nearest
 
-SCORE_NAMES = ("msp", "mls")
+RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
+RequestedScore = Literal["odin", "mahalanobis"]  # further passes
+SCORE_NAMES: tuple[str, ...] = get_args(RecordedScore)
+EXTRA_SCORES: tuple[str, ...] = get_args(RequestedScore)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,10 @@ class TrialConfig:
     holdout: Annotated[float, Range(0, 0.5)] = 0.0  # share of the known training images kept for validation
     pseudo_unknown: Annotated[int, Range(0)] = 0  # known classes kept out of training, unknown in validation
 
-    score: Literal["msp", "mls"] = "msp"  # what `test/auroc` and `val/auroc` mean; all scores are recorded
+    score: Literal[RecordedScore, RequestedScore] = "msp"  # what `test/auroc` and `val/auroc` mean
+    extra_scores: tuple[RequestedScore, ...] | None = None  # recorded at the end of the trial beside those of every one
+    odin_temperature: Annotated[float, Range(0, open_low=True)] = 1000.0
+    odin_epsilon: Annotated[float, Range(0)] = 0.0014  # in units of the normalised image
     evaluate: tuple[str, ...] | None = None  # unknown sets; None: the protocol's own
     test: bool = True  # False: the test set is not even loaded
 
@@ -87,6 +93,12 @@ class TrialConfig:
     @property
     def evaluation_sets(self) -> tuple[str, ...]:
         return self.evaluate or evaluation_sets(self.protocol, self.split_family)[:1]
+
+    def scores_on_request(self, *, last: bool) -> tuple[str, ...]:
+        """Which of `EXTRA_SCORES` an evaluation computes: `score` always, since a search is judged by it after any
+        epoch; those of `extra_scores` only in the `last`, since they cost more than the rest of it."""
+        asked = {self.score, *((self.extra_scores or ()) if last else ())}
+        return tuple(score for score in EXTRA_SCORES if score in asked)
 
     def identity(self, fingerprint: str) -> str:
         """Hash of what shapes the weights, given the fingerprint of the training images: 16 hex digits.
@@ -140,6 +152,9 @@ class TrialConfig:
 # Not in the identity: what only evaluation sees, and what `classes` and the explicit entries already say.
 _NOT_WEIGHTS = {"method", "learner", "protocol", "split_family", "split", "seed", "backbone"} | {
     "score",
+    "extra_scores",
+    "odin_temperature",
+    "odin_epsilon",
     "evaluate",
     "test",
 }
