@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from platform.spec import Choice, FloatRange, IntRange, Spec
-from trainables.config import SCORE_NAMES, SETTINGS, TrialConfig, check_settings
+from trainables.config import EXTRA_SCORES, SCORE_NAMES, SETTINGS, TrialConfig, check_settings
 from trainables.methods import METHODS
 from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
 from trainables.yaml_file import ConfigError, KeyPath, Problem, nearest
 
 # How trials are divided and judged: a search over these would choose its own judge.
 NOT_SEARCHABLE = {"method", "recipe", "protocol", "split_family", "split", "seed", "images_per_class", "teacher"}
-NOT_SEARCHABLE |= {"holdout", "pseudo_unknown", "score", "evaluate", "test"}
+NOT_SEARCHABLE |= {"holdout", "pseudo_unknown", "evaluate", "test"}
+SCORING = {"score", "extra_scores", "odin_temperature", "odin_epsilon"}
+NOT_SEARCHABLE |= SCORING
 # What a search file says elsewhere, once for all its rows.
 NOT_IN_BASE = {"test": "`confirm` tests, the search never", "pseudo_unknown": "write it under `validation`"}
-NOT_IN_ROW = NOT_SEARCHABLE - {"method", "recipe", "teacher", "images_per_class", "holdout", "score"}
+NOT_IN_ROW = NOT_SEARCHABLE - SCORING - {"method", "recipe", "teacher", "images_per_class", "holdout"}
 
 
 def problems_of_spec(spec: Spec) -> list[Problem]:
@@ -70,15 +72,16 @@ def _dimension_problems(name: str, dimension: FloatRange | IntRange | Choice, sp
             yield Problem(path, problem.message)
 
 
-def validation_metrics() -> list[str]:
-    """Names that a search may be judged by: they come from training images alone."""
-    names = ["val/auroc", "val/accuracy", "val/oscr"]
+def validation_metrics(scores: Iterable[str]) -> list[str]:
+    """Names that a search may be judged by where validation computes `scores`: they come from training images alone."""
+    names = ["val/auroc", "val/accuracy", "val/oscr", "val/pseudo-unknown/feature_cosine"]
     each = [*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95"]
-    return names + [f"val/pseudo-unknown/{score}/{m}" for score in SCORE_NAMES for m in each]
+    return names + [f"val/pseudo-unknown/{score}/{m}" for score in scores for m in each]
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:
-    metric, allowed = spec.objective.metric, validation_metrics()
+    metric = spec.objective.metric
+    allowed = validation_metrics([*SCORE_NAMES, *(s for s in EXTRA_SCORES if s == spec.base.get("score"))])
     path: KeyPath = ("objective", "metric")
     if metric.startswith("test/"):
         instead = "val/" + metric.split("/")[-1]
@@ -88,6 +91,9 @@ def _objective_problems(spec: Spec) -> Iterator[Problem]:
             f"{metric} would choose settings on the test set, and the result would no longer say how the method "
             f"does on unseen unknowns. Use {instead}: it comes from training images; `confirm` reports the test set",
         )
+    elif metric not in allowed and metric in validation_metrics(EXTRA_SCORES):
+        score = metric.split("/")[2]
+        yield Problem(path, f"{score} is not computed in every validation unless base has `score: {score}`")
     elif metric not in allowed:
         yield Problem(path, f"unknown metric {metric!r}{nearest(metric, allowed)}")
 

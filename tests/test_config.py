@@ -35,6 +35,14 @@ def trial(**settings: Any) -> TrialConfig:
         ({"evaluate": ["cifar1000"]}, "evaluate: 'cifar1000' is not an unknown set of cifar10"),
         ({"pseudo_unknown": 5, "test": False}, "pseudo_unknown: leaves fewer than 2 of 6 known classes"),
         ({"pseudo_unknown": 2}, "test: a trial that keeps known classes out of training cannot be tested"),
+        (
+            {"score": "mahalanobi"},
+            "score: 'mahalanobi' is not one of msp, mls, energy, feature_norm, odin, mahalanobis",
+        ),
+        ({"extra_scores": ["oden"]}, "extra_scores: 'oden' is not one of odin, mahalanobis (did you mean 'odin'?)"),
+        ({"extra_scores": "odin"}, "extra_scores: 'odin' is not a list of names"),
+        ({"odin_temperature": 0}, "odin_temperature: 0 is out of range: more than 0"),
+        ({"odin_epsilon": -0.1}, "odin_epsilon: -0.1 is out of range: at least 0"),
         ({"momentum": 0.0}, "momentum: Nesterov needs a momentum above 0"),
     ],
 )
@@ -58,6 +66,14 @@ def test_settings_of_another_method_are_dropped() -> None:
 def test_resolved_settings_resolve_to_the_same_trial() -> None:
     for config in (trial(), trial(recipe="official"), trial(method="plain", epochs=3)):
         assert TrialConfig.from_settings(config.settings()).identity("data") == config.identity("data")
+
+
+def test_a_score_on_request_is_computed_last_and_always_where_it_is_the_score() -> None:
+    config = trial(score="odin", extra_scores=["mahalanobis"])
+    assert config.scores_on_request(last=False) == ("odin",)
+    assert config.scores_on_request(last=True) == ("odin", "mahalanobis")
+    assert TrialConfig.from_settings(config.settings()).scores_on_request(last=True) == ("odin", "mahalanobis")
+    assert trial().scores_on_request(last=True) == ()
 
 
 def test_a_setting_written_at_its_default_is_the_same_trial() -> None:
@@ -84,7 +100,16 @@ def test_what_shapes_the_weights_changes_the_identity(settings: dict[str, Any]) 
     assert trial(**settings).identity("data") != trial().identity("data")
 
 
-@pytest.mark.parametrize("settings", [{"score": "mls"}, {"evaluate": ["cifar100"]}, {"test": False}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"score": "mls"},
+        {"evaluate": ["cifar100"]},
+        {"test": False},
+        {"extra_scores": ["odin"], "odin_temperature": 10, "odin_epsilon": 0},
+    ],
+    ids=str,
+)
 def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
     assert trial(**settings).identity("data") == trial().identity("data")
 

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from trainables import metrics as m
-from trainables.scores import SCORES
 
 
 def draw(seed: int, *, known: int = 200, unknown: int = 130, levels: int | None = None) -> m.Ranking:
@@ -176,10 +175,3 @@ def test_inputs_are_left_as_they_were() -> None:
 def test_what_cannot_be_ranked_is_refused(known: list, unknown: list) -> None:
     with pytest.raises(ValueError, match="known"):
         m.Ranking(np.array(known), np.array(unknown))
-
-
-def test_scores_by_their_formulas() -> None:
-    logits = np.random.default_rng(0).normal(size=(50, 6)) * 10
-    exp = np.exp(logits)
-    assert np.allclose(SCORES["msp"](logits), (exp / exp.sum(1, keepdims=True)).max(1))
-    assert np.array_equal(SCORES["mls"](logits), logits.max(1))

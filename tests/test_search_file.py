@@ -61,6 +61,8 @@ def mistake(tmp_path: Path, text: str, overrides: list[str] | None = None) -> st
         ("protocol: digits", "protocol: digit", "toy.yaml:2: base.protocol: 'digit' is not one of digits, cifar10"),
         ("val/auroc", "test/auroc", "toy.yaml:5: objective.metric: test/auroc would choose settings on the test set"),
         ("val/auroc", "val/aurok", "unknown metric 'val/aurok' (did you mean 'val/auroc'?)"),
+        ("val/auroc", "val/pseudo-unknown/odin/auroc", "odin is not computed in every validation unless base has"),
+        ("mask_ratio: {float: [0, 1]}", "odin_epsilon: {float: [0, 1]}", "search.odin_epsilon: cannot be searched"),
         ("mode: max", "mode: maximal", "toy.yaml:5: objective.mode: 'maximal' is not 'max' or 'min'"),
         ("grace_epochs: 2", "grace_epochs: 9", "grace_epochs: 9 is not below the 4 epochs of a trial"),
         ("grace_epochs: 2", "grace: 2", "asha.grace: unknown key (did you mean 'grace_epochs'?)"),
@@ -82,6 +84,11 @@ def mistake(tmp_path: Path, text: str, overrides: list[str] | None = None) -> st
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     assert old in GOOD
     assert said in mistake(tmp_path, GOOD.replace(old, new, 1))
+
+
+def test_a_search_may_be_judged_by_a_score_on_request_that_is_its_score(tmp_path: Path) -> None:
+    text = GOOD.replace("val/auroc", "val/pseudo-unknown/odin/auroc").replace("epochs: 4}", "epochs: 4, score: odin}")
+    assert load(tmp_path, text)["paper"].search_settings()["score"] == "odin"
 
 
 def test_a_mistake_of_the_base_is_told_once_not_once_a_profile(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def test_every_metric_can_be_computed_again_from_the_scores(finished: tuple[Path
 
 def test_scores_have_one_line_per_sample(finished: tuple[Path, str]) -> None:
     table = pd.read_parquet(finished[0] / "scores.parquet")
-    columns = ["part", "set", "index", "class", "label", "prediction", "msp", "mls", "feature_norm", "logits"]
+    columns = ["part", "set", "index", "class", "label", "prediction"]
+    columns += ["msp", "mls", "energy", "feature_norm", "known_cosine", "logits"]
     assert list(table.columns) == columns
     test = table[table["part"] == "test"]
     assert len(test) == 797

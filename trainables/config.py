@@ -27,7 +27,10 @@ from trainables.methods import (
 )
 from trainables.yaml_file import ConfigError, Problem, nearest
 
-SCORE_NAMES = ("msp", "mls")
+RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
+RequestedScore = Literal["odin", "mahalanobis"]  # further passes
+SCORE_NAMES: tuple[str, ...] = get_args(RecordedScore)
+EXTRA_SCORES: tuple[str, ...] = get_args(RequestedScore)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,10 @@ class TrialConfig:
     holdout: Annotated[float, Range(0, 0.5)] = 0.0  # share of the known training images kept for validation
     pseudo_unknown: Annotated[int, Range(0)] = 0  # known classes kept out of training, unknown in validation
 
-    score: Literal["msp", "mls"] = "msp"  # what `test/auroc` and `val/auroc` mean; all scores are recorded
+    score: Literal[RecordedScore, RequestedScore] = "msp"  # what `test/auroc` and `val/auroc` mean
+    extra_scores: tuple[RequestedScore, ...] | None = None  # recorded at the end of the trial beside those of every one
+    odin_temperature: Annotated[float, Range(0, open_low=True)] = 1000.0
+    odin_epsilon: Annotated[float, Range(0)] = 0.0014  # of a pixel in 0..1, as the released code has it
     evaluate: tuple[str, ...] | None = None  # unknown sets; None: the protocol's own
     test: bool = True  # False: the test set is not even loaded
 
@@ -120,6 +126,12 @@ class TrialConfig:
             return None
         shared = {f.name: getattr(self, f.name) for f in _own_fields() if f.name in _SHARED_WITH_TEACHER}
         return TrialConfig.from_settings({**shared, **self.learner.teacher})
+
+    def scores_on_request(self, *, last: bool) -> tuple[str, ...]:
+        """Which of `EXTRA_SCORES` an evaluation computes: `score` always, since a search is judged by it after any
+        epoch; those of `extra_scores` only in the `last`, since they cost more than the rest of it."""
+        asked = {self.score, *((self.extra_scores or ()) if last else ())}
+        return tuple(score for score in EXTRA_SCORES if score in asked)
 
     def identity(self, fingerprints: Mapping[str, str]) -> str:
         """Hash of what shapes the weights, given the fingerprint of each of `training_sets`: 16 hex digits.
@@ -217,17 +229,17 @@ class TrialConfig:
 # Not in the identity: what only evaluation sees, and what `classes` and the explicit entries already say.
 _NOT_WEIGHTS = {"method", "learner", "protocol", "split_family", "split", "seed", "backbone"} | {
     "score",
+    "extra_scores",
+    "odin_temperature",
+    "odin_epsilon",
     "evaluate",
     "test",
 }
 
 
 # What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.
-_SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per_class", "holdout", "pseudo_unknown"} | {
-    "score",
-    "evaluate",
-    "test",
-}
+_SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per_class", "holdout", "pseudo_unknown"}
+_SHARED_WITH_TEACHER |= {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
 
 
 def _teacher_settings(changes: Mapping[str, Any], student: Mapping[str, Any]) -> dict[str, Any]:

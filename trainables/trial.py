@@ -23,6 +23,7 @@ from trainables.config import TrialConfig
 from trainables.data.sets import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.evaluation import metrics_of, score_samples
+from trainables.extra_scores import extra_scores
 from trainables.teacher import keep_weights, weights_path
 from trainables.training import Trainer
 
@@ -62,7 +63,8 @@ def _evaluate(
 ) -> dict[str, float]:
     """Validation metrics; with `out`, at the end of training, those of the test set and the files too."""
     parts = {"val": data.validation} | ({"test": data.test} if out else {})
-    tables = [score_samples(model, part, sets, device, config.precision) for part, sets in parts.items() if sets]
+    extra = extra_scores(config.scores_on_request(last=out is not None), config, model, data.train, device)
+    tables = [score_samples(model, part, sets, device, config.precision, extra) for part, sets in parts.items() if sets]
     metrics: dict[str, float] = {}
     if tables:
         table = pd.concat(tables, ignore_index=True)
