@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 from trainables.models import build_model
+from trainables.models.output import Network
 
 
 def weights_path(folder: Path, identity: str) -> Path:
@@ -46,7 +46,7 @@ def untrained_weights(config: TrialConfig, data: TrialData, folder: Path) -> Pat
     return path
 
 
-def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, device: torch.device) -> nn.Module | None:
+def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, device: torch.device) -> Network | None:
     """The frozen teacher of `config` in eval mode, None where its method has none.
 
     Raises `ValueError` where the weights are missing or are not those of the teacher's network.

@@ -11,12 +11,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainables.backbones import cells, parse_backbone
 from trainables.config import TrialConfig
-from trainables.data.augmentations import augmentation
+from trainables.data.augmentations import augmix, rand_augment, randomized_quantization
 from trainables.data.trial_data import TrialData, seeds
 from trainables.distributed import ALONE, Processes
 from trainables.learners import LEARNERS
-from trainables.learners.base import Training
-from trainables.models import build_model, num_features
+from trainables.learners.base import Augmentation, Training
+from trainables.models import build_model
 from trainables.schedules import lr_factor
 from trainables.teacher import load_teacher
 
@@ -58,9 +58,9 @@ class Trainer:
             generator=self.generator,
             host=self.host,
             cam_by_gradient=parse_backbone(config.backbone).family == "vit",
-            num_features=num_features(self.model),
-            num_teacher_features=num_features(frozen) if frozen else 0,
-            augmentation=augmentation(config, self.generator, self.host),
+            num_features=self.model.num_features,
+            num_teacher_features=frozen.num_features if frozen else 0,
+            augmentation=_augmentation(config, self.generator, self.host),
             teacher=frozen,
             outliers=data.outliers.on(device) if data.outliers else None,
             processes=processes,
@@ -111,3 +111,17 @@ def _optimizer(config: TrialConfig, parameters: list[nn.Parameter]) -> torch.opt
     return torch.optim.SGD(
         parameters, config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov
     )
+
+
+def _augmentation(config: TrialConfig, generator: torch.Generator, host: torch.Generator) -> Augmentation | None:
+    """What `augment` names, to be given uint8 batches."""
+    regions = 8  # of randomized quantization, as its authors' examples have
+    known: dict[str, Augmentation | None] = {
+        "none": None,
+        "randaugment": lambda images: rand_augment(
+            images, config.randaugment_ops, config.randaugment_magnitude, generator, host
+        ),
+        "augmix": lambda images: augmix(images, generator, host),
+        "randomized-quantization": lambda images: randomized_quantization(images, regions, generator),
+    }
+    return known[config.augment]
