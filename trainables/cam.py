@@ -5,7 +5,40 @@ Shapes: B batch, K classes, N training samples, h w cells of the network's last 
 
 from __future__ import annotations
 
+import math
+
 import torch
+
+from trainables.models.output import Output
+
+
+def foreground(output: Output, labels_B: torch.Tensor) -> torch.Tensor:
+    """How much each cell speaks for the true class: B,h,w in 0..1, float32, outside the graph.
+
+    `foreground_probability` where the network gives activation maps, else `grad_cam`.
+    """
+    if output.activation_BKhw is not None:
+        return foreground_probability(output.activation_BKhw.detach(), labels_B)
+    assert output.tokens_BNC is not None
+    return grad_cam(output.logits_BK, output.tokens_BNC, labels_B)
+
+
+def grad_cam(logits_BK: torch.Tensor, tokens_BNC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+    """Grad-CAM (Selvaraju et al., 2017, Eq. 1 and 2) on tokens, divided by each map's maximum. B,h,w in 0..1.
+
+    The first token is the class token and has no cell. A map without a positive value stays 0. `logits_BK` must
+    have been computed from `tokens_BNC` with gradients enabled; their graph survives, and no parameter's `grad` is
+    touched.
+    """
+    score = logits_BK.gather(1, labels_B[:, None]).sum()  # each image's tokens move its own logit only
+    with torch.autocast(tokens_BNC.device.type, enabled=False):
+        (gradient_BNC,) = torch.autograd.grad(score, tokens_BNC, retain_graph=True)
+        patches_BNC = tokens_BNC[:, 1:].detach().float()
+        weight_BC = gradient_BNC[:, 1:].float().mean(dim=1)
+        cam_BN = torch.einsum("bnc,bc->bn", patches_BNC, weight_BC).relu()
+    cam_BN = cam_BN / cam_BN.amax(dim=1, keepdim=True).clamp_min(torch.finfo(cam_BN.dtype).tiny)
+    side = math.isqrt(cam_BN.shape[1])
+    return cam_BN.view(-1, side, side)
 
 
 def foreground_probability(activation_BKhw: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:

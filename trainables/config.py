@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from trainables.backbones import parse_backbone
+from trainables.backbones import cells, parse_backbone
 from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
-from trainables.methods import METHODS, LearnerSettings, Range
+from trainables.methods import METHODS, BackMixSettings, LearnerSettings, Range
 from trainables.yaml_file import ConfigError, Problem, nearest
 
 SCORE_NAMES = ("msp", "mls")
@@ -32,7 +32,7 @@ class TrialConfig:
     split_family: str = "agc"
     split: Annotated[int, Range(0)] = 0
     seed: Annotated[int, Range(0)] = 0
-    backbone: str = "wrn40-4"  # WRN-depth-width
+    backbone: str = "wrn40-4"  # a name that trainables.backbones reads
     epochs: Annotated[int, Range(1)] = 200
     batch_size: Annotated[int, Range(2)] = 128
     lr: Annotated[float, Range(0, open_low=True)] = 0.1
@@ -135,6 +135,18 @@ class TrialConfig:
                 )
         if self.nesterov and self.momentum == 0:
             yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
+        image_size = PROTOCOLS[self.protocol].image_size
+        try:
+            side = cells(self.backbone, image_size)
+        except ValueError as error:
+            yield Problem(("backbone",), str(error))
+            return
+        if side == 1 and isinstance(self.learner, BackMixSettings):
+            yield Problem(
+                ("backbone",),
+                f"{self.backbone!r} sees an image of {image_size} px as one cell: BackMix cannot tell object from "
+                "background there",
+            )
 
 
 # Not in the identity: what only evaluation sees, and what `classes` and the explicit entries already say.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from trainables.backbones import cells
 from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData, seeds
 from trainables.learners import LEARNERS
@@ -23,14 +24,14 @@ class Trainer:
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
         self.config = config
         self.device = device
-        self.model = build_model(config.backbone, len(data.classes)).to(device)
+        self.model = build_model(config.backbone, len(data.classes), data.image_size).to(device)
         self.model.to(memory_format=torch.channels_last)
         self.generator = torch.Generator(device).manual_seed(weights_seed)
         self.pool = data.train.on(device)
         training = Training(
             pool=self.pool,
             image_size=data.image_size,
-            cells=data.image_size // self.model.stride,
+            cells=cells(config.backbone, data.image_size),
             crop_padding=config.crop_padding,
             crop_fill=config.crop_fill,
             flip=data.flip,

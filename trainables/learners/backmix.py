@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.cam import foreground_mask, foreground_probability, update_bank
+from trainables.cam import foreground, foreground_mask, update_bank
 from trainables.data.augment import cam_to_stored, normalise
 from trainables.learners.base import Training
 from trainables.methods import BackMixSettings
@@ -43,10 +43,10 @@ class BackMix:
         images, view = self.training.augment(self.mix(raw, labels, ids_B))
         output = model(images)
         if self.settings.cam_from == "mixed":
-            cam = foreground_probability(output.activation_BKhw.detach(), labels)
+            cam = foreground(output, labels)
             cam, seen = cam_to_stored(cam, view, self.training.image_size)
         else:
-            cam = self._cam_of_raw(model, raw, labels)
+            cam = self._cam_of_raw(model, raw, labels, by_gradient=output.activation_BKhw is None)
             seen = torch.ones_like(cam, dtype=torch.bool)
         update_bank(self.bank_Nhw, ids_B, cam, seen, self.settings.bank_decay)
         return F.cross_entropy(output.logits_BK, labels)
@@ -74,10 +74,12 @@ class BackMix:
         source = draw_corners(*place) if s.box_pair == "independent" else None
         return backmix(raw_BHWC, background, mask, self.side, corner, source)
 
-    def _cam_of_raw(self, model: nn.Module, raw_BHWC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+    def _cam_of_raw(
+        self, model: nn.Module, raw_BHWC: torch.Tensor, labels_B: torch.Tensor, by_gradient: bool
+    ) -> torch.Tensor:
         """Maps of the images as stored, by a second pass in eval mode: it leaves batch statistics alone."""
         model.eval()
-        with torch.no_grad():
-            activation = model(normalise(raw_BHWC)).activation_BKhw
+        with torch.set_grad_enabled(by_gradient):
+            cam = foreground(model(normalise(raw_BHWC)), labels_B)
         model.train()
-        return foreground_probability(activation, labels_B)
+        return cam

@@ -8,8 +8,12 @@ import torch
 
 
 class Output(NamedTuple):
-    """B batch, K classes, C feature channels, h w cells of the last map."""
+    """B batch, K classes, C feature channels, h w cells of the last map, N tokens.
 
-    logits_BK: torch.Tensor
-    features_BC: torch.Tensor  # after global average pooling
-    activation_BKhw: torch.Tensor  # class activation maps; their mean over cells is the logits
+    A convolutional network gives activation maps, a ViT gives tokens: `trainables.cam.foreground` reads either.
+    """
+
+    logits_BK: torch.Tensor  # float32, also under autocast
+    features_BC: torch.Tensor  # what the logits are linear in: pooled maps, or a ViT's class token; float32
+    activation_BKhw: torch.Tensor | None  # class activation maps; their mean over cells is the logits
+    tokens_BNC: torch.Tensor | None = None  # input of the last block, in the graph: class token, then h * w patches

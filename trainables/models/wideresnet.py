@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trainables.models.head import classify, init_head
 from trainables.models.output import Output
 
 
@@ -29,10 +30,7 @@ class _Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width without dropout. The head is Conv 1x1, GAP (BackMix section IV-A): the same function as
-    GAP, Linear, but the convolution's output is the class activation map. 32 px images give 8 x 8 cells."""
-
-    stride = 4  # image pixels per cell of the last map
+    """WRN-depth-width without dropout. 32 px images give 8 x 8 cells."""
 
     def __init__(self, depth: int, width: int, num_classes: int) -> None:
         super().__init__()
@@ -51,12 +49,7 @@ class WideResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module is not self.head:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.kaiming_normal_(self.head.weight, nonlinearity="linear")
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        init_head(self.head)
 
     def forward(self, images_BCHW: torch.Tensor) -> Output:
-        features_BChw = F.relu(self.bn(self.groups(self.stem(images_BCHW))))
-        activation_BKhw = self.head(features_BChw)
-        # In float32 also under bf16 autocast: rounded logits would tie, and ties move every ranking metric.
-        pooled = [x.float().mean(dim=(2, 3)) for x in (activation_BKhw, features_BChw)]
-        return Output(pooled[0], pooled[1], activation_BKhw)
+        return classify(self.head, F.relu(self.bn(self.groups(self.stem(images_BCHW)))))
