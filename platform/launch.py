@@ -126,7 +126,9 @@ class Search:
 class _Relay(tune.Callback):
     """Turns Tune's events into `TrialState`s for the listeners. Stays on the driver."""
 
-    def __init__(self, planned: Sequence[Planned], fingerprints: Mapping[str, str], listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self, planned: Sequence[Planned], fingerprints: Mapping[str, str], listeners: Sequence[Listener]
+    ) -> None:
         self.planned = planned
         self.fingerprints = fingerprints
         self.listeners = listeners

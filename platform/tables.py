@@ -32,7 +32,9 @@ def plan_table(plan: Plan, file: str, at_once: int, seconds: float | None) -> Ta
     )
     if plan.teachers:
         names = " and ".join(dict.fromkeys(escape(t.row) for t in plan.teachers))
-        table.add_row("teachers", f"{len(plan.teachers)} trials before their students: {names}; those found are not trained")
+        table.add_row(
+            "teachers", f"{len(plan.teachers)} trials before their students: {names}; those found are not trained"
+        )
     ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
     table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {ranges}")
     stop = f"; ASHA from epoch {spec.scheduler.asha.grace_epochs} on" if spec.scheduler else ""

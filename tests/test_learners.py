@@ -70,6 +70,9 @@ OPTIONS: list[dict[str, object]] = [
     {"cut_size": 0.0},
     {"mask_ratio": 1.0, "cut_size": 1.0},
     {"precision": "bf16"},
+    {"backbone": "vgg32"},
+    {"backbone": "vit-ti8"},
+    {"backbone": "vit-ti8", "cam_from": "raw", "precision": "bf16"},
 ]
 
 

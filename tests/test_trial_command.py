@@ -85,7 +85,7 @@ def test_weights_load_without_unpickling_objects(finished: tuple[Path, str]) -> 
     from trainables.models import build_model
 
     state = torch.load(finished[0] / "weights.pt", weights_only=True)
-    build_model("wrn10-1", 6).load_state_dict(state)
+    build_model("wrn10-1", 6, 32).load_state_dict(state)
 
 
 def test_an_unusable_out_or_device_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ class TrialConfig:
     split_family: str = "agc"
     split: Annotated[int, Range(0)] = 0
     seed: Annotated[int, Range(0)] = 0
-    backbone: str = "wrn40-4"  # WRN-depth-width
+    backbone: str = "wrn40-4"  # a name that trainables.backbones reads
     epochs: Annotated[int, Range(1)] = 200
     batch_size: Annotated[int, Range(2)] = 128
     lr: Annotated[float, Range(0, open_low=True)] = 0.1
@@ -189,7 +189,9 @@ class TrialConfig:
 
     def _schedule_contradictions(self) -> Iterator[Problem]:
         if self.schedule == "multistep" and not self.milestones:
-            yield Problem(("milestones",), "multistep needs them: the epochs after which the lr falls, as [60, 120, 160]")
+            yield Problem(
+                ("milestones",), "multistep needs them: the epochs after which the lr falls, as [60, 120, 160]"
+            )
         late = [m for m in self.milestones if not 0 < m < self.epochs]
         if self.schedule == "multistep" and late:
             yield Problem(("milestones",), f"{late[0]} is not between the first and the last of {self.epochs} epochs")
@@ -206,18 +208,26 @@ class TrialConfig:
                 yield Problem(("mix",), "teacher-free compares a mix with its two images; cutout has one")
             if learner.tau_lower > learner.tau_upper:
                 yield Problem(("tau_lower",), f"{learner.tau_lower:g} is above tau_upper, {learner.tau_upper:g}")
+        image_size = PROTOCOLS[self.protocol].image_size
+        try:
+            side = cells(self.backbone, image_size)
+        except ValueError as error:
+            yield Problem(("backbone",), str(error))
+            return
         if isinstance(learner, BackMixSettings):
-            side = cells(self.backbone, PROTOCOLS[self.protocol].image_size)
-            if side < 2:
+            if side == 1:
                 yield Problem(
                     ("backbone",),
-                    f"{self.backbone} shows class activation maps of {side} x {side} cells here, too few for backmix",
+                    f"{self.backbone!r} sees an image of {image_size} px as one cell: BackMix cannot tell object from "
+                    "background there",
                 )
             if self.augment != "none" and learner.cam_from == "mixed":
                 yield Problem(
                     ("augment",),
                     f"{self.augment} moves pixels, so maps of its images do not fit the stored ones: set cam_from: raw",
                 )
+        if self.method == "catimg" and self.backbone.startswith("vit"):
+            yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
         if isinstance(learner, CatImgSettings):
             if learner.outlier_set in self.evaluation_sets or learner.outlier_set == self.training_sets[0]:
                 yield Problem(
@@ -252,7 +262,9 @@ def _teacher_settings(changes: Mapping[str, Any], student: Mapping[str, Any]) ->
     except ConfigError as error:
         raise ConfigError([Problem(("teacher", *p.path), p.message) for p in error.problems]) from error
     if teacher.teacher:
-        raise ConfigError([Problem(("teacher", "method"), f"a teacher cannot need a teacher, as {teacher.method} does")])
+        raise ConfigError(
+            [Problem(("teacher", "method"), f"a teacher cannot need a teacher, as {teacher.method} does")]
+        )
     return {name: value for name, value in teacher.settings().items() if name not in _SHARED_WITH_TEACHER}
 
 
@@ -317,7 +329,9 @@ def _teacher_problems(changes: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(("teacher", *problem.path), problem.message)
     for name in changes:
         if name in _SHARED_WITH_TEACHER:
-            yield Problem(("teacher", name), "is its student's: a teacher sees the same images, divided in the same way")
+            yield Problem(
+                ("teacher", name), "is its student's: a teacher sees the same images, divided in the same way"
+            )
 
 
 def _convert(value: Any, annotation: Any) -> Any:

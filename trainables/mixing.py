@@ -124,7 +124,9 @@ def backmix(
     return torch.where(inside[..., None], patch, target_BHWC)
 
 
-def draw_shares(batch: int, alpha: float, host: torch.Generator, device: torch.device, one: bool = False) -> torch.Tensor:
+def draw_shares(
+    batch: int, alpha: float, host: torch.Generator, device: torch.device, one: bool = False
+) -> torch.Tensor:
     """lambda ~ Beta(alpha, alpha) of each sample, or `one` for the whole batch. B, float32 in 0..1.
 
     By inversion on the host, where a generator can be given: sampling a Beta on a device takes none.
@@ -134,9 +136,7 @@ def draw_shares(batch: int, alpha: float, host: torch.Generator, device: torch.d
     return share.to(device, non_blocking=True).expand(batch)
 
 
-def draw_box(
-    area_B: torch.Tensor, height: int, width: int, generator: torch.Generator, one: bool = False
-) -> Box:
+def draw_box(area_B: torch.Tensor, height: int, width: int, generator: torch.Generator, one: bool = False) -> Box:
     """A box of the image's shape and of `area_B` (0..1) of its area, its centre on any pixel, cut off at the border.
 
     As in CutMix's section 3.1 with its code's rounding: sides floor(size * sqrt(area)), made even. `one` puts all

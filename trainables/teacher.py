@@ -6,7 +6,6 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -62,5 +61,5 @@ def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, dev
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{weights} does not hold the weights of {teacher.backbone}: {reason}") from error
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.learners.base import Learner, Training
+from trainables.learners.base import Learner
 from trainables.learners.mixed import mix, mixed_loss
 from trainables.losses import dist, kl_divergence
 from trainables.methods import DistillSettings

@@ -8,7 +8,7 @@ from torch import nn
 
 from trainables.learners.base import Learner, Training
 from trainables.losses import decoupled_cross_entropy, mixed_cross_entropy
-from trainables.methods import AnyMixSettings, CutOutSettings, MixUpSettings
+from trainables.methods import AnyMixSettings, CutOutSettings, DecoupledCutMixSettings, MixUpSettings
 from trainables.mixing import Mixed, cutmix, cutout, draw_box, draw_shares, mixup
 
 MixSettings = CutOutSettings | MixUpSettings | AnyMixSettings
@@ -18,9 +18,10 @@ def mix(settings: MixSettings, images_BCHW: torch.Tensor, training: Training) ->
     """The batch, mixed as `settings.mix` says, each image with a partner of the batch (maybe itself)."""
     B, _, H, W = images_BCHW.shape
     t, device = training, images_BCHW.device
-    if settings.mix == "cutout":
+    if not isinstance(settings, MixUpSettings) and settings.mix == "cutout":
         area = torch.full((B,), settings.cutout_size, device=device)
         return cutout(images_BCHW, draw_box(area, H, W, t.generator))
+    assert not isinstance(settings, CutOutSettings)
     one = settings.mix_draw == "batch"
     partners = torch.randperm(B, generator=t.generator, device=device)
     share = draw_shares(B, settings.mix_alpha, t.host, device, one)
@@ -33,7 +34,7 @@ def mixed_loss(settings: MixSettings, logits_BK: torch.Tensor, labels_B: torch.T
     """Cross-entropy with both labels by their shares, and the decoupled regulariser where the mix has it."""
     pair = (labels_B, labels_B[mixed.partners_B], mixed.share_B)
     loss = mixed_cross_entropy(logits_BK, *pair).mean()
-    if settings.mix == "decoupled-cutmix":
+    if isinstance(settings, DecoupledCutMixSettings | AnyMixSettings) and settings.mix == "decoupled-cutmix":
         loss = loss + settings.decoupled_weight * decoupled_cross_entropy(logits_BK, *pair).mean()
     return loss
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.learners.base import Learner, Training
+from trainables.learners.base import Learner
 from trainables.methods import PlainSettings
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.learners.base import Learner, Training
+from trainables.learners.base import Learner
 from trainables.learners.mixed import mix
 from trainables.losses import decoupled_cross_entropy, dist, uniform_cross_entropy
 from trainables.methods import TeacherFreeSettings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torchvision.models import VisionTransformer
 
 from trainables.models.output import Network, Output
