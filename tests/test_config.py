@@ -24,7 +24,7 @@ def trial(**settings: Any) -> TrialConfig:
         ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
         ({"epochs": True}, "epochs: True is not a whole number"),
         ({"nesterov": 1}, "nesterov: 1 is not true or false"),
-        ({"method": "backmixx"}, "method: 'backmixx' is not one of plain, backmix (did you mean 'backmix'?)"),
+        ({"method": "backmixx"}, "method: 'backmixx' is not one of plain, cutout,"),
         ({"method": ["plain", "backmix"]}, "method: ['plain', 'backmix'] is not one of plain, backmix"),
         ({"lr": float("inf")}, "lr: inf is out of range"),
         ({"protocol": "cifar"}, "protocol: 'cifar' is not one of digits, cifar10 (did you mean 'cifar10'?)"),

@@ -164,7 +164,8 @@ def test_degenerate_batches_give_finite_losses_and_gradients(shape: tuple[int, i
     total = total + mixed_cross_entropy(z, labels, partners, share).sum()
     total.backward()
     assert total.isfinite()
-    assert z.grad is not None and z.grad.isfinite().all()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
 
 
 def test_nothing_accepted_is_no_loss() -> None:
@@ -178,4 +179,5 @@ def test_identical_images_give_finite_relations() -> None:
     loss = dist(z, logits(2), weight_B=WEIGHT) + dist(z, logits(2))
     loss.backward()
     assert loss.isfinite()
-    assert z.grad is not None and z.grad.isfinite().all()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()

@@ -13,18 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from trainables.backbones import cells, parse_backbone
+from trainables.backbones import parse_backbone
+from trainables.contradictions import contradictions
 from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
-from trainables.methods import (
-    METHODS,
-    AsymmetricSettings,
-    BackMixSettings,
-    CatImgSettings,
-    DistillSettings,
-    MethodSettings,
-    Range,
-    TeacherFreeSettings,
-)
+from trainables.methods import METHODS, CatImgSettings, DistillSettings, MethodSettings, Range
 from trainables.yaml_file import ConfigError, Problem, nearest
 
 RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
@@ -94,7 +86,7 @@ class TrialConfig:
         if issubclass(learner_type, DistillSettings):
             chosen["teacher"] = _teacher_settings(chosen.get("teacher", {}), own)
         config = cls(learner=learner_type(**chosen), **own)
-        if problems := list(config._contradictions()):
+        if problems := list(contradictions(config)):
             raise ConfigError(problems)
         return config
 
@@ -158,82 +150,6 @@ class TrialConfig:
             content["outliers"] = fingerprints[self.training_sets[1]]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _contradictions(self) -> Iterator[Problem]:
-        """What single settings cannot show."""
-        known = PROTOCOLS[self.protocol].families
-        try:
-            classes = self.known_classes
-        except ValueError as error:
-            yield Problem(("split_family" if self.split_family not in known else "split",), str(error))
-            return
-        if self.pseudo_unknown > len(classes) - 2:
-            yield Problem(("pseudo_unknown",), f"leaves fewer than 2 of {len(classes)} known classes to train on")
-        if self.pseudo_unknown and self.test:
-            yield Problem(
-                ("test",),
-                "a trial that keeps known classes out of training cannot be tested as if it knew them: set test: false",
-            )
-        allowed = evaluation_sets(self.protocol, self.split_family)
-        for name in self.evaluate or ():
-            if name not in allowed:
-                yield Problem(
-                    ("evaluate",),
-                    f"{name!r} is not an unknown set of {self.protocol}, family {self.split_family}"
-                    f"{nearest(name, allowed)}; it has {', '.join(allowed)}",
-                )
-        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
-            yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
-        yield from self._schedule_contradictions()
-        yield from self._method_contradictions()
-
-    def _schedule_contradictions(self) -> Iterator[Problem]:
-        if self.schedule == "multistep" and not self.milestones:
-            yield Problem(
-                ("milestones",), "multistep needs them: the epochs after which the lr falls, as [60, 120, 160]"
-            )
-        late = [m for m in self.milestones if not 0 < m < self.epochs]
-        if self.schedule == "multistep" and late:
-            yield Problem(("milestones",), f"{late[0]} is not between the first and the last of {self.epochs} epochs")
-        if self.warmup_epochs >= self.epochs:
-            yield Problem(("warmup_epochs",), f"{self.warmup_epochs} leaves none of {self.epochs} epochs to train in")
-
-    def _method_contradictions(self) -> Iterator[Problem]:
-        learner = self.learner
-        mix = getattr(learner, "mix", None)
-        if isinstance(learner, AsymmetricSettings | TeacherFreeSettings) and mix == "none":
-            yield Problem(("mix",), f"{self.method} needs one: its losses are about mixed samples")
-        if isinstance(learner, TeacherFreeSettings):
-            if mix == "cutout":
-                yield Problem(("mix",), "teacher-free compares a mix with its two images; cutout has one")
-            if learner.tau_lower > learner.tau_upper:
-                yield Problem(("tau_lower",), f"{learner.tau_lower:g} is above tau_upper, {learner.tau_upper:g}")
-        image_size = PROTOCOLS[self.protocol].image_size
-        try:
-            side = cells(self.backbone, image_size)
-        except ValueError as error:
-            yield Problem(("backbone",), str(error))
-            return
-        if isinstance(learner, BackMixSettings):
-            if side == 1:
-                yield Problem(
-                    ("backbone",),
-                    f"{self.backbone!r} sees an image of {image_size} px as one cell: BackMix cannot tell object from "
-                    "background there",
-                )
-            if self.augment != "none" and learner.cam_from == "mixed":
-                yield Problem(
-                    ("augment",),
-                    f"{self.augment} moves pixels, so maps of its images do not fit the stored ones: set cam_from: raw",
-                )
-        if self.method == "catimg" and self.backbone.startswith("vit"):
-            yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
-        if isinstance(learner, CatImgSettings):
-            if learner.outlier_set in self.evaluation_sets or learner.outlier_set == self.training_sets[0]:
-                yield Problem(
-                    ("outlier_set",),
-                    f"{learner.outlier_set} is also what the trial is trained or tested on: outliers come from another set",
-                )
 
 
 # Not in the identity: what only evaluation sees, and what `classes` and the explicit entries already say.

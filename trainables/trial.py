@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         "--teachers",
         type=Path,
         default=Path("results/teachers"),
-        help="folder of teachers' weights by identity; one that is missing is trained first (default: results/teachers)",
+        help="folder of teachers' weights; a missing one is trained first (default: results/teachers)",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, … (default: the GPU if there is one)")
     args = parser.parse_args(argv)

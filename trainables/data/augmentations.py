@@ -94,13 +94,13 @@ def augmix(
     depths = torch.randint(1, MAX_DEPTH + 1, (N,), generator=host).tolist()
     # In random order, the chains that still go on can always be the first ones.
     order_N = torch.randperm(N, generator=generator, device=device)
-    chains = images_BHWC[order_N % B]
+    chains = images_BHWC.index_select(0, order_N % B)
     for step in range(1, MAX_DEPTH + 1):
         going = sum(depth >= step for depth in depths)
         level = torch.rand(going, generator=generator, device=device) * (severity - 0.1) + 0.1
         level = _random_sign(going, generator) * level / 10
         chains[:going] = _one_operation_each(chains[:going], level, AUGMIX, generator, host)
-    chains = torch.empty_like(chains).index_copy_(0, order_N, chains)
+    chains = chains.index_select(0, order_N.argsort())
     weights = mixing_weights(B, width, generator)[..., None, None, None]
     mixed = images_BHWC * weights[0]
     for chain, weight in zip(chains.split(B), weights[1:], strict=True):
@@ -157,6 +157,6 @@ def _one_operation_each(
     B, H, W, _ = images_BHWC.shape
     sizes = torch.bincount(torch.randint(len(space), (B,), generator=host), minlength=len(space)).tolist()
     order_B = torch.randperm(B, generator=generator, device=images_BHWC.device)
-    groups = zip(space.values(), images_BHWC[order_B].split(sizes), level_B.split(sizes), strict=True)
+    groups = zip(space.values(), images_BHWC.index_select(0, order_B).split(sizes), level_B.split(sizes), strict=True)
     changed = torch.cat([operation(images, strength(level, H, W)) for (operation, strength), images, level in groups])
-    return torch.empty_like(images_BHWC).index_copy_(0, order_B, changed)
+    return changed.index_select(0, order_B.argsort())

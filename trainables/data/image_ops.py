@@ -137,7 +137,7 @@ def _read_at(images_BHWC: torch.Tensor, x: torch.Tensor, y: torch.Tensor, mode: 
     grid = torch.stack([(x * (2 / W)).expand(B, H, W), (y * (2 / H)).expand(B, H, W)], dim=-1)
     levels = images_BHWC.permute(0, 3, 1, 2).to(torch.float32)
     read = F.grid_sample(levels, grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return read.round_().to(torch.uint8).permute(0, 2, 3, 1)
+    return read.round_().permute(0, 2, 3, 1).to(torch.uint8, memory_format=torch.contiguous_format)
 
 
 def _grey(images_BHWC: torch.Tensor) -> torch.Tensor:
