@@ -8,6 +8,8 @@ from trainables.config import TrialConfig
 from trainables.yaml_file import ConfigError, parse
 
 BASE: dict[str, Any] = {"method": "backmix", "protocol": "cifar10", "split_family": "osrci"}
+RECIPES = ("paper", "official")
+IMAGES = {"cifar10": "fingerprint of its training images", "tiny-imagenet": "of outliers"}
 
 
 def trial(**settings: Any) -> TrialConfig:
@@ -25,7 +27,7 @@ def trial(**settings: Any) -> TrialConfig:
         ({"epochs": True}, "epochs: True is not a whole number"),
         ({"nesterov": 1}, "nesterov: 1 is not true or false"),
         ({"method": "backmixx"}, "method: 'backmixx' is not one of plain, cutout,"),
-        ({"method": ["plain", "backmix"]}, "method: ['plain', 'backmix'] is not one of plain, backmix"),
+        ({"method": ["plain", "backmix"]}, "method: ['plain', 'backmix'] is not one of plain, cutout"),
         ({"lr": float("inf")}, "lr: inf is out of range"),
         ({"protocol": "cifar"}, "protocol: 'cifar' is not one of digits, cifar10 (did you mean 'cifar10'?)"),
         ({"split_family": "osrc"}, "split_family: cifar10 has no split family 'osrc' (did you mean 'osrci'?)"),
@@ -46,6 +48,26 @@ def trial(**settings: Any) -> TrialConfig:
         ({"odin_temperature": 0}, "odin_temperature: 0 is out of range: more than 0"),
         ({"odin_epsilon": -0.1}, "odin_epsilon: -0.1 is out of range: at least 0"),
         ({"momentum": 0.0}, "momentum: Nesterov needs a momentum above 0"),
+        ({"schedule": "multistep"}, "milestones: multistep needs them"),
+        ({"schedule": "multistep", "milestones": [60, 200]}, "milestones: 200 is not between the first and the last"),
+        ({"milestones": ["60"]}, "milestones: '60' is not a whole number"),
+        ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs: 5 leaves none of 5 epochs"),
+        ({"augment": "randaugment"}, "augment: randaugment moves pixels, so maps of its images do not fit"),
+        ({"method": "asymmetric", "mix": "none"}, "mix: asymmetric needs one"),
+        ({"method": "teacher-free", "mix": "cutout"}, "mix: teacher-free compares a mix with its two images"),
+        ({"method": "teacher-free", "tau_lower": 0.9}, "tau_lower: 0.9 is above tau_upper, 0.8"),
+        ({"method": "teacher-free", "recipe": "official"}, "recipe: teacher-free has no recipe 'official'"),
+        ({"method": "catimg", "backbone": "vit-ti4"}, "backbone: a ViT has one image size"),
+        ({"method": "oe", "outlier_set": "cifar10"}, "outlier_set: cifar10 is what the trial is tested on"),
+        ({"method": "oe", "evaluate": ["tiny-imagenet"]}, "outlier_set: tiny-imagenet is what the trial is tested on"),
+        ({"method": "distill", "teacher": "resnet50"}, "teacher: 'resnet50' is not a mapping of settings"),
+        ({"method": "distill", "teacher": {"backbon": "x"}}, "teacher.backbon: unknown setting"),
+        ({"method": "distill", "teacher": {"seed": 3}}, "teacher.seed: is its student's"),
+        (
+            {"method": "distill", "teacher": {"method": "distill"}},
+            "teacher.method: a teacher cannot need a teacher, as distill does",
+        ),
+        ({"method": "distill", "teacher": {"epochs": 0}}, "teacher.epochs: 0 is out of range"),
     ],
 )
 def test_a_mistake_is_named_with_its_key(settings: dict[str, Any], said: str) -> None:
@@ -66,8 +88,9 @@ def test_settings_of_another_method_are_dropped() -> None:
 
 
 def test_resolved_settings_resolve_to_the_same_trial() -> None:
-    for config in (trial(), trial(recipe="official"), trial(method="plain", epochs=3)):
-        assert TrialConfig.from_settings(config.settings()).identity("data") == config.identity("data")
+    distilled = [trial(method=m, recipe=r, teacher={"lr": 0.3}) for m in ("asymmetric", "distill") for r in RECIPES]
+    for config in (trial(), trial(recipe="official"), trial(method="plain", epochs=3), *distilled):
+        assert TrialConfig.from_settings(config.settings()).identity(IMAGES) == config.identity(IMAGES)
 
 
 def test_a_score_on_request_is_computed_last_and_always_where_it_is_the_score() -> None:
@@ -79,7 +102,7 @@ def test_a_score_on_request_is_computed_last_and_always_where_it_is_the_score() 
 
 
 def test_a_setting_written_at_its_default_is_the_same_trial() -> None:
-    assert trial(mask_ratio=0.25, lr=0.1, batch_size=128).identity("data") == trial().identity("data")
+    assert trial(mask_ratio=0.25, lr=0.1, batch_size=128).identity(IMAGES) == trial().identity(IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +122,7 @@ def test_a_setting_written_at_its_default_is_the_same_trial() -> None:
     ids=str,
 )
 def test_what_shapes_the_weights_changes_the_identity(settings: dict[str, Any]) -> None:
-    assert trial(**settings).identity("data") != trial().identity("data")
+    assert trial(**settings).identity(IMAGES) != trial().identity(IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -113,15 +136,50 @@ def test_what_shapes_the_weights_changes_the_identity(settings: dict[str, Any]) 
     ids=str,
 )
 def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
-    assert trial(**settings).identity("data") == trial().identity("data")
+    assert trial(**settings).identity(IMAGES) == trial().identity(IMAGES)
 
 
 def test_other_images_are_another_identity() -> None:
-    assert trial().identity("data") != trial().identity("other data")
+    assert trial().identity(IMAGES) != trial().identity({"cifar10": "other", "tiny-imagenet": "b"})
 
 
 def test_plain_is_the_same_trial_whatever_backmix_settings_stand_beside_it() -> None:
-    assert trial(method="plain", mask_ratio=0.9).identity("data") == trial(method="plain").identity("data")
+    assert trial(method="plain", mask_ratio=0.9).identity(IMAGES) == trial(method="plain").identity(IMAGES)
+
+
+def test_a_teacher_is_a_plain_trial_with_its_students_images_and_recipe() -> None:
+    student = trial(method="asymmetric", teacher={"backbone": "wrn16-2"}, backbone="wrn16-1", lr=0.05, split=2, seed=3)
+    teacher = student.teacher
+    assert teacher is not None
+    assert (teacher.method, teacher.backbone, teacher.lr, teacher.split, teacher.seed) == (
+        "plain",
+        "wrn16-2",
+        0.05,
+        2,
+        3,
+    )
+    alone = trial(method="plain", backbone="wrn16-2", lr=0.05, split=2, seed=3)
+    assert teacher.identity(IMAGES) == alone.identity(IMAGES)
+
+
+def test_a_teacher_keeps_the_images_out_that_its_student_never_sees() -> None:
+    teacher = trial(method="distill", holdout=0.1, pseudo_unknown=2, images_per_class=50, test=False).teacher
+    assert teacher is not None
+    kept = (teacher.holdout, teacher.pseudo_unknown, teacher.images_per_class, teacher.test)
+    assert kept == (0.1, 2, 50, False)
+
+
+def test_another_teacher_is_another_student() -> None:
+    one = trial(method="distill", teacher={"backbone": "wrn16-2"})
+    assert one.identity(IMAGES) != trial(method="distill", teacher={"backbone": "wrn16-1"}).identity(IMAGES)
+    assert one.identity(IMAGES) == trial(method="distill", teacher={"backbone": "wrn16-2", "lr": 0.1}).identity(IMAGES)
+
+
+def test_other_outliers_are_another_identity() -> None:
+    config = trial(method="oe")
+    assert config.training_sets == ("cifar10", "tiny-imagenet")
+    assert config.identity(IMAGES) != config.identity({**IMAGES, "tiny-imagenet": "other"})
+    assert trial().identity(IMAGES) == trial().identity({"cifar10": IMAGES["cifar10"]})
 
 
 def test_yaml_reads_5e_4_as_a_number() -> None:

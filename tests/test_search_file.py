@@ -56,7 +56,7 @@ def mistake(tmp_path: Path, text: str, overrides: list[str] | None = None) -> st
         ("mask_ratio: {float", "seed: {int", "toy.yaml:4: search.seed: cannot be searched"),
         ("epochs: 4}", "epochs: 4, mask_ratio: 0.1}", "search.mask_ratio: is searched here and fixed in base"),
         ("method: backmix", "method: plain", "toy.yaml:4: search.mask_ratio: plain has no such setting; backmix has"),
-        ("method: backmix, ", "", "toy.yaml:2: base: method is missing; one of plain, backmix"),
+        ("method: backmix, ", "", "toy.yaml:2: base: method is missing; one of plain, cutout, mixup"),
         ("epochs: 4}", "epochs: many}", "toy.yaml:2: base.epochs: 'many' is not a whole number"),
         ("protocol: digits", "protocol: digit", "toy.yaml:2: base.protocol: 'digit' is not one of digits, cifar10"),
         ("val/auroc", "test/auroc", "toy.yaml:5: objective.metric: test/auroc would choose settings on the test set"),

@@ -270,8 +270,8 @@ def _convert(value: Any, annotation: Any) -> Any:
             raise ValueError(f"{value!r} is not a mapping of settings, as {{backbone: wrn16-2}}")
         return dict(value)
     if origin is tuple:
-        if not isinstance(value, list | tuple) or (args[0] is str and not value):
-            raise ValueError(f"{value!r} is not a list of {'names' if args[0] is str else 'whole numbers'}")
+        if not isinstance(value, list | tuple) or (args[0] is not int and not value):
+            raise ValueError(f"{value!r} is not a list of {'whole numbers' if args[0] is int else 'names'}")
         return tuple(_convert(v, args[0]) for v in value)
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
