@@ -112,3 +112,22 @@ def test_a_mistake_exits_2_with_one_message(tmp_path: Path, text: str, said: str
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_teacher_is_trained_first_and_found_the_next_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from trainables.trial import main
+
+    student = {**SETTINGS, "method": "distill", "epochs": 1, "holdout": 0.0, "images_per_class": 20}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**student, "teacher": {"backbone": "wrn16-1"}}))
+    command = [str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out"), "--teachers", str(tmp_path / "teachers")]
+    assert main(command) == 0
+    assert "its teacher first: plain, wrn16-1, 1 epochs" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "its teacher is there" in capsys.readouterr().out
+    kept = next((tmp_path / "teachers").iterdir())
+    torch.save({"other": torch.zeros(1)}, kept)
+    assert main(command) == 1
+    assert f"{kept} does not hold the weights of wrn16-1" in capsys.readouterr().err
+    kept.write_bytes(b"not weights")
+    assert main(command) == 1
+    assert f"{kept} does not hold the weights of wrn16-1" in capsys.readouterr().err
