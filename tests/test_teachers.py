@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
-
 from test_sweep import artifact, project, runs, sweep
 
 SPEC = """\
