@@ -41,9 +41,13 @@ def two_hot(
     labels_B: torch.Tensor, partner_labels_B: torch.Tensor, share_B: torch.Tensor, num_classes: int
 ) -> torch.Tensor:
     """y_m = lambda y_i + (1 - lambda) y_j (Asymmetric paper, Eq. 2). B,K."""
-    own = F.one_hot(labels_B, num_classes)
-    other = F.one_hot(partner_labels_B, num_classes)
+    own, other = _one_hot(labels_B, num_classes), _one_hot(partner_labels_B, num_classes)
     return share_B[:, None] * own + (1 - share_B[:, None]) * other
+
+
+def _one_hot(labels_B: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """True in the column of each label, B,K; torch's own reads the labels back to check them."""
+    return labels_B[:, None] == torch.arange(num_classes, device=labels_B.device)
 
 
 def decoupled_cross_entropy(
@@ -57,7 +61,7 @@ def decoupled_cross_entropy(
     mixed = (labels_B != partner_labels_B) & (share_B > 0) & (share_B < 1)
 
     def one_way(i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        excluded = F.one_hot(j, logits_BK.shape[1]).bool() & mixed[:, None]
+        excluded = _one_hot(j, logits_BK.shape[1]) & mixed[:, None]
         others = logits_BK.masked_fill(excluded, float("-inf"))
         return others.logsumexp(dim=1) - logits_BK.gather(1, i[:, None])[:, 0]
 
