@@ -3,6 +3,7 @@
 A coin decides for each batch. Raw: cross-entropy and distillation (Eq. 4). Mixed: distillation, cross mutual
 information with the teacher's view of both raw images, and a softened label for mixes that the teacher takes for a
 third class (Eq. 8). The paper names no estimator of mutual information; as in the released code, -I is DIST.
+With Decoupled CutMix its regulariser is added: neither paper nor code says how the two meet.
 """
 
 from __future__ import annotations
