@@ -23,7 +23,7 @@ SIZE = 8
 class Small(Network):
     """Batch norm, a layer of features and a linear head on all pixels, in float64. `sharp` scales the logits."""
 
-    def __init__(self, seed: int, classes: int, features: int = 6, sharp: float = 8.0) -> None:
+    def __init__(self, seed: int, classes: int, features: int = 6, sharp: float = 1.0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         pixels, self.num_features = 3 * SIZE * SIZE, features
@@ -87,11 +87,11 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 
 def pearson(a: np.ndarray, b: np.ndarray, w: np.ndarray) -> float:
-    """Weighted correlation of two rows, from its definition; 0 where one of them is constant."""
-    w = w / w.sum()
+    """Weighted correlation of two rows from its definition, with the 1e-8 that DIST adds to the denominator."""
+    n, w = np.count_nonzero(w), w / w.sum()
     da, db = a - (w * a).sum(), b - (w * b).sum()
     scale = math.sqrt((w * da * da).sum() * (w * db * db).sum())
-    return float((w * da * db).sum() / scale) if scale > 1e-12 else 0.0
+    return float(n * (w * da * db).sum() / (n * scale + 1e-8))
 
 
 def relation(a: np.ndarray, b: np.ndarray, w: np.ndarray, inter: float = 1.0, intra: float = 1.0) -> float:
