@@ -86,7 +86,7 @@ def relation_distance(
 
     inter-class: 1 - rho of each sample's row, averaged over the batch. Intra-class: 1 - rho of each column over
     the batch, averaged over columns. With weights, both are the weighted ones: equal weights change nothing,
-    weights of 0 and 1 are the same as leaving samples out.
+    weights of 0 and 1 are the same as leaving samples out. One sample alone has no intra-class correlation: 0.
     """
     inter = weighted_mean(pearson_distance(student_BD, teacher_BD), weight_B)
     if weight_B is None:

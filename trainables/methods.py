@@ -95,11 +95,12 @@ class BackMixSettings(MethodSettings):
 class CutOutSettings(MethodSettings):
     """CutOut (DeVries and Taylor, 2017): a grey box, its centre anywhere, cut off at the border."""
 
-    recipes: ClassVar[Recipes] = {"paper": {}, "official": _OFFICIAL_IMAGES}
+    recipes: ClassVar[Recipes] = {"paper": {}, "official": _OFFICIAL_MIX}
     mix: ClassVar[str] = "cutout"
 
     mix_probability: Share = 1.0  # of a batch being mixed, else it is trained on as it is
     cutout_size: Share = 0.25  # area of the box over the image's: 16 of 32 px, as the authors use on CIFAR-10
+    mix_draw: Literal["sample", "batch"] = "sample"  # one box for a whole batch in the asymmetric code
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,6 @@ class AnyMixSettings(MethodSettings):
     """For methods that take any mix: its name, and what the mixes have."""
 
     mix: MixName = "cutmix"
-    mix_probability: Share = 0.5
     mix_alpha: Positive = 1.0
     mix_draw: Literal["sample", "batch"] = "sample"
     cutout_size: Share = 0.25
@@ -153,7 +153,8 @@ class DistillSettings(AnyMixSettings):
 
     teacher: Mapping[str, Any] = field(default_factory=dict)
     mix: MixName = "none"
-    distillation: Literal["dist", "kl"] = "dist"  # DIST (Huang et al., 2022), or Hinton's divergence
+    mix_probability: Share = 0.5
+    distillation: Literal["dist", "kl"] = "dist"  # L_Distill: DIST (Huang et al., 2022) or Hinton's
     temperature: Positive = 1.0  # tau of the softmax, for teacher and student
     inter_weight: Weight = 1.0  # DIST's beta: relations between classes, a sample at a time
     intra_weight: Weight = 1.0  # DIST's gamma: relations between samples, a class at a time

@@ -137,7 +137,7 @@ def draw_shares(
 
 
 def draw_box(area_B: torch.Tensor, height: int, width: int, generator: torch.Generator, one: bool = False) -> Box:
-    """A box of the image's shape and of `area_B` (0..1) of its area, its centre on any pixel, cut off at the border.
+    """A box of the image's shape and of `area_B` (0..1) of its area, its centre on any pixel; the border cuts it off.
 
     As in CutMix's section 3.1 with its code's rounding: sides floor(size * sqrt(area)), made even. `one` puts all
     centres on the same pixel.

@@ -34,8 +34,8 @@ def accepted(
     share_B: torch.Tensor,
     verification: str,
 ) -> torch.Tensor:
-    """Whether the teacher's first class of a mix is one of its two (`relaxed`, Eq. 7), or the one with the larger
-    share (`exact`, Table 13). B, bool."""
+    """Whether the teacher's first class of a mix is one of its two (`relaxed`), or the one with the larger share
+    (`exact`, Table 13). B, bool. Eq. 7 and the code check the first class; the text says "top-2 accuracy"."""
     first = teacher_BK.argmax(dim=1)
     if verification == "exact":
         return first == torch.where(share_B >= 0.5, labels_B, partner_labels_B)
@@ -83,8 +83,10 @@ class Asymmetric(Distill):
         return loss
 
     def cross_mutual_information(self, student: Output, teacher: Output, mixed: Mixed) -> torch.Tensor:
-        """Eq. 6: -(lambda I(s(x_m), t(x_i)) + (1 - lambda) I(s(x_m), t(x_j))), lambda of each sample.
+        """Eq. 6: -(lambda I(s(x_m), t(x_i)) + (1 - lambda) I(s(x_m), t(x_j))).
 
+        DIST looks at a whole batch. Where each sample has a lambda of its own, they weight its rows and the samples
+        in its columns; with one for the batch, this is the released code's lambda DIST + (1 - lambda) DIST.
         `single` keeps, of each sample, only the image with the larger share (Table 13 b).
         """
         share = mixed.share_B
@@ -99,7 +101,7 @@ class Asymmetric(Distill):
     def _information_loss(self, student: Output, teacher: Output, weight_B: torch.Tensor) -> torch.Tensor:
         if self.projection is None:
             return self.relation(student.logits_BK, teacher.logits_BK, weight_B)
-        s, projected = self.settings, self.projection(student.features_BC)
+        s, projected = self.settings, self.projection(student.features_BC).float()
         return relation_distance(projected, teacher.features_BC, s.inter_weight, s.intra_weight, weight_B)
 
     def relabelled(

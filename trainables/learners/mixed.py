@@ -18,11 +18,11 @@ def mix(settings: MixSettings, images_BCHW: torch.Tensor, training: Training) ->
     """The batch, mixed as `settings.mix` says, each image with a partner of the batch (maybe itself)."""
     B, _, H, W = images_BCHW.shape
     t, device = training, images_BCHW.device
+    one = settings.mix_draw == "batch"
     if not isinstance(settings, MixUpSettings) and settings.mix == "cutout":
         area = torch.full((B,), settings.cutout_size, device=device)
-        return cutout(images_BCHW, draw_box(area, H, W, t.generator))
+        return cutout(images_BCHW, draw_box(area, H, W, t.generator, one))
     assert not isinstance(settings, CutOutSettings)
-    one = settings.mix_draw == "batch"
     partners = torch.randperm(B, generator=t.generator, device=device)
     share = draw_shares(B, settings.mix_alpha, t.host, device, one)
     if settings.mix == "mixup":

@@ -3,6 +3,7 @@
 One pass sees the raw batch and two mixes of it. A mix classified with confidence as one of its two classes is drawn
 towards that raw image (Eq. 9), an uncertain one towards the uniform prediction (Eq. 10). As in the asymmetric
 distiller, -I is DIST; the equations stop no gradient, so raw and mixed samples move towards each other.
+With Decoupled CutMix its regulariser is added, which the paper does not say.
 """
 
 from __future__ import annotations
