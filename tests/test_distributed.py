@@ -16,6 +16,7 @@ from trainables.data.sets import ImageSet
 from trainables.data.trial_data import UNKNOWN, Samples, TrialData
 from trainables.distributed import ALONE, Processes
 from trainables.learners.backmix import BackMix
+from trainables.models.vit import ViT
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
 
@@ -56,7 +57,9 @@ def trial(case: str, **settings: object) -> TrialConfig:
 
 def images(seed: int, count: int, labels: np.ndarray) -> Samples:
     pixels = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    return Samples(ImageSet("noise", pixels, labels, np.arange(count), "noise", 0, "drawn here"), np.arange(count), labels)
+    return Samples(
+        ImageSet("noise", pixels, labels, np.arange(count), "noise", 0, "drawn here"), np.arange(count), labels
+    )
 
 
 def noise() -> TrialData:
@@ -78,6 +81,8 @@ def gradients(case: str, folder: Path, processes: Processes = ALONE) -> Result:
     for module in trainer.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+    if isinstance(trainer.model, ViT):  # its head is 0 at first: no gradient and no map would reach beyond it
+        nn.init.normal_(trainer.model.body.heads.head.weight, generator=torch.Generator().manual_seed(0))
     trainer.learner.start_epoch()
     loss = trainer.learner.loss(trainer.trained, torch.arange(BATCH).flip(0))
     loss.backward()
