@@ -21,8 +21,9 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, local: torch.Tensor, rank: int, size: int) -> torch.Tensor:
         ctx.rank, ctx.size = rank, size
+        local = local.contiguous()
         parts = [torch.empty_like(local) for _ in range(size)]
-        torch.distributed.all_gather(parts, local.contiguous())
+        torch.distributed.all_gather(parts, local)
         return torch.cat(parts)
 
     @staticmethod

@@ -71,6 +71,7 @@ class Trainer:
             if device.type == "cuda":
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             self.trained = DistributedDataParallel(self.model, broadcast_buffers=False)
+            torch.manual_seed(weights_seed + processes.rank)  # dropout: to each part of the batch its own
         self.optimizer = _optimizer(config, [*self.model.parameters(), *self.learner.parameters()])
         # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
         self.batch_size = min(config.batch_size, len(self.pool)) // processes.size * processes.size

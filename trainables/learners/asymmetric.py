@@ -70,7 +70,8 @@ class Asymmetric(Distill):
         raw_teacher = t.teach(images)
         loss = s.cmi_weight * self.cross_mutual_information(student, raw_teacher, mixed)
         if s.mix == "cutout":  # one image: no second class to be confused with, and App. D.1 uses this term alone
-            return loss
+            # Of features, it leaves out the head, which a gradient of 0 lets decay and lets processes agree on.
+            return loss + 0 * student.logits_BK.sum()
         mixed_teacher = t.teach(mixed.images_BCHW).logits_BK
         pair = (labels, labels[mixed.partners_B], mixed.share_B)
         ok = accepted(mixed_teacher, *pair, s.verification).float()

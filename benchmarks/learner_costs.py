@@ -1,0 +1,223 @@
+"""What each method's training step costs beside Plain's, and beside the passes that its definition needs.
+
+    uv run python benchmarks/learner_costs.py --backbone wrn16-2 --threads 2
+
+Passes are measured in the same run: training at the batch sizes that methods use (forward, loss, backward), forward
+passes of student and teacher, the optimiser's step. A method's arithmetic is their sum over that of Plain; the ratio
+of measured to arithmetic is what mixing, masks, banks and losses add (Plain itself augments, so its ratio is 1).
+Methods that toss a coin have a line for mixed and one for raw steps. Images are random bytes: what they show does not
+change what a step costs. All runs take turns, so that a machine that slows down slows all; figures are medians of
+paired rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from trainables.config import TrialConfig
+from trainables.data.sets import ImageSet
+from trainables.data.trial_data import UNKNOWN, Samples, TrialData, build
+from trainables.teacher import untrained_weights
+from trainables.training import Trainer
+from trainables.trial import pick_device
+
+SIZE, CLASSES = 32, 6
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of step: its settings, and how often it needs each pass beside the optimiser's step."""
+
+    settings: dict[str, object]
+    passes: dict[str, int] = field(default_factory=lambda: {"train B": 1})
+
+
+def rows(teacher: str) -> dict[str, Row]:
+    """Every method, as its definition counts passes. B is the batch of known images."""
+    distill = {"method": "distill", "teacher": {"backbone": teacher}}
+    asymmetric = {"method": "asymmetric", "teacher": {"backbone": teacher}}
+    mixed, raw = {"mix_probability": 1.0}, {"mix_probability": 0.0}
+    student_and_teacher = {"train B": 1, "teacher B": 1}
+    both_views = {"train B": 1, "teacher B": 2}
+    return {
+        "plain": Row({"method": "plain"}),
+        "cutout": Row({"method": "cutout"}),
+        "mixup, mixed": Row({"method": "mixup", **mixed}),
+        "mixup, raw": Row({"method": "mixup", **raw}),
+        "cutmix, mixed": Row({"method": "cutmix", **mixed}),
+        "cutmix, raw": Row({"method": "cutmix", **raw}),
+        "decoupled-cutmix, mixed": Row({"method": "decoupled-cutmix", **mixed}),
+        "decoupled-cutmix, raw": Row({"method": "decoupled-cutmix", **raw}),
+        "backmix": Row({"method": "backmix"}),
+        "backmix, raw CAM": Row({"method": "backmix", "cam_from": "raw"}, {"train B": 1, "student B": 1}),
+        "distill, mixed": Row({**distill, "mix": "cutmix", **mixed}, student_and_teacher),
+        "distill, raw": Row({**distill, **raw}, student_and_teacher),
+        "asymmetric, mixed": Row({**asymmetric, **mixed}, both_views),
+        "asymmetric, mixed, features": Row({**asymmetric, **mixed, "cmi_on": "features"}, both_views),
+        "asymmetric, raw": Row({**asymmetric, **raw}, student_and_teacher),
+        "teacher-free": Row({"method": "teacher-free"}, {"train 3B": 1}),
+        "oe": Row({"method": "oe"}, {"train 3B": 1}),
+        "catimg": Row({"method": "catimg"}, {"train B, tall": 1}),
+        "ftavg": Row({"method": "ftavg"}, {"train 2B": 1}),
+    }
+
+
+def random_bytes(seed: int, images: int, labelled: bool) -> Samples:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
+    labels = rng.integers(0, CLASSES, images) if labelled else np.full(images, UNKNOWN)
+    numbers = np.arange(images)
+    return Samples(ImageSet("random", pixels, labels, numbers, "random", 0, "random bytes"), numbers, labels)
+
+
+def step_of(trainer: Trainer, batch: int) -> Callable[[], object]:
+    """A whole training step on a batch of random images."""
+
+    def run() -> object:
+        return trainer.step(torch.randperm(len(trainer.pool), device=trainer.device)[:batch])
+
+    return run
+
+
+def passes(trainer: Trainer, batch: int, precision: str) -> dict[str, Callable[[], object]]:
+    """Each pass by itself, on noise that is on the device already."""
+    device, teacher = trainer.device, trainer.learner.training.teacher
+    assert teacher is not None
+
+    def images(count: int, height: int = SIZE) -> torch.Tensor:
+        shape = (count, 3, height, SIZE)
+        return torch.randn(shape, device=device).to(memory_format=torch.channels_last)
+
+    def train(x: torch.Tensor) -> Callable[[], object]:
+        labels = torch.zeros(len(x), dtype=torch.long, device=device)
+
+        def run() -> None:
+            trainer.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = F.cross_entropy(trainer.model(x).logits_BK, labels)
+            loss.backward()
+
+        return run
+
+    def forward(model: torch.nn.Module, x: torch.Tensor) -> Callable[[], object]:
+        def run() -> None:
+            model.eval()
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                model(x)
+
+        return run
+
+    def train_mode(run: Callable[[], object]) -> Callable[[], object]:
+        def after() -> None:
+            run()
+            trainer.model.train()
+
+        return after
+
+    one = images(batch)
+    return {
+        "train B": train(one),
+        "train 2B": train(images(2 * batch)),
+        "train 3B": train(images(3 * batch)),
+        "train B, tall": train(images(batch, 2 * SIZE)),
+        "optimiser": trainer.optimizer.step,
+        "student B": train_mode(forward(trainer.model, one)),
+        "teacher B": forward(teacher, one),
+    }
+
+
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call; on a GPU by its own events."""
+    if device.type == "cuda":
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        run()
+        last.record()
+        torch.cuda.synchronize()
+        return first.elapsed_time(last) / 1000
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def in_turn(runs: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each run in each round, after two that warm up."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds + 2):
+        for name, run in runs.items():
+            taken = seconds(run, device)
+            if turn >= 2:
+                times[name].append(taken)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="wrn16-2")
+    parser.add_argument("--teacher", help="its backbone (default: the student's)")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=20, help="timed steps of each kind")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--data-root", type=Path, help="train on CIFAR-10 from there (default: random bytes)")
+    parser.add_argument("--only", nargs="*", default=[], help="methods to measure beside plain (default: all)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+    settings = {"protocol": "cifar10", "split_family": "osrci", "backbone": args.backbone, "test": False}
+    settings |= {"batch_size": args.batch, "precision": args.precision}
+
+    known, outliers = random_bytes(0, 20_000, True), random_bytes(1, 20_000, False)
+    if args.data_root:
+        known = build(TrialConfig.from_settings({**settings, "method": "plain"}), args.data_root).train
+    data = TrialData(tuple(range(CLASSES)), SIZE, True, known, outliers=outliers)
+
+    def trainer(of_row: dict[str, object]) -> Trainer:
+        config = TrialConfig.from_settings({**settings, **of_row})
+        with tempfile.TemporaryDirectory() as folder:
+            return Trainer(config, data, device, untrained_weights(config, data, Path(folder)))
+
+    chosen = {
+        name: row
+        for name, row in rows(args.teacher or args.backbone).items()
+        if name == "plain" or not args.only or row.settings["method"] in args.only
+    }
+    runs = {name: step_of(trainer(row.settings), args.batch) for name, row in chosen.items()}
+    teacher = {"backbone": args.teacher or args.backbone}
+    units = passes(trainer({"method": "distill", "teacher": teacher}), args.batch, args.precision)
+    times = in_turn(runs | units, args.rounds, device)
+
+    print(f"{args.backbone}, batch {args.batch}, {SIZE} px, {device}, {args.threads} threads, {args.precision}")
+    print(f"\n{'pass':<30}{'ms':>9}{'/ train B':>11}")
+    for name in units:
+        of_train = statistics.median(a / b for a, b in zip(times[name], times["train B"], strict=True))
+        print(f"{name:<30}{1000 * statistics.median(times[name]):>9.1f}{of_train:>11.3f}")
+    print(f"\n{'step':<30}{'ms':>9}{'/ plain':>11}{'arithmetic':>12}{'measured / arithmetic':>23}")
+    for name, row in chosen.items():
+        measured, expected = [], []
+        for turn in range(args.rounds):
+            measured.append(times[name][turn] / times["plain"][turn])
+            # Passes of Plain's step by its own definition; what else Plain does, every method does.
+            own = sum(count * times[unit][turn] for unit, count in row.passes.items())
+            plain, update = times["train B"][turn], times["optimiser"][turn]
+            expected.append((own + update) / (plain + update))
+        ratio = statistics.median(measured) / statistics.median(expected)
+        print(
+            f"{name:<30}{1000 * statistics.median(times[name]):>9.1f}{statistics.median(measured):>11.3f}"
+            f"{statistics.median(expected):>12.3f}{ratio:>23.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Every method: a step on every family of backbones, and a toy that each of them must solve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.sets import ImageSet
+from trainables.data.trial_data import UNKNOWN, Samples, TrialData
+from trainables.evaluation import metrics_of, score_samples
+from trainables.methods import METHODS
+from trainables.teacher import untrained_weights
+from trainables.training import Trainer
+from trainables.yaml_file import ConfigError
+
+CPU = torch.device("cpu")
+BACKBONES = ("wrn10-1", "resnet18", "vgg13", "vgg32", "mobilenetv2", "vit-ti8")
+REFUSED = {("backmix", "vgg13"): "as one cell", ("catimg", "vit-ti8"): "a ViT has one image size"}
+
+
+def trial(method: str, **settings: object) -> TrialConfig:
+    return TrialConfig.from_settings({"method": method, "split": 1, **settings})
+
+
+def samples(pixels: np.ndarray, labels: np.ndarray) -> Samples:
+    rows = np.arange(len(labels))
+    return Samples(ImageSet("drawn", pixels, labels, rows, "drawn", 0, "drawn here"), rows, labels)
+
+
+def noise(count: int) -> TrialData:
+    known, outliers = np.random.default_rng(0).integers(0, 256, (2, count, 32, 32, 3), dtype=np.uint8)
+    unlabelled = samples(outliers, np.full(count, UNKNOWN))
+    return TrialData((0, 1, 2), 32, True, samples(known, np.arange(count) % 3), outliers=unlabelled)
+
+
+def refusal(method: str, backbone: str) -> str | None:
+    """Why the settings are a mistake, None where they are not."""
+    try:
+        trial(method, backbone=backbone)
+    except ConfigError as error:
+        return "; ".join(problem.message for problem in error.problems)
+    return None
+
+
+def test_all_methods_take_all_backbones_but_for_two_pairs() -> None:
+    answers = {(m, b): refusal(m, b) for m in METHODS for b in BACKBONES}
+    refused = {pair: reason for pair, reason in answers.items() if reason}
+    assert refused.keys() == REFUSED.keys()
+    assert all(REFUSED[pair] in reason for pair, reason in refused.items())
+
+
+PAIRS = [(m, b) for m in METHODS for b in BACKBONES if (m, b) not in REFUSED]
+
+
+@pytest.mark.parametrize(("method", "backbone"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
+def test_a_step_has_a_finite_loss_and_changes_the_weights(method: str, backbone: str, tmp_path: Path) -> None:
+    config = trial(method, backbone=backbone, batch_size=4, mix_probability=1.0, teacher={"backbone": "wrn10-1"})
+    data = noise(4)
+    trainer = Trainer(config, data, CPU, untrained_weights(config, data, tmp_path))
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    loss = trainer.step(torch.arange(4))
+    assert torch.isfinite(loss)
+    after = list(trainer.model.parameters())
+    assert all(torch.isfinite(p).all() for p in after)
+    assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+# The toy: one square on a noisy background whose tint goes with the class in three of five training images and means
+# nothing in the test. Known squares are red, green and blue, the unknown are mixtures of two of these; outliers are
+# backgrounds without a square.
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+UNKNOWN_COLOURS = ((255, 255, 0), (0, 255, 255), (255, 0, 255))
+
+
+def squares(seed: int, labels: np.ndarray, colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+    """Noise with a 16 px square of colour number `labels`, at a random place of a 4 px grid."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(90, 160, (len(labels), 32, 32, 3), dtype=np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        row, col = 4 * rng.integers(0, 5, 2)
+        image[row : row + 16, col : col + 16] = colours[label]
+    return pixels
+
+
+def tinted(pixels: np.ndarray, tint: np.ndarray) -> np.ndarray:
+    """The background 40 brighter in channel number `tint`; squares are 0 or 255 and keep their colour."""
+    lighter = np.eye(3, dtype=np.uint8)[tint][:, None, None] * np.uint8(40)
+    background = ((pixels >= 90) & (pixels < 160)).all(axis=3, keepdims=True)
+    return pixels + lighter * background
+
+
+@pytest.fixture(scope="module")
+def toy() -> TrialData:
+    rng = np.random.default_rng(0)
+    labels, test_labels, tint, test_tint = rng.integers(0, 3, (4, 300))
+    spurious = np.where(rng.random(300) < 0.4, labels, tint)
+    known = samples(tinted(squares(1, labels, COLOURS), spurious), labels)
+    tested = samples(tinted(squares(2, test_labels, COLOURS), test_tint), test_labels)
+    unlabelled = np.full(300, UNKNOWN)
+    unknown = samples(tinted(squares(3, test_labels, UNKNOWN_COLOURS), test_tint), unlabelled)
+    outliers = samples(tinted(rng.integers(90, 160, (300, 32, 32, 3), dtype=np.uint8), tint), unlabelled)
+    return TrialData((0, 1, 2), 32, True, known, test={"known": tested, "unknown": unknown}, outliers=outliers)
+
+
+def solve(toy: TrialData, method: str, teacher: Path | None = None, **settings: object) -> Trainer:
+    config = trial(method, backbone="wrn10-1", epochs=4, batch_size=25, cut_size=0.1, **settings)
+    trainer = Trainer(config, toy, CPU, teacher)
+    for _ in range(config.epochs):
+        trainer.epoch()
+    return trainer
+
+
+def judge(toy: TrialData, trainer: Trainer) -> tuple[float, float]:
+    """Accuracy among the known, and AUROC, in the test."""
+    table = score_samples(trainer.model, "test", toy.test, CPU, "fp32")
+    metrics = metrics_of(table, "test", 3, "msp")
+    return metrics["test/accuracy"], metrics["test/auroc"]
+
+
+@pytest.fixture(scope="module")
+def teacher(toy: TrialData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "weights.pt"
+    torch.save(solve(toy, "plain").model.state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_solves_the_toy(method: str, toy: TrialData, teacher: Path) -> None:
+    accuracy, auroc = judge(toy, solve(toy, method, teacher))
+    assert accuracy > 0.95
+    assert auroc > 0.8
