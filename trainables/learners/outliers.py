@@ -12,7 +12,10 @@ from trainables.methods import FtAvgSettings, OutlierExposureSettings
 
 
 def draw_outliers(training: Training, count: int) -> torch.Tensor:
-    """`count` random outliers, maybe one twice, augmented as known images are. Raises `RuntimeError` where there are none."""
+    """`count` random outliers, maybe one twice, augmented as known images are.
+
+    Raises `RuntimeError` where there are none.
+    """
     if training.outliers is None:
         raise RuntimeError("this method needs a set of outliers")
     generator = training.generator
