@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 from platform.spec import Choice, FloatRange, IntRange, Spec
@@ -66,10 +67,13 @@ def _dimension_problems(name: str, dimension: FloatRange | IntRange | Choice, sp
         yield Problem(path, f"{method} has no such setting; {', '.join(owners)} has")
     if name in spec.base:
         yield Problem(path, "is searched here and fixed in base: remove one of them")
-    values = dimension.choices if isinstance(dimension, Choice) else dimension.bounds
-    for value in values:
+    for value in _ends(dimension):
         for problem in problems_of({name: value}, ()):
             yield Problem(path, problem.message)
+
+
+def _ends(dimension: FloatRange | IntRange | Choice) -> list[Any]:
+    return list(dimension.choices if isinstance(dimension, Choice) else dimension.bounds)
 
 
 def validation_metrics(scores: Iterable[str]) -> list[str]:
@@ -101,21 +105,25 @@ def _objective_problems(spec: Spec) -> Iterator[Problem]:
 def _trial_problems(spec: Spec) -> Iterator[Problem]:
     """Contradictions that single settings cannot show, in every trial that the file means."""
 
-    def resolve(settings: dict[str, Any], path: KeyPath) -> Iterator[Problem]:
+    def resolve(changes: Mapping[str, Any], path: KeyPath, validation: Mapping[str, Any]) -> Iterator[Problem]:
         try:
-            TrialConfig.from_settings(settings)
+            TrialConfig.from_settings({**spec.with_teacher(changes), **validation})
         except ConfigError as error:
             for problem in error.problems:
                 yield Problem(path or ("base", *problem.path), problem.message)
 
-    if problems := list(resolve(spec.base, ())):
+    if problems := list(resolve({}, (), {})):
         yield from problems
         return
-    search = spec.search_settings()
-    yield from resolve(search, ())
-    for name, dimension in spec.search.items():
-        for value in dimension.choices if isinstance(dimension, Choice) else dimension.bounds:
-            yield from resolve({**search, name: value}, ("search", name))
+    validation = spec.validation_settings()
+    yield from resolve({}, (), validation)
+    ends = [(name, value) for name, dimension in spec.search.items() for value in _ends(dimension)]
+    alone = [problem for name, value in ends for problem in resolve({name: value}, ("search", name), validation)]
+    yield from alone
+    # Two searched settings may be at odds where each is right beside the base.
+    for (one, first), (other, second) in combinations(ends, 2) if not alone else ():
+        if one != other:
+            yield from resolve({one: first, other: second}, ("search", other), validation)
     asha = spec.scheduler.asha if spec.scheduler else None
     epochs = TrialConfig.from_settings(spec.base).epochs
     if asha and "epochs" not in spec.search and asha.grace_epochs >= epochs:
@@ -124,6 +132,6 @@ def _trial_problems(spec: Spec) -> Iterator[Problem]:
             f"{asha.grace_epochs} is not below the {epochs} epochs of a trial, so nothing would ever be stopped",
         )
     for i, split in enumerate(spec.confirm.splits if spec.confirm else []):
-        yield from resolve({**spec.base, "split": split}, ("confirm", "splits", i))
+        yield from resolve({"split": split}, ("confirm", "splits", i), {})
     for i, row in enumerate(spec.confirm.baselines if spec.confirm else []):
-        yield from resolve({**spec.base, **row.set}, ("confirm", "baselines", i, "set"))
+        yield from resolve(row.set, ("confirm", "baselines", i, "set"), {})

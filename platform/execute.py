@@ -57,12 +57,21 @@ def execute(
                 for trial in results.of("teacher"):
                     if trial.files:
                         keep_weights(trial.files / "weights.pt", teachers, trial.identity)
-            view.phase("search", spec.trials)
-            search = launch.Search(spec, plan.search.epochs)
-            launch.run([search_trial(spec)], search=search, storage=scratch / "search", **common)
+
+            def ready(planned: list[Planned]) -> list[Planned]:
+                """Those that can run; the others' teacher failed, and was reported."""
+                able = [p for p in planned if _has_teacher(p, plan, teachers)]
+                if len(able) < len(planned):
+                    console.print(f"[red]{len(planned) - len(able)} trials are left out[/red]: their teacher failed")
+                return able
+
+            if searched := ready([search_trial(spec)]):
+                view.phase("search", spec.trials)
+                search = launch.Search(spec, plan.search.epochs)
+                launch.run(searched, search=search, storage=scratch / "search", **common)
             best = results.best(spec.confirm.top if spec.confirm else 1)
             if spec.confirm and best:
-                planned = list(confirm_trials(spec, [t.searched for t in best]))
+                planned = ready(list(confirm_trials(spec, [t.searched for t in best])))
                 view.phase("confirm", len(planned))
                 launch.run(planned, storage=scratch / "confirm", **common)
         outcome = "FAILED" if results.failed or not best else "FINISHED"
@@ -90,3 +99,9 @@ def _found(teacher: Planned, plan: Plan, tracker: Tracker, folder: Path) -> bool
         if weights:
             keep_weights(weights, folder, identity)
     return weights is not None
+
+
+def _has_teacher(planned: Planned, plan: Plan, folder: Path) -> bool:
+    """Whether a trial needs no teacher, or its teacher's weights are there."""
+    teacher = TrialConfig.from_settings(planned.settings).teacher
+    return teacher is None or weights_path(folder, teacher.identity(plan.fingerprints)).is_file()

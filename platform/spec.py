@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from trainables.config import TrialConfig
+from trainables.config import TrialConfig, teacher_settings
+from trainables.methods import METHODS, DistillSettings
 
 ROW_NAME = r"[\w.\- ]+"  # what MLflow takes in a metric's name
 
@@ -145,17 +146,24 @@ class Spec(_Strict):
 
     def search_settings(self) -> dict[str, Any]:
         """The base of a search trial: validated on training images, never tested."""
+        return {**self.with_teacher({}), **self.validation_settings()}
+
+    def validation_settings(self) -> dict[str, Any]:
+        """What makes a trial one of the search."""
         hidden = self.validation.pseudo_unknown
         if hidden is None:
             hidden = len(TrialConfig.from_settings(self.base).known_classes) // 3
-        validation = {"holdout": self.validation.holdout, "pseudo_unknown": hidden, "test": False}
-        return {**self.with_teacher({}), **validation}
+        return {"holdout": self.validation.holdout, "pseudo_unknown": hidden, "test": False}
 
     def with_teacher(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The base with `changes`, and the base's own teacher written out where the method needs one: what a search
-        or a row changes of the student leaves its teacher as it is, unless it changes `teacher` itself."""
+        """The base with `changes`, and the teacher written out where the method needs one.
+
+        A teacher comes from the base: what a search or a row changes of the student leaves it as it is, but for what
+        a row changes under `teacher`.
+        """
         settings = {**self.base, **changes}
-        if "teacher" not in changes:
-            teacher = TrialConfig.from_settings({**self.base, "method": settings["method"]}).settings().get("teacher")
-            settings |= {"teacher": teacher} if teacher else {}
+        if issubclass(METHODS[settings["method"]], DistillSettings):
+            student = {name: value for name, value in self.base.items() if name != "teacher"}
+            teacher = {**self.base.get("teacher", {}), **changes.get("teacher", {})}
+            settings["teacher"] = teacher_settings(student, teacher)
         return settings

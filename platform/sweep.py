@@ -73,7 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--download", action="store_true", help="fetch missing image sets, where torchvision can")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--address", help="a running Ray cluster to join (default: RAY_ADDRESS, else this machine)")
-    parser.add_argument("--storage", type=Path, default=Path("results"), help="scratch folder of running trials")
+    parser.add_argument(
+        "--storage",
+        type=Path,
+        default=Path("results"),
+        help="folder for running trials and for teachers' weights, which stay",
+    )
     parser.add_argument(
         "--tracking-uri",
         default=os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",

@@ -100,12 +100,13 @@ def _caption(plan: Plan) -> str:
     """What a reader must know of the numbers; a reduced run says so by itself."""
     config = plan.final or plan.search
     sets = ", ".join(config.evaluation_sets)
+    teacher = f", teacher {config.teacher.backbone}" if config.teacher else ""
     text = (
         f"{config.protocol}, split family {config.split_family}, unknown: {sets}, score {config.score}; "
-        f"{config.backbone}, {config.epochs} epochs, last epoch, mean ± std over splits × seeds."
+        f"{config.backbone}{teacher}, {config.epochs} epochs, last epoch, mean ± std over splits × seeds."
     )
     if plan.profile != PAPER:
-        text += f" Profile {plan.profile}: a reduced protocol, not comparable with the paper's table."
+        text += f" Profile {plan.profile}: not the paper's protocol, not comparable with its table."
     if plan.changed:
         text += f" Changed by hand: {', '.join(plan.changed)}: not the protocol of the file."
     return text

@@ -129,9 +129,13 @@ class Tracker:
         """The weights of a trial that finished with this identity, copied into `folder`; None where there is none."""
         # A run that was stopped early is FINISHED as well, but has no weights.
         known = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
-        for run in self.client.search_runs([self.experiment], known):
-            if any(file.path == "weights.pt" for file in self.client.list_artifacts(run.info.run_id)):
-                return Path(self.client.download_artifacts(run.info.run_id, "weights.pt", str(folder)))
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        for run in self.client.search_runs(experiments, known):
+            try:
+                if any(file.path == "weights.pt" for file in self.client.list_artifacts(run.info.run_id)):
+                    return Path(self.client.download_artifacts(run.info.run_id, "weights.pt", str(folder)))
+            except (MlflowException, OSError):
+                continue  # its files are gone or out of reach: as if it had none
         return None
 
     def log_result(self, metrics: dict[str, float], params: dict[str, Any]) -> None:

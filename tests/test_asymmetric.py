@@ -18,7 +18,7 @@ from trainables.learners.asymmetric import Asymmetric, accepted
 from trainables.learners.mixed import mix
 from trainables.methods import METHODS, AsymmetricSettings
 from trainables.models import build_model
-from trainables.teacher import load_teacher
+from trainables.teacher import TeacherError, load_teacher
 from trainables.training import Trainer
 
 B, K = 20, 5  # the last class has no image: it is what a teacher takes a rejected mix for
@@ -378,9 +378,9 @@ def test_the_teacher_has_the_weights_of_its_file(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     t = trainer(tmp_path)
     torch.save(build_model("wrn10-1", 3, 32).state_dict(), tmp_path / "narrow.pt")
-    with pytest.raises(ValueError, match=r"narrow\.pt does not hold the weights of wrn10-2"):
+    with pytest.raises(TeacherError, match=r"narrow\.pt does not hold the weights of wrn10-2"):
         load_teacher(t.config, data(), tmp_path / "narrow.pt", CPU)
-    with pytest.raises(ValueError, match="needs the weights of its teacher"):
+    with pytest.raises(TeacherError, match="needs the weights of its teacher"):
         load_teacher(t.config, data(), None, CPU)
 
 

@@ -65,8 +65,9 @@ def trial(**settings: Any) -> TrialConfig:
         ({"method": "distill", "teacher": {"seed": 3}}, "teacher.seed: is its student's"),
         (
             {"method": "distill", "teacher": {"method": "distill"}},
-            "teacher.method: a teacher cannot need a teacher, as distill does",
+            "teacher.method: distill needs a teacher: it cannot be a teacher",
         ),
+        ({"method": "distill", "teacher": {"method": "oe"}}, "teacher.method: oe needs outliers: it cannot be a"),
         ({"method": "distill", "teacher": {"epochs": 0}}, "teacher.epochs: 0 is out of range"),
     ],
 )
@@ -137,6 +138,23 @@ def test_what_shapes_the_weights_changes_the_identity(settings: dict[str, Any]) 
 )
 def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
     assert trial(**settings).identity(IMAGES) == trial().identity(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"milestones": [3]},
+        {"randaugment_ops": 2},
+        {"restarts": 1, "schedule": "constant"},
+        {"method": "distill", "mix_alpha": 0.3},
+        {"method": "distill", "mix": "cutmix", "cutout_size": 0.1},
+        {"optimizer": "adam", "momentum": 0.5},
+    ],
+    ids=str,
+)
+def test_settings_without_effect_are_not_in_it(settings: dict[str, Any]) -> None:
+    effective = {k: v for k, v in settings.items() if k in ("method", "mix", "schedule", "optimizer")}
+    assert trial(**settings).identity(IMAGES) == trial(**effective).identity(IMAGES)
 
 
 def test_other_images_are_another_identity() -> None:

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmResta
 from trainables.config import TrialConfig
 from trainables.data.sets import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.schedules import lr_factor
+from trainables.schedules import rate_factor
 from trainables.training import Trainer
 
 
@@ -20,7 +20,7 @@ def trial(**settings: object) -> TrialConfig:
 
 def factors(config: TrialConfig, steps_per_epoch: int = 1) -> list[float]:
     """Of every step of a training."""
-    return [lr_factor(config, step, steps_per_epoch) for step in range(config.epochs * steps_per_epoch)]
+    return [rate_factor(config, step, steps_per_epoch) for step in range(config.epochs * steps_per_epoch)]
 
 
 def optimizer() -> torch.optim.SGD:

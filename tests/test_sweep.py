@@ -77,7 +77,7 @@ def test_it_says_what_it_found_plans_and_ends_with(finished: tuple[Path, str]) -
     assert re.search(r"best .*± .* 2 ", output)
     assert re.search(r"Plain .*± .* 2 ", output)
     assert "best − Plain, paired" in output
-    assert "a reduced protocol, not comparable" in " ".join(output.split())
+    assert "not the paper's protocol, not comparable" in " ".join(output.split())
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in output
 
 

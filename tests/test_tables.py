@@ -21,7 +21,7 @@ def caption(profile: str, changed: list[str]) -> str:
 
 @pytest.mark.parametrize(("profile", "changed"), [("quick", []), ("quick", ["lr=0.05"])])
 def test_a_reduced_profile_is_not_comparable(profile: str, changed: list[str]) -> None:
-    assert "a reduced protocol, not comparable with the paper's table" in caption(profile, changed)
+    assert "not the paper's protocol, not comparable with its table" in caption(profile, changed)
 
 
 def test_the_papers_profile_changed_by_hand_says_what_was_changed() -> None:

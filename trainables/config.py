@@ -6,16 +6,15 @@ A trial is written as a flat mapping of settings (`{method: backmix, epochs: 20,
 
 from __future__ import annotations
 
-import hashlib
-import json
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from trainables.backbones import parse_backbone
 from trainables.contradictions import contradictions
 from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
+from trainables.identity import identity
 from trainables.methods import METHODS, CatImgSettings, DistillSettings, MethodSettings, Range
 from trainables.yaml_file import ConfigError, Problem, nearest
 
@@ -84,7 +83,7 @@ class TrialConfig:
         learner_type = METHODS[method]
         chosen = {f.name: merged[f.name] for f in fields(learner_type) if f.name in merged}
         if issubclass(learner_type, DistillSettings):
-            chosen["teacher"] = _teacher_settings(chosen.get("teacher", {}), own)
+            chosen["teacher"] = teacher_settings(own, chosen.get("teacher", {}))
         config = cls(learner=learner_type(**chosen), **own)
         if problems := list(contradictions(config)):
             raise ConfigError(problems)
@@ -126,41 +125,8 @@ class TrialConfig:
         return tuple(score for score in EXTRA_SCORES if score in asked)
 
     def identity(self, fingerprints: Mapping[str, str]) -> str:
-        """Hash of what shapes the weights, given the fingerprint of each of `training_sets`: 16 hex digits.
-
-        Settings at their default stay out, so a new setting leaves old identities as they are. For the
-        same reason a default must never change its meaning: raise the learner's `version` instead.
-        """
-        weights = {f: v for f, v in _changed(self) if f not in _NOT_WEIGHTS}
-        content = {
-            "method": self.method,
-            "version": self.learner.version,
-            "learner": {name: value for name, value in _changed(self.learner) if name != "teacher"},
-            "trial": weights,
-            "classes": self.known_classes,
-            "flip": PROTOCOLS[self.protocol].flip,
-            "backbone": self.backbone,
-            "split": self.split,
-            "seed": self.seed,
-            "data": fingerprints[self.training_sets[0]],
-        }
-        if self.teacher:
-            content["teacher"] = self.teacher.identity(fingerprints)
-        if len(self.training_sets) > 1:
-            content["outliers"] = fingerprints[self.training_sets[1]]
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-# Not in the identity: what only evaluation sees, and what `classes` and the explicit entries already say.
-_NOT_WEIGHTS = {"method", "learner", "protocol", "split_family", "split", "seed", "backbone"} | {
-    "score",
-    "extra_scores",
-    "odin_temperature",
-    "odin_epsilon",
-    "evaluate",
-    "test",
-}
+        """Hash of what shapes the weights, given the fingerprint of each of `training_sets`: 16 hex digits."""
+        return identity(self, fingerprints)
 
 
 # What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.
@@ -168,7 +134,7 @@ _SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per
 _SHARED_WITH_TEACHER |= {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
 
 
-def _teacher_settings(changes: Mapping[str, Any], student: Mapping[str, Any]) -> dict[str, Any]:
+def teacher_settings(student: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a teacher that is its own: its student's, with `changes` laid over, `plain` unless said.
 
     Raises `ConfigError`, with paths under `teacher`.
@@ -177,18 +143,10 @@ def _teacher_settings(changes: Mapping[str, Any], student: Mapping[str, Any]) ->
         teacher = TrialConfig.from_settings({**student, "method": "plain", **changes})
     except ConfigError as error:
         raise ConfigError([Problem(("teacher", *p.path), p.message) for p in error.problems]) from error
-    if teacher.teacher:
-        raise ConfigError(
-            [Problem(("teacher", "method"), f"a teacher cannot need a teacher, as {teacher.method} does")]
-        )
+    if teacher.teacher or len(teacher.training_sets) > 1:
+        needs = "a teacher" if teacher.teacher else "outliers"
+        raise ConfigError([Problem(("teacher", "method"), f"{teacher.method} needs {needs}: it cannot be a teacher")])
     return {name: value for name, value in teacher.settings().items() if name not in _SHARED_WITH_TEACHER}
-
-
-def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        if f.default is MISSING or value != f.default:
-            yield f.name, value
 
 
 @dataclass(frozen=True)

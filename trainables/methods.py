@@ -98,7 +98,7 @@ class CutOutSettings(MethodSettings):
     recipes: ClassVar[Recipes] = {"paper": {}, "official": _OFFICIAL_MIX}
     mix: ClassVar[str] = "cutout"
 
-    mix_probability: Share = 1.0  # of a batch being mixed, else it is trained on as it is
+    mix_probability: Share = 1.0  # of a batch being mixed: always, as its authors; the asymmetric paper tosses a coin
     cutout_size: Share = 0.25  # area of the box over the image's: 16 of 32 px, as the authors use on CIFAR-10
     mix_draw: Literal["sample", "batch"] = "sample"  # one box for a whole batch in the asymmetric code
 

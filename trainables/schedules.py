@@ -7,7 +7,7 @@ import math
 from trainables.config import TrialConfig
 
 
-def lr_factor(config: TrialConfig, step: int, steps_per_epoch: int) -> float:
+def rate_factor(config: TrialConfig, step: int, steps_per_epoch: int) -> float:
     """What the initial learning rate is multiplied by at `step`, counted from 0. In 0..1.
 
     Warm-up is linear and batch by batch (the asymmetric code's first epoch, AGC's first ten); it ends at the rate

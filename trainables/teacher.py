@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 from trainables.models import build_model
 from trainables.models.output import Network
+
+
+class TeacherError(RuntimeError):
+    """Weights of a teacher that are missing or of another network; the message says which and where."""
 
 
 def weights_path(folder: Path, identity: str) -> Path:
@@ -48,18 +53,20 @@ def untrained_weights(config: TrialConfig, data: TrialData, folder: Path) -> Pat
 def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, device: torch.device) -> Network | None:
     """The frozen teacher of `config` in eval mode, None where its method has none.
 
-    Raises `ValueError` where the weights are missing or are not those of the teacher's network.
+    Raises `TeacherError` where the weights are missing or are not those of the teacher's network.
     """
     teacher = config.teacher
     if teacher is None:
         return None
     if weights is None:
-        raise ValueError(f"{config.method} needs the weights of its teacher ({teacher.method}, {teacher.backbone})")
+        raise TeacherError(f"{config.method} needs the weights of its teacher ({teacher.method}, {teacher.backbone})")
+    if not weights.is_file():
+        raise TeacherError(f"the weights of the teacher are not at {weights} on {socket.gethostname()}")
     model = build_model(teacher.backbone, len(data.classes), data.image_size)
     try:
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{weights} does not hold the weights of {teacher.backbone}: {reason}") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error) or "it is empty").splitlines()[0]
+        raise TeacherError(f"{weights} does not hold the weights of {teacher.backbone}: {reason}") from error
     model.to(device).to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)

@@ -17,7 +17,7 @@ from trainables.distributed import ALONE, Processes
 from trainables.learners import LEARNERS
 from trainables.learners.base import Augmentation, Training
 from trainables.models import build_model
-from trainables.schedules import lr_factor
+from trainables.schedules import rate_factor
 from trainables.teacher import load_teacher
 
 
@@ -25,7 +25,7 @@ class Trainer:
     """Everything that changes while a trial trains. Two of the same config, data and device are equal.
 
     On the CPU that holds to the last digit for the same number of threads. `teacher` is the file of the weights that
-    the trial's teacher ended with, where it has one. Raises `ValueError` where they do not fit, or are not given.
+    the trial's teacher ended with, where it has one. Raises `TeacherError` where they are missing or do not fit.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Trainer:
         teacher: Path | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        weights_seed, _ = seeds(config)
+        weights_seed, _, host_seed = seeds(config)
         torch.manual_seed(weights_seed)
-        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+        torch.backends.cudnn.benchmark = True  # shapes of batches are few
         self.config = config
         self.device = device
         self.model = build_model(config.backbone, len(data.classes), data.image_size).to(device)
         self.model.to(memory_format=torch.channels_last)
         self.generator = torch.Generator(device).manual_seed(weights_seed)
-        self.host = torch.Generator().manual_seed(weights_seed)
+        self.host = torch.Generator().manual_seed(host_seed)  # on a CPU, equal seeds would be equal numbers
         self.pool = data.train.on(device)
         frozen = load_teacher(config, data, teacher, device)
         training = Training(
@@ -76,7 +76,7 @@ class Trainer:
         # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
         self.batch_size = min(config.batch_size, len(self.pool)) // processes.size * processes.size
         self.steps_per_epoch = len(self.pool) // self.batch_size
-        factor = partial(lr_factor, config, steps_per_epoch=self.steps_per_epoch)
+        factor = partial(rate_factor, config, steps_per_epoch=self.steps_per_epoch)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
 
     def epoch(self) -> float:

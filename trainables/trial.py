@@ -24,7 +24,7 @@ from trainables.data.sets import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.evaluation import metrics_of, score_samples
 from trainables.extra_scores import extra_scores
-from trainables.teacher import keep_weights, weights_path
+from trainables.teacher import TeacherError, keep_weights, weights_path
 from trainables.training import Trainer
 
 
@@ -43,7 +43,7 @@ def run_trial(
     """Train `config` on `data`, one `Report` an epoch; with the last, `out` holds `config.yaml`,
     `scores.parquet` and `weights.pt`. `teacher` is the teacher's `weights.pt`, where the method has one.
 
-    Raises `FloatingPointError` where the loss stops being finite, `ValueError` where the teacher's weights do not fit.
+    Raises `FloatingPointError` where the loss stops being finite, `TeacherError` where a teacher's weights do not fit.
     """
     trainer = Trainer(config, data, device, teacher)
     for epoch in range(1, config.epochs + 1):
@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
             teacher = _find_or_train(config.teacher, args.data_root, device, args.teachers)
         metrics = _run(config, data, device, args.out, teacher)
         print(json.dumps(metrics, indent=2))
-    except (FloatingPointError, ValueError) as error:
+    except (FloatingPointError, TeacherError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

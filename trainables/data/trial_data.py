@@ -82,10 +82,10 @@ class TrialData:
         return {samples.source.name: samples.source.fingerprint for samples in sets}
 
 
-def seeds(config: TrialConfig) -> tuple[int, int]:
-    """Seeds of (weights and batches, choice of training images), derived from (seed, split)."""
-    first, second = np.random.SeedSequence([config.seed, config.split]).generate_state(2, np.uint64)
-    return int(first >> 1), int(second >> 1)
+def seeds(config: TrialConfig) -> tuple[int, int, int]:
+    """Seeds of (weights and batches, choice of training images, draws on the host), derived from (seed, split)."""
+    first, second, third = np.random.SeedSequence([config.seed, config.split]).generate_state(3, np.uint64)
+    return int(first >> 1), int(second >> 1), int(third >> 1)
 
 
 def build(

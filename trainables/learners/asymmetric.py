@@ -67,11 +67,12 @@ class Asymmetric(Distill):
             with torch.no_grad():
                 t.forward(model, images)
         student = t.forward(model, mixed.images_BCHW)
-        raw_teacher = t.teach(images)
-        loss = s.cmi_weight * self.cross_mutual_information(student, raw_teacher, mixed)
+        loss = 0 * student.logits_BK.sum()  # with every term off, or on features alone, the head still has a gradient
+        if s.cmi_weight or s.distill_target == "raw":
+            raw_teacher = t.teach(images)
+            loss = loss + s.cmi_weight * self.cross_mutual_information(student, raw_teacher, mixed)
         if s.mix == "cutout":  # one image: no second class to be confused with, and App. D.1 uses this term alone
-            # Of features, it leaves out the head, which a gradient of 0 lets decay and lets processes agree on.
-            return loss + 0 * student.logits_BK.sum()
+            return loss
         mixed_teacher = t.teach(mixed.images_BCHW).logits_BK
         pair = (labels, labels[mixed.partners_B], mixed.share_B)
         ok = accepted(mixed_teacher, *pair, s.verification).float()

@@ -23,17 +23,19 @@ class Distill(Learner):
             return self.raw_loss(model, images, labels)
         mixed = mix(s, images, t)
         student = t.forward(model, mixed.images_BCHW).logits_BK
-        teacher = t.teach(mixed.images_BCHW).logits_BK
-        return s.ce_weight * mixed_loss(s, student, labels, mixed) + s.distill_weight * self.distance(student, teacher)
+        return s.ce_weight * mixed_loss(s, student, labels, mixed) + self.distilled(student, mixed.images_BCHW)
 
     def raw_loss(self, model: nn.Module, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
         """L_raw = CE + L_Distill (Eq. 4)."""
         student = self.training.forward(model, images_BCHW).logits_BK
-        loss = self.settings.ce_weight * F.cross_entropy(student, labels_B)
-        if self.settings.distill_weight:
-            teacher = self.training.teach(images_BCHW).logits_BK
-            loss = loss + self.settings.distill_weight * self.distance(student, teacher)
-        return loss
+        return self.settings.ce_weight * F.cross_entropy(student, labels_B) + self.distilled(student, images_BCHW)
+
+    def distilled(self, student_BK: torch.Tensor, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """The weighted distance from what the teacher says of the same images; it is not asked for a weight of 0."""
+        weight = self.settings.distill_weight
+        if not weight:
+            return student_BK.new_zeros(())
+        return weight * self.distance(student_BK, self.training.teach(images_BCHW).logits_BK)
 
     def distance(
         self, student_BK: torch.Tensor, teacher_BK: torch.Tensor, weight_B: torch.Tensor | None = None

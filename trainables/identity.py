@@ -1,0 +1,70 @@
+"""The identity of a trial: a hash of what shapes its weights, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+from trainables.data.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from trainables.config import TrialConfig
+
+# What only evaluation sees, and what the hash has under another name.
+_NOT_WEIGHTS = {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
+_NOT_WEIGHTS |= {"method", "learner", "protocol", "split_family", "split", "seed", "backbone", "teacher"}
+
+# Settings that count only where another one has this value: elsewhere they change nothing.
+_ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    "momentum": ("optimizer", ("sgd",)),
+    "nesterov": ("optimizer", ("sgd",)),
+    "milestones": ("schedule", ("multistep",)),
+    "lr_factor": ("schedule", ("multistep",)),
+    "restarts": ("schedule", ("cosine",)),
+    "randaugment_ops": ("augment", ("randaugment",)),
+    "randaugment_magnitude": ("augment", ("randaugment",)),
+    "mix_probability": ("mix", ("cutout", "mixup", "cutmix", "decoupled-cutmix")),
+    "mix_draw": ("mix", ("cutout", "mixup", "cutmix", "decoupled-cutmix")),
+    "mix_alpha": ("mix", ("mixup", "cutmix", "decoupled-cutmix")),
+    "cutout_size": ("mix", ("cutout",)),
+    "decoupled_weight": ("mix", ("decoupled-cutmix",)),
+}
+
+
+def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
+    """16 hex digits, given the fingerprint of each of `config.training_sets`.
+
+    Settings at their default stay out, so a new setting leaves old identities as they are. For the same reason a
+    default must never change its meaning: raise the learner's `version` instead.
+    """
+    content = {
+        "method": config.method,
+        "version": config.learner.version,
+        "learner": dict(_changed(config.learner)),
+        "trial": dict(_changed(config)),
+        "classes": config.known_classes,
+        "flip": PROTOCOLS[config.protocol].flip,
+        "backbone": config.backbone,
+        "split": config.split,
+        "seed": config.seed,
+        "data": fingerprints[config.training_sets[0]],
+    }
+    if config.teacher:
+        content["teacher"] = identity(config.teacher, fingerprints)
+    if len(config.training_sets) > 1:
+        content["outliers"] = fingerprints[config.training_sets[1]]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
+    """Settings that are not at their default, of those that shape the weights."""
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        other, values = _ONLY_WITH.get(f.name, ("", ()))
+        counts = not values or getattr(settings, other) in values
+        if f.name not in _NOT_WEIGHTS and counts and (f.default is MISSING or value != f.default):
+            yield f.name, value
