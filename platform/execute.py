@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from platform import launch
+from platform import launch, teachers
 from platform.plan import Plan, confirm_trials, search_trial
 from platform.progress import LiveView
 from platform.results import Results
 from platform.tracking import Tracker
-from platform.trials import Planned
-from trainables.config import TrialConfig
-from trainables.teacher import keep_weights, weights_path
 
 
 def execute(
@@ -28,7 +24,7 @@ def execute(
     """Run the sweep and record it; `start_ray` where no cluster was joined. Ctrl-C passes through."""
     spec, results = plan.spec, Results(plan.spec.objective)
     scratch = storage / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    teachers = storage / "teachers"
+    folder = storage / "teachers"
     outcome: Literal["FINISHED", "FAILED", "KILLED"] = "KILLED"
     try:
         tags = {
@@ -48,32 +44,26 @@ def execute(
                 "resources": spec.resources,
                 "data_root": data_root,
                 "fingerprints": plan.fingerprints,
-                "teachers": teachers,
+                "teachers": folder,
             }
-            missing = [planned for planned in plan.teachers if not _found(planned, plan, tracker, teachers)]
-            if missing:
-                view.phase("teachers", len(missing))
-                launch.run(missing, storage=scratch / "teachers", **common)
-                for trial in results.of("teacher"):
-                    if trial.files:
-                        keep_weights(trial.files / "weights.pt", teachers, trial.identity)
-
-            def ready(planned: list[Planned]) -> list[Planned]:
-                """Those that can run; the others' teacher failed, and was reported."""
-                able = [p for p in planned if _has_teacher(p, plan, teachers)]
-                if len(able) < len(planned):
-                    console.print(f"[red]{len(planned) - len(able)} trials are left out[/red]: their teacher failed")
-                return able
-
-            if searched := ready([search_trial(spec)]):
+            if untrained := teachers.missing(plan, tracker, folder):
+                view.phase("teachers", len(untrained))
+                launch.run(untrained, storage=scratch / "teachers", **common)
+                teachers.keep(results, folder)
+            if searched := teachers.taught([search_trial(spec)], plan, folder):
                 view.phase("search", spec.trials)
                 search = launch.Search(spec, plan.search.epochs)
                 launch.run(searched, search=search, storage=scratch / "search", **common)
+            else:
+                console.print("[red]the search is left out[/red]: its teacher failed")
             best = results.best(spec.confirm.top if spec.confirm else 1)
             if spec.confirm and best:
-                planned = ready(list(confirm_trials(spec, [t.searched for t in best])))
-                view.phase("confirm", len(planned))
-                launch.run(planned, storage=scratch / "confirm", **common)
+                planned = list(confirm_trials(spec, [t.searched for t in best]))
+                able = teachers.taught(planned, plan, folder)
+                if len(able) < len(planned):
+                    console.print(f"[red]{len(planned) - len(able)} trials are left out[/red]: their teacher failed")
+                view.phase("confirm", len(able))
+                launch.run(able, storage=scratch / "confirm", **common)
         outcome = "FAILED" if results.failed or not best else "FINISHED"
         found = {f"best.{k}": v for k, v in best[0].searched.items()} if best else {}
         tracker.log_result(results.confirmed(), found)
@@ -87,21 +77,3 @@ def execute(
         shutil.rmtree(scratch, ignore_errors=True)  # MLflow has a copy of every file of it
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _found(teacher: Planned, plan: Plan, tracker: Tracker, folder: Path) -> bool:
-    """Whether a teacher's weights are in `folder`, from an earlier sweep or now from a run that MLflow knows."""
-    identity = TrialConfig.from_settings(teacher.settings).identity(plan.fingerprints)
-    if weights_path(folder, identity).is_file():
-        return True
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = tracker.fetch_weights(identity, Path(scratch))
-        if weights:
-            keep_weights(weights, folder, identity)
-    return weights is not None
-
-
-def _has_teacher(planned: Planned, plan: Plan, folder: Path) -> bool:
-    """Whether a trial needs no teacher, or its teacher's weights are there."""
-    teacher = TrialConfig.from_settings(planned.settings).teacher
-    return teacher is None or weights_path(folder, teacher.identity(plan.fingerprints)).is_file()

@@ -1,11 +1,16 @@
 """Teachers come before their students, are trials like others, and are never trained twice."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow.entities import Run
 from test_sweep import artifact, project, runs, sweep
+
+from platform.spec import Spec
+from trainables.config import TrialConfig
 
 SPEC = """\
 name: toy
@@ -65,3 +70,23 @@ def test_a_teacher_leaves_what_every_trial_leaves(swept_twice: tuple[Path, str, 
         assert run.info.status == "FINISHED"
         for name in ("config.yaml", "scores.parquet", "weights.pt"):
             assert artifact(run, name).is_file()
+
+
+def test_students_of_a_failed_teacher_are_left_out(tmp_path: Path) -> None:
+    diverging = SPEC.replace("epochs: 2}", "epochs: 2, lr: 1.0e+30}").replace("confirm:", "confirm_not:")
+    folder = project(tmp_path, diverging[: diverging.index("confirm_not:")])
+    process = sweep(folder)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 1
+    assert re.search(r"teacher wrn10-1 of the search failed.*the loss is", said)
+    assert "the search is left out: its teacher failed" in said
+    assert [run.info.status for run in trials(folder, "teacher")] == ["FAILED"]
+    assert trials(folder, "search") == []
+
+
+def test_a_row_changes_of_a_teacher_what_it_names() -> None:
+    spec = Spec.model_validate(yaml.safe_load(SPEC))
+    settings = spec.with_teacher({"teacher": {"backbone": "wrn16-1"}, "lr": 0.01})
+    teacher = TrialConfig.from_settings(settings).teacher
+    assert teacher is not None
+    assert (teacher.backbone, teacher.epochs, teacher.lr) == ("wrn16-1", 2, 0.1)
