@@ -1,11 +1,9 @@
-"""From a checked file to the trials that it means, and to what they will cost."""
+"""From a checked file to the trials that it means."""
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ from platform.trials import Planned
 from trainables.config import TrialConfig
 from trainables.data.sets import Progress
 from trainables.data.trial_data import TrialData, build
-
-STARTUP_SECONDS = 20.0  # Ray's start and the workers' imports, measured on two cores
 
 
 @dataclass(frozen=True)
@@ -100,59 +96,3 @@ def confirm_trials(spec: Spec, best: Sequence[Mapping[str, Any]]) -> Iterator[Pl
         for split in spec.confirm.splits:
             for seed in spec.confirm.seeds:
                 yield Planned("confirm", name, {**spec.with_teacher(changes), "split": split, "seed": seed})
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds on one worker: of a training step, and of evaluating one image."""
-
-    step: float
-    image: float
-
-
-def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
-    """Time a few steps of this very trial on this machine. About two seconds, more for a large network."""
-    import torch
-
-    from trainables.evaluation import score_samples
-    from trainables.teacher import untrained_weights
-    from trainables.training import Trainer
-    from trainables.trial import pick_device
-
-    device = pick_device("auto" if gpu else "cpu")
-    torch.set_num_threads(cpus)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, data, device, untrained_weights(config, data, Path(folder)))
-    order = torch.arange(trainer.batch_size, device=device)
-
-    def step() -> float:
-        started = time.perf_counter()
-        trainer.step(order).item()
-        return time.perf_counter() - started
-
-    first = step()  # pays for the allocator's and the kernels' warm-up
-    steps = [first] if first > 3 else [step() for _ in range(6)]  # a coin decides what a mixing step costs
-    few = replace(data.train, rows=data.train.rows[:200], labels=data.train.labels[:200])
-    started = time.perf_counter()
-    score_samples(trainer.model, "val", {"known": few}, device, config.precision)
-    return Cost(sum(steps) / len(steps), (time.perf_counter() - started) / len(few))
-
-
-def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
-    steps = max(len(data.train) // config.batch_size, 1)
-    validated, tested = (sum(map(len, part.values())) for part in (data.validation, data.test))
-    return config.epochs * (steps * cost.step + validated * cost.image) + tested * cost.image
-
-
-def estimate(plan: Plan, cost: Cost, teacher_cost: Cost | None, at_once: int) -> float:
-    """Seconds for the whole sweep with `at_once` trials running together, if none is stopped early and no teacher is
-    there yet."""
-    rounds = -(-plan.spec.trials // at_once)
-    total = STARTUP_SECONDS + rounds * seconds_of_trial(plan.search, plan.search_data, cost)
-    if plan.final and plan.final_data:
-        rounds = -(-plan.confirm_trials // at_once)
-        total += rounds * seconds_of_trial(plan.final, plan.final_data, cost)
-    if plan.search.teacher and teacher_cost:
-        rounds = -(-len(plan.teachers) // at_once)
-        total += rounds * seconds_of_trial(plan.search.teacher, plan.search_data, teacher_cost)
-    return total

@@ -91,8 +91,9 @@ def _run(args: argparse.Namespace, file: SearchFile, console: Console, errors: C
     # Only now what is slow to import: a mistake in the file has been told at once.
     with console.status("loading torch, Ray and MLflow …"):
         from platform import launch
+        from platform.cost import estimate
         from platform.execute import execute
-        from platform.plan import estimate, make_plan, measure
+        from platform.plan import make_plan
         from platform.tables import plan_table
         from platform.tracking import Tracker, TrackingError
         from trainables.data.sets import DataError
@@ -117,11 +118,7 @@ def _run(args: argparse.Namespace, file: SearchFile, console: Console, errors: C
         if not joins:  # another machine's speed is not this one's
             with console.status("timing a few training steps for the estimate …"):
                 needs = spec.resources
-                how = (needs.cpus_per_worker, needs.gpus_per_worker > 0)
-                cost = measure(plan.search, plan.search_data, *how)
-                teacher = plan.search.teacher
-                teacher_cost = measure(teacher, plan.search_data, *how) if teacher else None
-            seconds = estimate(plan, cost, teacher_cost, at_once)
+                seconds = estimate(plan, needs.cpus_per_worker, needs.gpus_per_worker > 0, at_once)
         console.print(plan_table(plan, file.path, at_once, seconds))
         if args.dry_run:
             return DONE
