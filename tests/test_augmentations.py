@@ -1,13 +1,12 @@
 """Batched augmentations against torchvision's on each image alone, and what their authors' definitions imply."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from reads import NothingReadBack
 from torchvision.transforms import InterpolationMode, v2
 
 from trainables.data import augmentations, image_ops
@@ -197,18 +196,6 @@ def test_identical_images_come_out_differently(name: str) -> None:
     copies = images()[5:6].expand(64, -1, -1, -1)
     out = AUGMENTATIONS[name](copies, generator(), generator(1))
     assert len(out.flatten(1).unique(dim=0)) > 48
-
-
-class NothingReadBack(TorchDispatchMode):
-    """Fails at what makes the host wait for a device: reading a value, and shapes that depend on values."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        name = func.name()
-        assert not name.startswith(("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select")), name
-        if name.startswith("aten::index"):
-            indices = args[1] if isinstance(args[1], list | tuple) else []
-            assert all(i is None or i.dtype != torch.bool for i in indices)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
