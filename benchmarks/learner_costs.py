@@ -26,12 +26,12 @@ import torch.nn.functional as F
 
 from trainables.config import TrialConfig
 from trainables.data.sets import ImageSet
-from trainables.data.trial_data import UNKNOWN, Samples, TrialData, build
+from trainables.data.trial_data import UNKNOWN, Samples, TrialData
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
 from trainables.trial import pick_device
 
-SIZE, CLASSES = 32, 6
+CLASSES = 6
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def rows(teacher: str) -> dict[str, Row]:
     }
 
 
-def random_bytes(seed: int, images: int, labelled: bool) -> Samples:
+def random_bytes(seed: int, images: int, size: int, labelled: bool) -> Samples:
     rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
     labels = rng.integers(0, CLASSES, images) if labelled else np.full(images, UNKNOWN)
     numbers = np.arange(images)
     return Samples(ImageSet("random", pixels, labels, numbers, "random", 0, "random bytes"), numbers, labels)
@@ -89,13 +89,13 @@ def step_of(trainer: Trainer, batch: int) -> Callable[[], object]:
     return run
 
 
-def passes(trainer: Trainer, batch: int, precision: str) -> dict[str, Callable[[], object]]:
+def passes(trainer: Trainer, batch: int, size: int, precision: str) -> dict[str, Callable[[], object]]:
     """Each pass by itself, on noise that is on the device already."""
     device, teacher = trainer.device, trainer.learner.training.teacher
     assert teacher is not None
 
-    def images(count: int, height: int = SIZE) -> torch.Tensor:
-        shape = (count, 3, height, SIZE)
+    def images(count: int, height: int = size) -> torch.Tensor:
+        shape = (count, 3, height, size)
         return torch.randn(shape, device=device).to(memory_format=torch.channels_last)
 
     def train(x: torch.Tensor) -> Callable[[], object]:
@@ -129,7 +129,7 @@ def passes(trainer: Trainer, batch: int, precision: str) -> dict[str, Callable[[
         "train B": train(one),
         "train 2B": train(images(2 * batch)),
         "train 3B": train(images(3 * batch)),
-        "train B, tall": train(images(batch, 2 * SIZE)),
+        "train B, tall": train(images(batch, 2 * size)),
         "optimiser": trainer.optimizer.step,
         "student B": train_mode(forward(trainer.model, one)),
         "teacher B": forward(teacher, one),
@@ -166,11 +166,11 @@ def main() -> None:
     parser.add_argument("--backbone", default="wrn16-2")
     parser.add_argument("--teacher", help="its backbone (default: the student's)")
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--size", type=int, default=32, help="side of the images in pixels")
     parser.add_argument("--rounds", type=int, default=20, help="timed steps of each kind")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--data-root", type=Path, help="train on CIFAR-10 from there (default: random bytes)")
     parser.add_argument("--only", nargs="*", default=[], help="methods to measure beside plain (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -178,10 +178,8 @@ def main() -> None:
     settings = {"protocol": "cifar10", "split_family": "osrci", "backbone": args.backbone, "test": False}
     settings |= {"batch_size": args.batch, "precision": args.precision}
 
-    known, outliers = random_bytes(0, 20_000, True), random_bytes(1, 20_000, False)
-    if args.data_root:
-        known = build(TrialConfig.from_settings({**settings, "method": "plain"}), args.data_root).train
-    data = TrialData(tuple(range(CLASSES)), SIZE, True, known, outliers=outliers)
+    known, outliers = (random_bytes(seed, 5000, args.size, labelled=seed == 0) for seed in range(2))
+    data = TrialData(tuple(range(CLASSES)), args.size, True, known, outliers=outliers)
 
     def trainer(of_row: dict[str, object]) -> Trainer:
         config = TrialConfig.from_settings({**settings, **of_row})
@@ -195,15 +193,15 @@ def main() -> None:
     }
     runs = {name: step_of(trainer(row.settings), args.batch) for name, row in chosen.items()}
     teacher = {"backbone": args.teacher or args.backbone}
-    units = passes(trainer({"method": "distill", "teacher": teacher}), args.batch, args.precision)
+    units = passes(trainer({"method": "distill", "teacher": teacher}), args.batch, args.size, args.precision)
     times = in_turn(runs | units, args.rounds, device)
 
-    print(f"{args.backbone}, batch {args.batch}, {SIZE} px, {device}, {args.threads} threads, {args.precision}")
+    print(f"{args.backbone}, batch {args.batch}, {args.size} px, {device}, {args.threads} threads, {args.precision}")
     print(f"\n{'pass':<30}{'ms':>9}{'/ train B':>11}")
     for name in units:
         of_train = statistics.median(a / b for a, b in zip(times[name], times["train B"], strict=True))
         print(f"{name:<30}{1000 * statistics.median(times[name]):>9.1f}{of_train:>11.3f}")
-    print(f"\n{'step':<30}{'ms':>9}{'/ plain':>11}{'arithmetic':>12}{'measured / arithmetic':>23}")
+    print(f"\n{'step':<30}{'ms':>9}{'images/s':>10}{'/ plain':>11}{'arithmetic':>12}{'measured / arithmetic':>23}")
     for name, row in chosen.items():
         measured, expected = [], []
         for turn in range(args.rounds):
@@ -214,7 +212,8 @@ def main() -> None:
             expected.append((own + update) / (plain + update))
         ratio = statistics.median(measured) / statistics.median(expected)
         print(
-            f"{name:<30}{1000 * statistics.median(times[name]):>9.1f}{statistics.median(measured):>11.3f}"
+            f"{name:<30}{1000 * statistics.median(times[name]):>9.1f}"
+            f"{args.batch / statistics.median(times[name]):>10.0f}{statistics.median(measured):>11.3f}"
             f"{statistics.median(expected):>12.3f}{ratio:>23.3f}"
         )
 
