@@ -1,7 +1,6 @@
 """Teachers come before their students, are trials like others, and are never trained twice."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,10 @@ import yaml
 from mlflow.entities import Run
 from test_sweep import artifact, project, runs, sweep
 
+from platform import search_file, teachers
+from platform.plan import make_plan
 from platform.spec import Spec
+from platform.tracking import Tracker
 from trainables.config import TrialConfig
 
 SPEC = """\
@@ -20,52 +22,55 @@ base:
 search:
   cmi_weight: {float: [0.5, 2.0]}
   lr: {float: [0.01, 0.1]}
-trials: 2
-confirm: {splits: [1], baselines: [{name: Distilled, set: {method: distill}}, {name: Plain, set: {method: plain}}]}
+trials: 1
+confirm: {splits: [1], baselines: [{name: Distilled, set: {method: distill}}]}
 """
 
 
 @pytest.fixture(scope="module")
-def swept_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """The same command twice, the second time with nothing but what MLflow has."""
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = project(tmp_path_factory.mktemp("teachers"), SPEC)
-    said = []
-    for _ in range(2):
-        process = sweep(folder)
-        said.append(process.communicate(timeout=300)[0])
-        assert process.returncode == 0, said[-1]
-        shutil.rmtree(folder / "results")
-    return folder, said[0], said[1]
+    process = sweep(folder)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    return folder, said
 
 
 def trials(folder: Path, phase: str) -> list[Run]:
     return [run for run in runs(folder) if run.data.tags.get("phase") == phase]
 
 
-def test_one_teacher_serves_all_trials_of_the_same_images(swept_twice: tuple[Path, str, str]) -> None:
-    folder, said, _ = swept_twice
+def test_one_teacher_serves_all_trials_of_the_same_images(swept: tuple[Path, str]) -> None:
+    folder, said = swept
     assert "teachers: 2 trials" in said
     teachers = {run.data.params["split"]: run for run in trials(folder, "teacher")}
     assert {split: run.data.params["pseudo_unknown"] for split, run in teachers.items()} == {"0": "2", "1": "0"}
-    assert len(trials(folder, "search")) == 4
+    assert len(trials(folder, "search")) == 1
 
 
-def test_a_search_over_the_students_settings_leaves_the_teacher_as_it_is(swept_twice: tuple[Path, str, str]) -> None:
-    folder, _, _ = swept_twice
+def test_a_search_over_the_students_settings_leaves_the_teacher_as_it_is(swept: tuple[Path, str]) -> None:
+    folder, _ = swept
     for run in trials(folder, "search"):
         assert run.data.params["teacher.lr"] == "0.1"
         assert run.data.params["lr"] != "0.1"
 
 
-def test_a_teacher_that_mlflow_knows_is_not_trained_again(swept_twice: tuple[Path, str, str]) -> None:
-    folder, _, again = swept_twice
-    assert "confirm: 3 trials" in again
-    assert "teachers: " not in again
-    assert len(trials(folder, "teacher")) == 2
+def test_a_teacher_that_mlflow_knows_is_not_trained_again(swept: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = swept
+    spec = search_file.load(folder / "toy.yaml").profile("paper", [])
+    plan = make_plan(spec, "paper", tmp_path)
+    another = Tracker(f"sqlite:///{folder}/mlflow.db", "another sweep", spec.objective.metric)
+    assert len(plan.teachers) == 2
+    assert teachers.missing(plan, another, tmp_path / "teachers") == []
+    assert len(list((tmp_path / "teachers").glob("*.pt"))) == 2
+    unknown = make_plan(
+        search_file.load(folder / "toy.yaml").profile("paper", ["weight_decay=1e-3"]), "paper", tmp_path
+    )
+    assert len(teachers.missing(unknown, another, tmp_path / "teachers")) == 2
 
 
-def test_a_teacher_leaves_what_every_trial_leaves(swept_twice: tuple[Path, str, str]) -> None:
-    folder, _, _ = swept_twice
+def test_a_teacher_leaves_what_every_trial_leaves(swept: tuple[Path, str]) -> None:
+    folder, _ = swept
     for run in trials(folder, "teacher"):
         assert run.info.status == "FINISHED"
         for name in ("config.yaml", "scores.parquet", "weights.pt"):
