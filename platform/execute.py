@@ -62,8 +62,9 @@ def execute(
                 able = teachers.taught(planned, plan, folder)
                 if len(able) < len(planned):
                     console.print(f"[red]{len(planned) - len(able)} trials are left out[/red]: their teacher failed")
-                view.phase("confirm", len(able))
-                launch.run(able, storage=scratch / "confirm", **common)
+                if able:
+                    view.phase("confirm", len(able))
+                    launch.run(able, storage=scratch / "confirm", **common)
         outcome = "FAILED" if results.failed or not best else "FINISHED"
         found = {f"best.{k}": v for k, v in best[0].searched.items()} if best else {}
         tracker.log_result(results.confirmed(), found)
