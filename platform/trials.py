@@ -9,39 +9,31 @@ from typing import Any, Literal, Protocol
 
 from trainables.config import TrialConfig
 
-Phase = Literal["teacher", "search", "confirm"]
-Status = Literal["running", "finished", "stopped", "failed"]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A trial before it runs: what it stands for, and its settings, but for those that a search proposes."""
-
-    phase: Phase
-    row: str
-    settings: Mapping[str, Any]
-
-    def start(self, number: int, searched: dict[str, Any], fingerprints: Mapping[str, str]) -> TrialState:
-        config = TrialConfig.from_settings({**self.settings, **searched})
-        return TrialState(number, self.phase, self.row, config, config.identity(fingerprints), searched)
+Phase = Literal["teacher", "search", "confirm", "row"]
+Status = Literal["running", "finished", "stopped", "failed", "interrupted"]
 
 
 @dataclass
 class TrialState:
-    """One trial as the driver sees it. `metrics` are those of the latest epoch."""
+    """One trial as the driver sees it, over all of its attempts. `metrics` are those of the latest epoch."""
 
+    sweep: str  # the name of the sweep that has it first
     number: int  # within its phase, from 1
     phase: Phase
-    row: str  # what the trial stands for: the name of the sweep or of a confirmed row
+    row: str  # what the trial stands for: the name of the sweep or of a row
     config: TrialConfig
     identity: str
-    searched: dict[str, Any]  # the settings that Optuna proposed
+    searched: Mapping[str, Any] = field(default_factory=dict)  # the settings that Optuna proposed
+    evaluates_only: bool = False  # an evaluation added to the finished trial of `run_id`
+    run_id: str = ""
     status: Status = "running"
-    epoch: int = 0
+    attempt: int = 1
+    epoch: float = 0  # done so far; whole where `metrics` are of an epoch's end
     metrics: dict[str, float] = field(default_factory=dict)
     device: str = ""
     files: Path | None = None  # config.yaml, scores.parquet, weights.pt of a finished trial
     error: str = ""  # the traceback of a failed one
+    warnings: list[str] = field(default_factory=list)  # what went wrong without ending it
 
     @property
     def name(self) -> str:
