@@ -1,17 +1,23 @@
 """A trial on several processes: each runs the network on its part of the batch, and all compute the whole loss.
 
 Every process draws the same random numbers for the global batch and gathers what the network gave for it, so
-partners come from the whole batch, DIST sees all its logits, and a CAM bank is whole everywhere. A learner is written
-as if there were one process.
+partners come from the whole batch, DIST sees all its logits, and a CAM bank is whole everywhere. Batch norm takes the
+statistics of the whole batch, and dropout draws for it. So a learner is written as if there were one process, the
+number of processes changes results by rounding only, and what changes in training is the same in each of them.
+
+Shapes: B rows, C channels, H W a feature map.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
+from torch import nn
+
+T = TypeVar("T")
 
 
 class _Gather(torch.autograd.Function):
@@ -19,35 +25,140 @@ class _Gather(torch.autograd.Function):
     parameters over processes: scaled by their number, that average is the sum over the whole batch."""
 
     @staticmethod
-    def forward(ctx: Any, local: torch.Tensor, rank: int, size: int) -> torch.Tensor:
-        ctx.rank, ctx.size = rank, size
-        local = local.contiguous()
-        parts = [torch.empty_like(local) for _ in range(size)]
-        torch.distributed.all_gather(parts, local)
-        return torch.cat(parts)
+    def forward(ctx: Any, local: torch.Tensor, rank: int, counts: list[int]) -> torch.Tensor:
+        ctx.rank, ctx.counts = rank, counts
+        padded = local.new_zeros(max(counts), *local.shape[1:])  # what is gathered must have one shape
+        padded[: len(local)] = local
+        parts = [torch.empty_like(padded) for _ in counts]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return grad[0].chunk(ctx.size)[ctx.rank] * ctx.size, None, None
+        return grad[0].split(ctx.counts)[ctx.rank] * len(ctx.counts), None, None
 
 
-@dataclass(frozen=True)
+class _Sum(torch.autograd.Function):
+    """Sum over processes, each of which goes on with the sum: its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, local: torch.Tensor) -> torch.Tensor:
+        total = local.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad: torch.Tensor) -> torch.Tensor:
+        total = grad[0].clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+@dataclass(eq=False)
 class Processes:
-    """This process among those of its trial."""
+    """This process among those of its trial, which are torch's default process group."""
 
     rank: int = 0
     size: int = 1
+    rows: int = field(default=0, init=False)  # of the global batch that was divided last
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that evaluates and writes."""
+        return self.rank == 0
 
     def mine(self, batch: torch.Tensor) -> torch.Tensor:
-        """This process's rows of a global batch, whose length `size` divides."""
-        return batch if self.size == 1 else batch.chunk(self.size)[self.rank]
+        """This process's rows of a global batch; the first processes have one more where `size` does not divide it."""
+        if self.size == 1:
+            return batch
+        self.rows = len(batch)
+        return batch.split(self._counts())[self.rank]
 
     def gather(self, part: torch.Tensor) -> torch.Tensor:
-        """The global batch from everyone's rows, with gradients for these here."""
+        """The global batch that `mine` divided last, from everyone's rows, with gradients for these here."""
         if self.size == 1:
             return part
-        gathered: torch.Tensor = _Gather.apply(part, self.rank, self.size)
+        gathered: torch.Tensor = _Gather.apply(part, self.rank, self._counts())
         return gathered
+
+    def _counts(self) -> list[int]:
+        return [self.rows // self.size + (rank < self.rows % self.size) for rank in range(self.size)]
+
+    def broadcast(self, value: T) -> T:
+        """What process 0 says, everywhere: all of them must call it. The host waits for the device."""
+        if self.size == 1:
+            return value
+        said = [value]
+        torch.distributed.broadcast_object_list(said, src=0)
+        return said[0]
+
+    def agree(self, flag: bool) -> bool:
+        """Process 0's `flag`, everywhere: all of them must call it."""
+        return self.broadcast(flag)
 
 
 ALONE = Processes()
+
+
+def over_processes(model: nn.Module, processes: Processes, device: torch.device) -> None:
+    """Let the layers of `model` that look at more than one row look at those of all processes. In place."""
+    for name, child in model.named_children():
+        if isinstance(child, nn.Dropout2d):
+            setattr(model, name, DropoutOfAll(child.p, processes))
+        elif not isinstance(child, nn.BatchNorm2d):
+            over_processes(child, processes, device)
+        elif device.type == "cuda":
+            setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+        else:
+            setattr(model, name, BatchNormOfAll.of(child))
+
+
+class BatchNormOfAll(nn.BatchNorm2d):
+    """Batch norm with the statistics of all processes' rows, for the CPU, where torch's own does not run."""
+
+    @classmethod
+    def of(cls, norm: nn.BatchNorm2d) -> BatchNormOfAll:
+        """The same layer, weights and statistics, over all processes."""
+        new = cls(norm.num_features, norm.eps, norm.momentum)
+        new.load_state_dict(norm.state_dict())
+        return new
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x_BCHW)
+        count = x_BCHW.numel() // self.num_features
+        var_C, mean_C = (s.double() for s in torch.var_mean(x_BCHW.float(), dim=(0, 2, 3), correction=0))
+        # One message. In float64 the difference of the two large numbers below loses nothing that matters.
+        sums = torch.cat([count * mean_C, count * (var_C + mean_C**2), mean_C.new_tensor([count])])
+        sum_C, squares_C, total = _Sum.apply(sums).split([self.num_features, self.num_features, 1])
+        mean_C = sum_C / total
+        var_C = squares_C / total - mean_C**2
+        self._remember(mean_C.detach(), var_C.detach() * total / (total - 1))
+        scale_C = self.weight * (var_C + self.eps).rsqrt().float()
+        shift_C = self.bias - mean_C.float() * scale_C
+        return torch.addcmul(shift_C[:, None, None], x_BCHW, scale_C[:, None, None]).to(x_BCHW.dtype)
+
+    def _remember(self, mean_C: torch.Tensor, unbiased_C: torch.Tensor) -> None:
+        """Move the running statistics as torch's batch norm does."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean_C.float(), self.momentum)
+        self.running_var.lerp_(unbiased_C.detach().float(), self.momentum)
+
+
+class DropoutOfAll(nn.Dropout2d):
+    """Dropout of channels that draws for all processes' rows, as one process alone would, and takes its own."""
+
+    def __init__(self, p: float, processes: Processes) -> None:
+        super().__init__(p)
+        self.processes = processes
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x_BCHW
+        all_rows = x_BCHW.new_empty(self.processes.rows, x_BCHW.shape[1], 1, 1)
+        kept = all_rows.bernoulli_(1 - self.p).div_(1 - self.p)  # as torch's own draws
+        return x_BCHW * self.processes.mine(kept)

@@ -1,4 +1,5 @@
-"""Teachers: trials of their own, found by identity or trained first, then frozen."""
+"""Finished weights as networks again, those of teachers above all: trials of their own, found by identity or trained
+first, then frozen."""
 
 from __future__ import annotations
 
@@ -17,8 +18,12 @@ from trainables.models import build_model
 from trainables.models.output import Network
 
 
-class TeacherError(RuntimeError):
-    """Weights of a teacher that are missing or of another network; the message says which and where."""
+class WeightsError(RuntimeError):
+    """Weights that are missing or of another network; the message says which and where."""
+
+
+class TeacherError(WeightsError):
+    """Those of a teacher."""
 
 
 def weights_path(folder: Path, identity: str) -> Path:
@@ -60,13 +65,24 @@ def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, dev
         return None
     if weights is None:
         raise TeacherError(f"{config.method} needs the weights of its teacher ({teacher.method}, {teacher.backbone})")
+    try:
+        model = read_weights(teacher.backbone, data, weights, device)
+    except WeightsError as error:
+        raise TeacherError(f"the teacher: {error}") from error
+    return model.eval().requires_grad_(False)
+
+
+def read_weights(backbone: str, data: TrialData, weights: Path, device: torch.device) -> Network:
+    """The network of a trial on `data` that ended with `weights`; it is in train mode.
+
+    Raises `WeightsError` where they are missing or are not those of this network.
+    """
     if not weights.is_file():
-        raise TeacherError(f"the weights of the teacher are not at {weights} on {socket.gethostname()}")
-    model = build_model(teacher.backbone, len(data.classes), data.image_size)
+        raise WeightsError(f"the weights are not at {weights} on {socket.gethostname()}")
+    model = build_model(backbone, len(data.classes), data.image_size)
     try:
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = (str(error) or "it is empty").splitlines()[0]
-        raise TeacherError(f"{weights} does not hold the weights of {teacher.backbone}: {reason}") from error
-    model.to(device).to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(False)
+        raise WeightsError(f"{weights} does not hold the weights of {backbone}: {reason}") from error
+    return model.to(device).to(memory_format=torch.channels_last)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,19 +18,33 @@ from trainables.backbones import cells, parse_backbone
 from trainables.config import TrialConfig
 from trainables.data.augmentations import augmix, rand_augment, randomized_quantization
 from trainables.data.trial_data import TrialData, seeds
-from trainables.distributed import ALONE, Processes
+from trainables.distributed import ALONE, Processes, over_processes
 from trainables.learners import LEARNERS
 from trainables.learners.base import Augmentation, Training
 from trainables.models import build_model
 from trainables.schedules import rate_factor
 from trainables.teacher import load_teacher
 
+STATE_VERSION = 1  # goes up when `Trainer.state` gets another shape, so that an old one is not misread
+
+
+@dataclass
+class Epoch:
+    """The epoch under way."""
+
+    order: torch.Tensor  # sample numbers, a permutation
+    lr: float  # at its first step
+    total: torch.Tensor  # of the losses so far, on the device
+    steps: int = 0  # done
+    seconds: float = 0.0  # spent on them
+
 
 class Trainer:
     """Everything that changes while a trial trains. Two of the same config, data and device are equal.
 
     On the CPU that holds to the last digit for the same number of threads. `teacher` is the file of the weights that
-    the trial's teacher ended with, where it has one. Raises `TeacherError` where they are missing or do not fit.
+    the trial's teacher ended with, where it has one. Raises `TeacherError` where they are missing or do not fit, and
+    `ValueError` where some of the `processes` would have no part of a batch.
     """
 
     def __init__(
@@ -68,32 +87,127 @@ class Trainer:
         self.learner = LEARNERS[config.method](config.learner, training)
         self.trained: nn.Module = self.model
         if processes.size > 1:
-            if device.type == "cuda":
-                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            over_processes(self.model, processes, device)
             self.trained = DistributedDataParallel(self.model, broadcast_buffers=False)
-            torch.manual_seed(weights_seed + processes.rank)  # dropout: to each part of the batch its own
         self.optimizer = _optimizer(config, [*self.model.parameters(), *self.learner.parameters()])
         # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
-        self.batch_size = min(config.batch_size, len(self.pool)) // processes.size * processes.size
+        self.batch_size = min(config.batch_size, len(self.pool))
+        if self.batch_size < processes.size:
+            raise ValueError(f"{processes.size} workers cannot share batches of {self.batch_size}: take fewer workers")
         self.steps_per_epoch = len(self.pool) // self.batch_size
         factor = partial(rate_factor, config, steps_per_epoch=self.steps_per_epoch)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self.epochs_done = 0
+        self.under_way: Epoch | None = None
+        # The sets by their place, not their name: the trial's own images first.
+        sources = [samples.source for samples in (data.train, data.outliers) if samples]
+        prints = (source.fingerprint for source in sources)
+        identity = config.identity(dict(zip(config.training_sets, prints, strict=False)))
+        self.trains = f"{identity} on {device.type}, state {STATE_VERSION}"  # random states are a kind of device's
+
+    @property
+    def progress(self) -> float:
+        """Epochs done, with the part of the one under way. Whole only between two epochs."""
+        return self.epochs_done + (self.under_way.steps / self.steps_per_epoch if self.under_way else 0)
 
     def epoch(self) -> float:
         """Train on every image once, in a new order; the mean loss. The host waits for the device once.
 
         Raises `FloatingPointError` where the loss is not finite.
         """
+        for _ in self.steps():
+            pass
+        loss = self.mean_loss()
+        self.end_epoch()
+        return loss
+
+    def begin_epoch(self) -> Epoch:
+        """The epoch under way; a new one where the last has been counted."""
+        if self.under_way is None:
+            self.learner.start_epoch()
+            order = torch.randperm(len(self.pool), generator=self.generator, device=self.device)
+            lr = self.optimizer.param_groups[0]["lr"]
+            self.under_way = Epoch(order, lr, torch.zeros((), device=self.device))
+        return self.under_way
+
+    def steps(self) -> Iterator[None]:
+        """Take the steps that are left of the epoch. It stops after each of them, where `state` may be called."""
         self.model.train()
-        self.learner.start_epoch()
-        order = torch.randperm(len(self.pool), generator=self.generator, device=self.device)
-        total = torch.zeros((), device=self.device)
-        for ids in order[: self.steps_per_epoch * self.batch_size].view(-1, self.batch_size):
-            total += self.step(ids)
-        mean = (total / self.steps_per_epoch).item()
-        if not torch.isfinite(total):
+        epoch = self.begin_epoch()
+        while epoch.steps < self.steps_per_epoch:
+            started = time.perf_counter()
+            first = epoch.steps * self.batch_size
+            epoch.total += self.step(epoch.order[first : first + self.batch_size])
+            epoch.steps += 1
+            epoch.seconds += time.perf_counter() - started
+            yield
+
+    def mean_loss(self) -> float:
+        """Of the epoch whose steps are done; the host waits for the device. `FloatingPointError` where not finite."""
+        epoch = self._all_steps_done()
+        started = time.perf_counter()
+        mean = (epoch.total / self.steps_per_epoch).item()
+        epoch.seconds += time.perf_counter() - started
+        if not math.isfinite(mean):
             raise FloatingPointError(f"the loss is {mean}: try a lower lr than {self.config.lr:g}")
         return mean
+
+    def end_epoch(self) -> None:
+        """Count the epoch whose steps are done."""
+        self._all_steps_done()
+        self.epochs_done += 1
+        self.under_way = None
+
+    def _all_steps_done(self) -> Epoch:
+        if self.under_way is None or self.under_way.steps < self.steps_per_epoch:
+            raise RuntimeError("the epoch has steps left: run through `steps` first")
+        return self.under_way
+
+    def state(self) -> dict[str, Any]:
+        """All that a new `Trainer` of the same config and data needs to go on as if nothing had happened.
+
+        Tensors (the live ones: write them before the next step), numbers, strings, lists and dicts only. It is the
+        same in every process of the trial, and does not depend on their number.
+        """
+        epoch = self.under_way
+        return {
+            "trains": self.trains,
+            "model": self.model.state_dict(),
+            "learner": self.learner.state(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": {
+                "device": self.generator.get_state(),
+                "host": self.host.get_state(),
+                "torch": torch.get_rng_state(),  # dropout's, on a CPU
+                "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            },
+            "epochs_done": self.epochs_done,
+            "epoch": vars(epoch) if epoch else None,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave, of a trial with the same config and data.
+
+        Raises `ValueError` where it is of another trial, kind of device or version of this code, and changes nothing.
+        """
+        if state.get("trains") != self.trains:
+            raise ValueError(f"the checkpoint is of trial {state.get('trains')}, not of {self.trains}")
+        self.model.load_state_dict(state["model"])
+        self.learner.load_state(state["learner"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        random = state["random"]
+        self.host.set_state(random["host"])
+        torch.set_rng_state(random["torch"])
+        self.generator.set_state(random["device"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"], self.device)
+        self.epochs_done = state["epochs_done"]
+        self.under_way = None
+        if epoch := state["epoch"]:
+            place = {"order": epoch["order"].to(self.device), "total": epoch["total"].to(self.device)}
+            self.under_way = Epoch(**{**epoch, **place})
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """One update on the global batch of sample numbers `ids`; the loss, still on the device."""

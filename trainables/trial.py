@@ -1,61 +1,215 @@
 """One trial: train, evaluate, keep what lasts. Also a command, which needs neither Ray nor MLflow nor Optuna.
 
 python -m trainables.trial config.yaml --data-root DATA --out DIR
+
+Interrupted by Ctrl-C, SIGTERM or a power cut, it goes on where it was when the same command runs again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from types import FrameType
 
 import pandas as pd
 import torch
 import yaml
 
 from trainables import yaml_file
+from trainables.checkpoint import Checkpoints
 from trainables.config import TrialConfig
 from trainables.data.sets import DataError
 from trainables.data.trial_data import TrialData, build
+from trainables.distributed import ALONE, Processes
 from trainables.evaluation import metrics_of, score_samples
 from trainables.extra_scores import extra_scores
-from trainables.teacher import TeacherError, keep_weights, weights_path
+from trainables.folder import Folder
+from trainables.teacher import TeacherError, keep_weights, read_weights, weights_path
 from trainables.training import Trainer
+
+RARE = 20  # times what the latest checkpoint took is what training goes on before the next one: at most 5 % of a trial
+LONG = 300.0  # seconds after which a tick makes a checkpoint, however long the epoch
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an epoch showed. The last one has all metrics of the trial, and its files are written."""
+    """What an epoch showed, or between two of its steps how far it is (a tick, without metrics).
 
-    epoch: int  # 1..epochs
+    The last one has all metrics of the trial, and its files are written.
+    """
+
+    epoch: int  # done: 1..epochs, a tick's 0..epochs-1
     metrics: dict[str, float]
     last: bool
+    progress: float  # epochs done, with the part of the one under way
+
+
+class Trial:
+    """One training that can be stopped between any two reports and continued by another `Trial` of the same config.
+
+    With `checkpoints` it begins where the newest of them ended, and keeps new ones. On several `processes` each has
+    its own `Trial`, and all go through the same reports; the first evaluates and writes, and the others' reports have
+    the training metrics only. On the CPU a continued trial ends as an uninterrupted one, to the last digit.
+
+    Raises what `Trainer` does, and `OSError` where checkpoints are there but cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: TrialData,
+        device: torch.device,
+        *,
+        teacher: Path | None = None,
+        checkpoints: Checkpoints | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.config, self.data, self.device = config, data, device
+        self.processes = processes
+        self.trainer = Trainer(config, data, device, teacher, processes)
+        self.history: list[tuple[int, dict[str, float]]] = []  # of each epoch that was reported, in any process
+        self._checkpoints = checkpoints if processes.first else None
+        self._other = ""  # why a checkpoint was left aside
+        self._written = time.perf_counter()  # when the latest checkpoint was
+        self._writing = 0.0  # seconds that it took
+        self._continue()
+        self.resumed_epoch = self.trainer.progress  # 0 where nothing was there to continue from
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong with checkpoints, one line each; it does not end the trial."""
+        if self._checkpoints is None:
+            return []
+        damaged = [f"a checkpoint was damaged and is left out: {what}" for what in self._checkpoints.damaged]
+        return [*damaged, *filter(None, [self._other, self._checkpoints.trouble])]
+
+    def reports(self, out: Path, tick: float | None = None) -> Iterator[Report]:
+        """Train to the end: a `Report` for each epoch that is left, the last when `out` holds `config.yaml`,
+        `scores.parquet` and `weights.pt`. With `tick`, also about every `tick` seconds between steps.
+
+        Raises `FloatingPointError` where the loss stops being finite.
+        """
+        trainer, epochs = self.trainer, self.config.epochs
+        ticks = Ticks(tick, self.processes)
+        while trainer.epochs_done < epochs:
+            epoch = trainer.begin_epoch()
+            for _ in trainer.steps():
+                if ticks.due() and epoch.steps < trainer.steps_per_epoch:
+                    if self._unsaved() >= max(LONG, RARE * self._writing):
+                        self._write()
+                    yield Report(trainer.epochs_done, {}, False, trainer.progress)
+            loss = trainer.mean_loss()
+            number = trainer.epochs_done + 1
+            last = number == epochs
+            if last:
+                self._write()  # what ends the evaluation or the recording costs no training
+            speed = trainer.steps_per_epoch * trainer.batch_size / epoch.seconds
+            metrics = {"train/loss": loss, "train/lr": epoch.lr, "train/images_per_second": speed}
+            if self.processes.first and (self.data.validation or last):
+                metrics |= _evaluate(self.config, self.data, trainer.model, self.device, out if last else None)
+            trainer.end_epoch()
+            self.history.append((number, metrics))
+            if not last and (number == 1 or self._unsaved() >= RARE * self._writing):
+                self._write()
+            yield Report(number, metrics, last, trainer.progress)
+
+    def save(self) -> None:
+        """Write a checkpoint now, between two reports; after the last one, what there is will do.
+
+        Where it cannot be written, `warnings` says so. On several processes all must call it, and none returns before
+        it is written.
+        """
+        if self.trainer.epochs_done < self.config.epochs:
+            self._write()
+        self.processes.agree(True)
+
+    def _unsaved(self) -> float:
+        """Seconds since the latest checkpoint."""
+        return time.perf_counter() - self._written
+
+    def _write(self) -> None:
+        if self._checkpoints is None:
+            return
+        started = time.perf_counter()
+        step = round(self.trainer.progress * self.trainer.steps_per_epoch)
+        self._checkpoints.save(step, {"trainer": self.trainer.state(), "history": self.history})
+        self._written = time.perf_counter()
+        self._writing = self._written - started
+
+    def _continue(self) -> None:
+        """Take up the newest checkpoint, if there is one; the first process reads it for all."""
+        state = self.processes.broadcast(self._checkpoints.load() if self._checkpoints else None)
+        if state is None:
+            return
+        try:
+            self.trainer.load_state(state["trainer"])
+        except ValueError as error:
+            self._other = f"starting anew: {error}"
+            if self._checkpoints:
+                self._checkpoints.clear()  # or the old ones, of later steps, would count as newer
+            return
+        self.history = [(epoch, dict(metrics)) for epoch, metrics in state["history"]]
+
+
+class Ticks:
+    """When about `seconds` have passed since the last tick. Steps are looked at, the same in all processes.
+
+    The first process's clock counts. With several, it is not asked at each step, but says how many to take first.
+    """
+
+    def __init__(self, seconds: float | None, processes: Processes) -> None:
+        self.seconds = seconds
+        self.processes = processes
+        self.since = time.perf_counter()
+        self.steps = 0  # since the last tick
+        self.quiet = 0  # steps to take before the clock is asked again
+
+    def due(self) -> bool:
+        """To be called after each step, by each process."""
+        if self.seconds is None:
+            return False
+        self.steps += 1
+        if self.quiet > 0:
+            self.quiet -= 1
+            return False
+        passed = time.perf_counter() - self.since
+        left = max(self.seconds - passed, 0.0)
+        # Half of the steps that would fit, by their speed so far: the first steps of a trial are slow.
+        quiet = int(min(left * self.steps / passed / 2, 64)) if self.processes.size > 1 else 0
+        over, self.quiet = self.processes.broadcast((left == 0, quiet))
+        if over:
+            self.since, self.steps = time.perf_counter(), 0
+        return over
 
 
 def run_trial(
     config: TrialConfig, data: TrialData, device: torch.device, out: Path, teacher: Path | None = None
 ) -> Iterator[Report]:
-    """Train `config` on `data`, one `Report` an epoch; with the last, `out` holds `config.yaml`,
-    `scores.parquet` and `weights.pt`. `teacher` is the teacher's `weights.pt`, where the method has one.
+    """Train `config` on `data` in one go, one `Report` an epoch, as `Trial.reports` does; nothing is kept meanwhile.
 
-    Raises `FloatingPointError` where the loss stops being finite, `TeacherError` where a teacher's weights do not fit.
+    `teacher` is the teacher's `weights.pt`, where the method has one.
     """
-    trainer = Trainer(config, data, device, teacher)
-    for epoch in range(1, config.epochs + 1):
-        started, lr = time.perf_counter(), trainer.optimizer.param_groups[0]["lr"]
-        loss = trainer.epoch()
-        seconds = time.perf_counter() - started
-        images = trainer.steps_per_epoch * trainer.batch_size
-        metrics = {"train/loss": loss, "train/lr": lr, "train/images_per_second": images / seconds}
-        last = epoch == config.epochs
-        if data.validation or last:
-            metrics |= _evaluate(config, data, trainer.model, device, out if last else None)
-        yield Report(epoch, metrics, last)
+    yield from Trial(config, data, device, teacher=teacher).reports(out)
+
+
+def evaluate_again(
+    config: TrialConfig, data: TrialData, device: torch.device, out: Path, weights: Path
+) -> dict[str, float]:
+    """All metrics of finished `weights`, on the sets and with the scores that `config` has now; without training.
+
+    `out` gets the files of a trial. Raises `WeightsError` where the weights are missing or of another network.
+    """
+    model = read_weights(config.backbone, data, weights, device)
+    return _evaluate(config, data, model, device, out)
 
 
 def _evaluate(
@@ -103,7 +257,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="flat YAML of settings, as an MLflow run's config.yaml")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
     parser.add_argument("--download", action="store_true", help="fetch missing sets, where torchvision can")
-    parser.add_argument("--out", type=Path, default=Path("results/trial"), help="folder for scores and weights")
+    out = "folder for scores and weights, and for checkpoints until then (default: results/trial)"
+    parser.add_argument("--out", type=Path, default=Path("results/trial"), help=out)
     parser.add_argument(
         "--teachers",
         type=Path,
@@ -134,34 +289,84 @@ def main(argv: list[str] | None = None) -> int:
         print(f"--device {args.device}: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     print(f"{config.method} on {config.protocol}, family {config.split_family}: {len(data.train):,} training images")
-    print(f"{config.backbone}, {config.epochs} epochs, identity {config.identity(data.fingerprints)}, device {device}")
+    identity = config.identity(data.fingerprints)
+    print(f"{config.backbone}, {config.epochs} epochs, identity {identity}, device {device}")
     try:
-        teacher = None
-        if config.teacher:
-            teacher = _find_or_train(config.teacher, args.data_root, device, args.teachers)
-        metrics = _run(config, data, device, args.out, teacher)
+        with stop_on_signal() as stop:
+            teacher = None
+            if config.teacher:
+                teacher = _find_or_train(config.teacher, args.data_root, device, args.teachers, stop)
+            metrics = _run(
+                config, data, device, args.out, Folder.at(args.out) / f"checkpoints-{identity}", stop, teacher
+            )
         print(json.dumps(metrics, indent=2))
     except (FloatingPointError, TeacherError) as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{interrupt}: run the same command again to continue", file=sys.stderr)
         return 130
     print(f"wrote {args.out}/config.yaml, scores.parquet, weights.pt")
     return 0
 
 
 def _run(
-    config: TrialConfig, data: TrialData, device: torch.device, out: Path, teacher: Path | None = None
+    config: TrialConfig,
+    data: TrialData,
+    device: torch.device,
+    out: Path,
+    kept: Folder,
+    stop: Event,
+    teacher: Path | None = None,
 ) -> dict[str, float]:
-    """The trial with a line an epoch; the last epoch's metrics."""
-    for report in run_trial(config, data, device, out, teacher):
-        shown = {name: value for name, value in report.metrics.items() if name.count("/") == 1}
-        line = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        print(f"epoch {report.epoch}/{config.epochs}  {line}", flush=True)
+    """The trial with a line an epoch, its checkpoints in `kept` until it ends; the last epoch's metrics.
+
+    Raises `KeyboardInterrupt` once a checkpoint is written after `stop` was set.
+    """
+    checkpoints = Checkpoints(kept)
+    trial = Trial(config, data, device, teacher=teacher, checkpoints=checkpoints)
+    if trial.resumed_epoch:
+        print(f"goes on after {trial.resumed_epoch:.2f} of {config.epochs} epochs")
+    told: set[str] = set()
+    for report in trial.reports(out, tick=0):
+        if report.metrics:
+            shown = {name: value for name, value in report.metrics.items() if name.count("/") == 1}
+            line = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+            print(f"epoch {report.epoch}/{config.epochs}  {line}", flush=True)
+        if stopped := stop.is_set() and not report.last:
+            trial.save()
+        for warning in trial.warnings:
+            if warning not in told:
+                print(warning, file=sys.stderr)
+                told.add(warning)
+        if stopped:
+            raise KeyboardInterrupt(f" after {report.progress:.2f} of {config.epochs} epochs")
+    checkpoints.clear()
     return report.metrics
 
 
-def _find_or_train(config: TrialConfig, data_root: Path, device: torch.device, folder: Path) -> Path:
+@contextmanager
+def stop_on_signal() -> Iterator[Event]:
+    """An event that the first Ctrl-C or SIGTERM sets. A second one ends the program at once, as it does elsewhere."""
+    stop = Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+def _find_or_train(config: TrialConfig, data_root: Path, device: torch.device, folder: Path, stop: Event) -> Path:
     """The weights of the teacher `config`, by its identity."""
     data = build(config, data_root)
     identity = config.identity(data.fingerprints)
@@ -171,7 +376,7 @@ def _find_or_train(config: TrialConfig, data_root: Path, device: torch.device, f
         return path
     print(f"its teacher first: {config.method}, {config.backbone}, {config.epochs} epochs, identity {identity}")
     with tempfile.TemporaryDirectory() as out:
-        _run(config, data, device, Path(out))
+        _run(config, data, device, Path(out), Folder.at(folder) / f"checkpoints-{identity}", stop)
         return keep_weights(Path(out) / "weights.pt", folder, identity)
 
 

@@ -8,6 +8,8 @@ does this.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -38,6 +40,18 @@ class BackMix(Learner):
     def start_epoch(self) -> None:
         if self.settings.bank_refresh == "epoch":
             self.readable_Nhw = self.bank_Nhw.clone()
+
+    def state(self) -> dict[str, Any]:
+        own = {"bank": self.bank_Nhw}
+        if self.settings.bank_refresh == "epoch":  # with `step` the two are one
+            own["readable"] = self.readable_Nhw
+        return {**super().state(), **own}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.bank_Nhw.copy_(state["bank"])
+        if self.settings.bank_refresh == "epoch":
+            self.readable_Nhw = state["readable"].to(self.bank_Nhw.device, copy=True)
 
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
         t = self.training

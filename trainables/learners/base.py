@@ -91,6 +91,17 @@ class Learner(ABC):
         """What is trained beside the network."""
         return []
 
+    def state(self) -> dict[str, Any]:
+        """What changes while it trains: tensors, numbers, strings, lists and dicts. A learner that keeps more than
+        `parameters` adds it to this, so that an interrupted trial goes on as if nothing had happened."""
+        return {"parameters": [p.detach() for p in self.parameters()]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave; its tensors may be on another device."""
+        with torch.no_grad():
+            for parameter, saved in zip(self.parameters(), state["parameters"], strict=True):
+                parameter.copy_(saved)
+
     @abstractmethod
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar, of the batch of sample numbers `ids_B` (distinct)."""
