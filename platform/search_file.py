@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from platform.check import problems_of, problems_of_spec
-from platform.spec import Spec
+from platform.check import problems_of_kind, problems_of_spec
+from platform.spec import ROW_KEYS, Spec, methods_in
 from trainables import yaml_file
-from trainables.config import SETTINGS
-from trainables.yaml_file import ConfigError, Document, KeyPath, Problem, nearest
+from trainables.config import check_settings, settings_table
+from trainables.values import misread, shown
+from trainables.yaml_file import ConfigError, Document, KeyPath, Problem, nearest, nearest_word, under
 
 PAPER = "paper"  # the profile that is the file as it stands
 
@@ -30,15 +31,22 @@ class SearchFile:
     def path(self) -> str:
         return self.document.name
 
+    @property
+    def _settings(self) -> Mapping[str, Any]:
+        """Every setting that the file may name."""
+        return settings_table(methods_in(self.document.data))
+
     def profile(self, name: str, overrides: Sequence[str] = ()) -> Spec:
         """A profile with `--set` overrides on top. Raises `ConfigError` for what is wrong with either."""
         if name not in self.profiles:
             known = ", ".join(self.profiles)
             message = f"{self.path}: no profile {name!r}{nearest(name, self.profiles)}; it has {known}"
             raise ConfigError([Problem((), message)])
-        changes = [_parse_override(text) for text in overrides]
+        changes = [_parse_override(text, self._settings) for text in overrides]
         spec, problems = _check(_override(self.profiles[name], changes))
-        if spec is None:
+        if spec and not problems:
+            problems = list(_best_of_problems(spec, name))
+        if spec is None or problems:
             lines = (f"{self._where(name, p.path, overrides)}: {_text(p)}" for p in problems)
             raise ConfigError([Problem((), line) for line in lines])
         return spec
@@ -46,7 +54,7 @@ class SearchFile:
     def _where(self, profile: str, path: KeyPath, overrides: Sequence[str]) -> str:
         """The override, the profile's line or the file's line that a key's value comes from."""
         for text in overrides:
-            changed, _ = _parse_override(text)
+            changed, _ = _parse_override(text, self._settings)
             if tuple(changed) == path[: len(changed)]:
                 return f"--set {text}"
         for end in range(len(path), 0, -1):
@@ -60,7 +68,8 @@ def load(path: Path) -> SearchFile:
     """Read a search file and check every profile of it. Raises `ConfigError` with every mistake."""
     document = yaml_file.load(path)
     if not isinstance(document.data, dict):
-        raise ConfigError([Problem((), "expected a search file: a mapping with name, base, search, trials")], document)
+        message = "expected a mapping with name, base, and either search and trials or rows"
+        raise ConfigError([Problem((), message)], document)
     raw = copy.deepcopy(document.data)
     profiles = raw.pop("profiles", None) or {}
     if not isinstance(profiles, dict) or not all(isinstance(p, dict) for p in profiles.values()):
@@ -97,14 +106,46 @@ def _override(raw: dict[str, Any], changes: Sequence[tuple[list[str], Any]]) -> 
     return raw
 
 
-def _parse_override(text: str) -> tuple[list[str], Any]:
+def load_search(path: Path, profile: str) -> Spec:
+    """The search in a file that another file takes settings from: its profile of the same name, or as it stands.
+
+    Raises `ConfigError` where the file is missing, has a mistake, or is no search.
+    """
+    data = yaml_file.load(path).data  # an ablation is not followed: it may name the file that named it
+    if not isinstance(data, dict) or "search" not in data:
+        raise ConfigError([Problem((), f"{path} is not a search: it has no `search`")])
+    file = load(path)
+    return file.profile(profile if profile in file.profiles else PAPER)
+
+
+def _best_of_problems(spec: Spec, profile: str) -> Iterator[Problem]:
+    """Rows that take their settings from a search that is not there, or has none for them."""
+    for i, row in enumerate(spec.rows):
+        if row.best_of is None:
+            continue
+        path: KeyPath = ("rows", i, "best_of")
+        try:
+            search = load_search(Path(row.best_of), profile)
+        except ConfigError as error:
+            yield Problem(path, str(error).splitlines()[0])
+            continue
+        changes = {**spec.base, **(row.set or {}), **row.grid}
+        if not set(search.search) - {*(row.set or {}), *row.grid}:
+            yield Problem(path, f"takes nothing: the row sets all that is searched, {', '.join(search.search)}")
+        for name in search.search:
+            owners = search.table[name].methods
+            if owners and changes.get("method") not in owners:
+                yield Problem(path, f"searches {name}, which {changes.get('method')} has not")
+
+
+def _parse_override(text: str, settings: Mapping[str, Any]) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError([Problem((), f"--set {text}: write key=value, as --set epochs=5")])
     path = key.split(".")
-    if path[0] not in Spec.model_fields:
-        if path[0] not in SETTINGS:
-            hint = nearest(path[0], [*SETTINGS, *Spec.model_fields])
+    if path[0] not in _keys_at(()):
+        if path[0] not in settings:
+            hint = nearest(path[0], [*settings, *_keys_at(())])
             raise ConfigError([Problem((), f"--set {text}: unknown key {path[0]!r}{hint}")])
         path = ["base", *path]
     return path, yaml_file.parse(value, f"--set {key}").data
@@ -116,27 +157,69 @@ def _text(problem: Problem) -> str:
 
 
 def _check(raw: dict[str, Any]) -> tuple[Spec | None, list[Problem]]:
+    kind = problems_of_kind(raw)
     try:
         spec = Spec.model_validate(raw)
     except ValidationError as error:
-        base = raw.get("base")
-        settings = list(problems_of(base, ("base",))) if isinstance(base, dict) else []
-        return None, [*(_explain(e) for e in error.errors()), *settings]
-    problems = problems_of_spec(spec)
+        problems = [*_explained(error, raw, kind)]
+        if isinstance(base := raw.get("base"), dict):
+            problems += under(("base",), check_settings(base, methods_in(raw))[1])
+        return None, problems
+    problems = kind or problems_of_spec(spec)
     return (None, problems) if problems else (spec, [])
 
 
-def _explain(error: Any) -> Problem:
-    path: KeyPath = tuple(p for p in error["loc"] if not str(p).startswith("<"))
-    if error["type"] == "extra_forbidden":
-        return Problem(path, f"unknown key{nearest(str(path[-1]), _keys_at(path[:-1]))}")
-    if error["type"] == "missing":
-        return Problem(path, "is missing")
-    if error["type"] == "too_short" and path == ("search",):
-        return Problem(path, "is empty: name at least one setting to search")
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    prefix = f"{error['input']!r} is not " if str(error["msg"]).startswith("Input should be ") else ""
-    return Problem(path, prefix + message)
+def _explained(error: ValidationError, raw: dict[str, Any], kind: list[Problem]) -> Iterator[Problem]:
+    """One problem a place; a key that is missing because it is misspelt is told as misspelt alone."""
+    told: dict[KeyPath, Problem] = {}
+    meant: set[KeyPath] = set()
+    for one in error.errors():
+        path = _path(one["loc"], raw)
+        if one["type"] == "extra_forbidden" and (close := nearest_word(str(path[-1]), _keys_at(path[:-1]))):
+            meant.add((*path[:-1], close))
+        told.setdefault(path, Problem(path, _said(one, path)))
+    for problem in kind:
+        told.setdefault(problem.path, problem)
+    if meant & {(key,) for key in ("search", *ROW_KEYS)}:
+        meant.add(())  # which of both kinds the file is
+    return (problem for path, problem in told.items() if path not in meant)
+
+
+def _path(loc: tuple[str | int, ...], raw: Any) -> KeyPath:
+    """A place as the file has it: without pydantic's tags, and without the list around what may stand alone."""
+    path: list[str | int] = []
+    for part in loc:
+        if str(part).startswith("<") or (isinstance(part, int) and isinstance(raw, dict)):
+            continue
+        path.append(part)
+        inside = isinstance(raw, dict) and part in raw
+        raw = raw[part] if inside or (isinstance(raw, list) and isinstance(part, int)) else None
+    return tuple(path)
+
+
+def _said(error: Any, path: KeyPath) -> str:
+    """What pydantic found, in the words of this file."""
+    kind, value, message = error["type"], error["input"], str(error["msg"]).removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return f"unknown key{nearest(str(path[-1]), _keys_at(path[:-1]))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "too_short" and path == ("search",):
+        return "is empty: name at least one setting to search"
+    if kind in ("too_short", "too_long"):
+        pair = path[-1] in ("float", "int")
+        return (
+            f"{shown(value)} is not [low, high]" if pair else "has one value: a choice has two" if value else "is empty"
+        )
+    if kind in ("model_type", "dict_type"):
+        keys = _keys_at(path)
+        return f"{shown(value)} is not a mapping{' with ' + ', '.join(keys) if kind == 'model_type' else ''}"
+    if kind == "list_type":
+        return f"{shown(value)} is not a list"
+    if kind == "string_type":
+        return f"{shown(value)} is not a text{misread(value)}"
+    said = message.removeprefix("Input should be ")
+    return f"{shown(value)} is not {said}{misread(value)}" if said != message else message
 
 
 def _keys_at(path: KeyPath) -> list[str]:
@@ -144,15 +227,19 @@ def _keys_at(path: KeyPath) -> list[str]:
     model: Any = Spec
     for part in path:
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return ["float", "int", "choice", "log"]
-        if isinstance(part, str) and part in model.model_fields:
-            model = _inner_model(model.model_fields[part].annotation)
+            break
+        if isinstance(part, str):
+            by_key = {f.alias or name: f for name, f in model.model_fields.items()}
+            model = _inner_model(by_key[part].annotation) if part in by_key else model
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return [f.alias or name for name, f in model.model_fields.items()]
-    return ["float", "int", "choice", "log"]
+        profiles = ["profiles"] if model is Spec else []  # which the models never see
+        return [f.alias or name for name, f in model.model_fields.items()] + profiles
+    return ["float", "int", "choice", "log", "step", "when"]
 
 
 def _inner_model(annotation: Any) -> Any:
+    """The model in a list, a mapping or an option; of several, as those of a searched setting, none."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation
-    return next((m for m in map(_inner_model, get_args(annotation)) if m), None)
+    found = [m for m in map(_inner_model, get_args(annotation)) if m and issubclass(m, BaseModel)]
+    return found[0] if len(set(found)) == 1 else None

@@ -1,56 +1,129 @@
-"""The shape of a search file, as pydantic models. What its settings may be is `trainables.config`'s to say."""
+"""The shape of a sweep's file, as pydantic models. What its settings may be is `trainables.config`'s to say.
+
+A file is a *search*, which lets Optuna choose settings, or an *ablation*, whose rows are all trained.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from trainables.config import TrialConfig, teacher_settings
-from trainables.methods import METHODS, DistillSettings
+from platform.rows import expand
+from trainables.config import Setting, TrialConfig, settings_table, teacher_settings
+from trainables.custom import is_custom, settings_of
+from trainables.methods import DistillSettings
+from trainables.values import misread, shown
 
-ROW_NAME = r"[\w.\- ]+"  # what MLflow takes in a metric's name
+ROW_NAME = r"[\w.\- ]+"  # of a baseline: what MLflow takes in a metric's name
+COMMON_KEYS = ("name", "base", "resources", "profiles")
+SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
+ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
+ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper")
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class FloatRange(_Strict):
-    bounds: Annotated[list[float], Field(alias="float", min_length=2, max_length=2)]
+def _finite(value: float) -> float:
+    if value in (float("inf"), float("-inf")) or value != value:
+        raise ValueError(f"{value} is not a finite number")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{shown(value)} is not a text, a number or a boolean{misread(value)}")
+    return _finite(value) if isinstance(value, float) else value
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    # 1, 1.0 and true are equal in Python, and a reader would take the first two for one value as well.
+    for i, value in enumerate(values):
+        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:i]):
+            raise ValueError(f"has {shown(value)} twice")
+    return values
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), BeforeValidator(lambda v: _filled(v) if isinstance(v, str) else v)]
+Finite = Annotated[float, BeforeValidator(lambda v: _finite(v) if isinstance(v, float) else v)]
+Number = Annotated[int, Field(ge=0, le=2**32 - 1)]  # of a split or a seed
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what Optuna's floats tell apart
+Numbers = Annotated[list[Number], Field(min_length=1)]
+Grid = dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+
+class _Dimension(_Strict):
+    # Searched only while each of these other settings has one of these values.
+    when: dict[str, list[Any]] = {}
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _listed(cls, when: Any) -> Any:
+        if not isinstance(when, dict) or not when or [] in when.values():
+            raise ValueError("write {other_setting: [values that it must have one of]}")
+        return {name: value if isinstance(value, list) else [value] for name, value in when.items()}
+
+
+class _Range(_Dimension):
     log: bool = False
 
-    @field_validator("bounds")
-    @classmethod
-    def _ordered(cls, bounds: list[float]) -> list[float]:
-        return _increasing(bounds)
-
     @model_validator(mode="after")
-    def _positive(self) -> FloatRange:
-        if self.log and self.bounds[0] <= 0:
+    def _possible(self) -> _Range:
+        (low, high), step = self.ends(), self.step_size()
+        if not low < high:
+            raise ValueError(f"{shown(low)} is not below {shown(high)}: write [low, high]")
+        if self.log and low <= 0:
             raise ValueError("a logarithmic range starts above 0")
+        if self.log and step:
+            raise ValueError("has log and step: a logarithmic range has no even steps")
+        if step and (step > high - low or abs(round((high - low) / step) * step - (high - low)) > 1e-9 * (high - low)):
+            raise ValueError(f"step {step:g} does not lead from {low:g} to {high:g}")
         return self
 
+    def ends(self) -> tuple[float, float]:
+        raise NotImplementedError
 
-class IntRange(_Strict):
-    bounds: Annotated[list[int], Field(alias="int", min_length=2, max_length=2)]
-
-    @field_validator("bounds")
-    @classmethod
-    def _ordered(cls, bounds: list[int]) -> list[int]:
-        return _increasing(bounds)
+    def step_size(self) -> float | None:
+        raise NotImplementedError
 
 
-class Choice(_Strict):
-    choices: Annotated[list[str | float | int | bool], Field(alias="choice", min_length=2)]
+class FloatRange(_Range):
+    bounds: Annotated[list[Finite], Field(alias="float", min_length=2, max_length=2)]
+    step: Annotated[Finite, Field(gt=0)] | None = None
+
+    def ends(self) -> tuple[float, float]:
+        return self.bounds[0], self.bounds[1]
+
+    def step_size(self) -> float | None:
+        return self.step
 
 
-def _increasing(bounds: list[Any]) -> list[Any]:
-    if not bounds[0] < bounds[1]:
-        raise ValueError(f"{bounds[0]} is not below {bounds[1]}: write [low, high]")
-    return bounds
+class IntRange(_Range):
+    bounds: Annotated[list[Whole], Field(alias="int", min_length=2, max_length=2)]
+    step: Annotated[int, Field(ge=1)] = 1
+
+    def ends(self) -> tuple[float, float]:
+        return self.bounds[0], self.bounds[1]
+
+    def step_size(self) -> float | None:
+        return self.step if self.step > 1 else None
+
+
+class Choice(_Dimension):
+    choices: Annotated[list[Annotated[Any, BeforeValidator(_plain)]], Field(alias="choice", min_length=2)]
+
+    _once = field_validator("choices")(_distinct)
 
 
 def _kind(value: Any) -> str | None:
@@ -78,8 +151,9 @@ class Objective(_Strict):
 
 
 class Optuna(_Strict):
-    sampler: Literal["tpe", "random"] = "tpe"
-    seed: int = 0
+    sampler: Literal["tpe", "random", "cmaes", "gp", "nsga2"] = "tpe"
+    seed: Number = 0
+    storage: Text | None = None  # an Optuna URL (sqlite:///optuna.db) or a journal file (optuna.log)
 
 
 class Asha(_Strict):
@@ -87,8 +161,22 @@ class Asha(_Strict):
     reduction_factor: Annotated[int, Field(ge=2)] = 3
 
 
+class Median(_Strict):
+    """A trial is stopped where its best so far is below the median of the others at the same epoch."""
+
+    grace_epochs: Annotated[int, Field(ge=1)]
+    startup_trials: Annotated[int, Field(ge=1)] = 5  # that end before any is stopped
+
+
 class Scheduler(_Strict):
-    asha: Asha
+    asha: Asha | None = None
+    median: Median | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Scheduler:
+        if (self.asha is None) == (self.median is None):
+            raise ValueError("write one of asha: {grace_epochs: …} and median: {grace_epochs: …}")
+        return self
 
 
 class Validation(_Strict):
@@ -98,51 +186,213 @@ class Validation(_Strict):
     pseudo_unknown: Annotated[int, Field(ge=1)] | None = None  # None: a third of the known classes
 
 
-class Row(_Strict):
-    """A name and the settings it changes from the base."""
+def _published(value: Any) -> Any:
+    if not isinstance(value, dict | list) or (isinstance(value, list) and not all(isinstance(v, dict) for v in value)):
+        raise ValueError("write {column: number}; for a grid a list of {setting: value, column: number}")
+    return value
 
-    name: Annotated[str, Field(pattern=rf"^{ROW_NAME}$")]
-    set: dict[str, Any]
+
+class Row(_Strict):
+    """A name and the settings it changes from the base.
+
+    In a file it may have a grid, which makes it many rows, and for them `published` is a list. A row of `row_list` is
+    one row, and `published` its numbers by column.
+    """
+
+    name: Text
+    set: dict[str, Any] | None = None
+    grid: Grid = {}
+    best_of: Text | None = None  # a search file, from the current folder: its best settings come before `set`
+    published: Annotated[Any, BeforeValidator(_published)] = {}
+
+    _no_twice = field_validator("grid")(lambda grid: {name: _distinct(values) for name, values in grid.items()})
+
+    @property
+    def published_only(self) -> bool:
+        """A method that this project does not train."""
+        return self.set is None and not self.grid and self.best_of is None
 
 
 class Confirm(_Strict):
     top: Annotated[int, Field(ge=1)] = 1
-    splits: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    splits: Numbers = [0]
+    seeds: Numbers = [0]
     baselines: list[Row] = []
 
-    @model_validator(mode="after")
-    def _distinct(self) -> Confirm:
-        for name in ("splits", "seeds"):
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} has one value twice: it would count as two results")
-        names = [row.name for row in self.baselines]
-        if len(set(names)) != len(names) or any(re.fullmatch(r"best( \d+)?", name) for name in names):
-            raise ValueError("baselines need distinct names, and `best` is the search's own row")
-        return self
+    _once = field_validator("splits", "seeds")(_distinct)
+
+
+class LeftOut(_Strict):
+    """What a row of `leave_one_out` lacks: a setting that can be switched off, or a name and what is set instead."""
+
+    name: Text
+    set: Annotated[dict[str, Any], Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, item: Any) -> Any:
+        return {"name": item} if isinstance(item, str) else item
+
+
+class Column(_Strict):
+    """What a column shows, and the settings of its own that its trials have: a column may be another data set."""
+
+    metric: Text
+    set: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metric_alone(cls, column: Any) -> Any:
+        if not isinstance(column, str | dict | Column):
+            raise PydanticCustomError("column", "write a metric, as test/auroc, or {metric: …, set: {…}}")
+        return {"metric": column} if isinstance(column, str) else column
+
+
+class Paper(_Strict):
+    """Which published table the file re-runs."""
+
+    file: Literal["asymmetric_distillation", "backmix"]
+    table: int | str
+
+    @field_validator("table", mode="plain")
+    @classmethod
+    def _number_or_name(cls, table: Any) -> int | str:
+        if isinstance(table, bool) or not isinstance(table, int | str) or not str(table).strip():
+            raise ValueError(f"{shown(table)} is not the number or the name of a table, as 6 or fig4")
+        return table
 
 
 class Resources(_Strict):
     """Of one trial. Without a GPU in the cluster, `gpus_per_worker` is not asked for."""
 
+    workers: Annotated[int, Field(ge=1)] = 1  # processes that share the batch
     cpus_per_worker: Annotated[int, Field(ge=1)] = 1
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_worker: Annotated[Finite, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> Resources:
+        gpus = self.gpus_per_worker
+        if gpus > 1 and gpus % 1:
+            raise ValueError(f"gpus_per_worker: {gpus:g} is neither a share of one GPU nor a number of GPUs")
+        if self.workers > 1 and gpus % 1:
+            raise ValueError(
+                f"gpus_per_worker: {gpus:g} with {self.workers} workers: processes of one trial that share a GPU gain "
+                "nothing. Write workers: 1, or whole GPUs"
+            )
+        return self
+
+
+def _objective_list(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+def methods_in(data: Any) -> Iterator[str]:
+    """What stands as `method` anywhere in a part of a file: one, or the list of a grid."""
+    if isinstance(data, list):
+        for value in data:
+            yield from methods_in(value)
+    elif isinstance(data, dict):
+        for name, value in data.items():
+            if name == "method":
+                yield from (v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str))
+            yield from methods_in(value)
 
 
 class Spec(_Strict):
-    """One search file with one profile merged in."""
+    """One file with one profile merged in. Keys of the other kind are at their defaults."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Text
     base: dict[str, Any]
-    search: Annotated[dict[str, Dimension], Field(min_length=1)]
-    objective: Objective = Objective()
+    resources: Resources = Resources()
+
+    search: Annotated[dict[str, Dimension], Field(min_length=1)] = {}
+    objectives: Annotated[list[Objective], Field(alias="objective", min_length=1), BeforeValidator(_objective_list)] = [
+        Objective()
+    ]
     optuna: Optuna = Optuna()
-    trials: Annotated[int, Field(ge=1)]
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 0
     scheduler: Scheduler | None = None
     validation: Validation = Validation()
     confirm: Confirm | None = None
-    resources: Resources = Resources()
+
+    rows: Annotated[list[Row], Field(min_length=1)] = []
+    grid: Annotated[Grid, Field(min_length=1)] = {}
+    leave_one_out: Annotated[list[LeftOut], Field(min_length=1)] = []
+    splits: Numbers = [0]
+    seeds: Numbers = [0]
+    columns: Annotated[dict[Text, Column], Field(min_length=1)] = {
+        "Acc.": Column(metric="test/accuracy"),
+        "AUROC": Column(metric="test/auroc"),
+        "OSCR": Column(metric="test/oscr"),
+    }
+    published: Annotated[Any, BeforeValidator(_published)] = []  # of the rows of `grid`
+    paper: Paper | None = None
+
+    _once = field_validator("splits", "seeds")(_distinct)
+    _no_twice = field_validator("grid")(lambda grid: {name: _distinct(values) for name, values in grid.items()})
+
+    @property
+    def is_ablation(self) -> bool:
+        return not self.search
+
+    @property
+    def objective(self) -> Objective:
+        """The first of `objectives`."""
+        return self.objectives[0]
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Every method that the file names, which says what settings it may name."""
+        written: list[Row | LeftOut] = [
+            *self.rows,
+            *(self.confirm.baselines if self.confirm else []),
+            *self.leave_one_out,
+        ]
+        parts: list[Any] = [self.base, self.grid, *(row.grid for row in self.rows)]
+        parts += [of.set for of in (*written, *self.columns.values())]
+        return tuple(dict.fromkeys(methods_in(parts)))
+
+    @property
+    def table(self) -> dict[str, Setting]:
+        """Every setting that the file may name."""
+        return settings_table(self.methods)
+
+    def row_list(self) -> list[Row]:
+        """The rows of an ablation, with grids multiplied out and `leave_one_out` written out."""
+        return [row for _, row in expand(self)]
+
+    def column_groups(self) -> list[tuple[str, dict[str, Any]]]:
+        """Columns whose trials are the same, as the first of them and the settings that all of them change."""
+        groups: dict[str, tuple[str, dict[str, Any]]] = {}
+        for name, column in self.columns.items():
+            groups.setdefault(repr(sorted(column.set.items())), (name, column.set))
+        return list(groups.values())
+
+    def search_order(self) -> list[str]:
+        """The searched settings, each after those that its `when` names; raises `ValueError` for a circle."""
+        ordered: dict[str, None] = {}
+
+        def add(name: str, above: tuple[str, ...]) -> None:
+            if name in above:
+                raise ValueError(f"{' needs '.join([*above[above.index(name) :], name])}: a circle")
+            for other in self.search[name].when:
+                if other in self.search:
+                    add(other, (*above, name))
+            ordered[name] = None
+
+        for name in self.search:
+            if name not in ordered:
+                add(name, ())
+        return list(ordered)
+
+    def applies(self, name: str, proposed: Mapping[str, Any]) -> bool:
+        """Whether the setting `name` is searched, given what was proposed of those before it in `search_order`.
+
+        A setting that is not searched itself, since its own `when` does not hold, fulfils no condition.
+        """
+        fixed = {other: value for other, value in self.base.items() if other not in self.search}
+        values = {**fixed, **proposed}
+        return all(other in values and values[other] in wanted for other, wanted in self.search[name].when.items())
 
     def search_settings(self) -> dict[str, Any]:
         """The base of a search trial: validated on training images, never tested."""
@@ -152,18 +402,29 @@ class Spec(_Strict):
         """What makes a trial one of the search."""
         hidden = self.validation.pseudo_unknown
         if hidden is None:
-            hidden = len(TrialConfig.from_settings(self.base).known_classes) // 3
+            hidden = len(TrialConfig.from_settings(self.with_teacher({})).known_classes) // 3
         return {"holdout": self.validation.holdout, "pseudo_unknown": hidden, "test": False}
 
-    def with_teacher(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def with_teacher(self, changes: Mapping[str, Any], column: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The base with `changes`, and the teacher written out where the method needs one.
 
         A teacher comes from the base: what a search or a row changes of the student leaves it as it is, but for what
-        a row changes under `teacher`.
+        a row changes under `teacher`. What a `column` changes, a data set and its recipe, is the teacher's as well.
         """
-        settings = {**self.base, **changes}
-        if issubclass(METHODS[settings["method"]], DistillSettings):
-            student = {name: value for name, value in self.base.items() if name != "teacher"}
-            teacher = {**self.base.get("teacher", {}), **changes.get("teacher", {})}
+        base = {**self.base, **(column or {})}
+        settings = {**base, **changes}
+        if issubclass(settings_of(settings["method"]), DistillSettings):
+            student = {name: value for name, value in base.items() if name != "teacher"}
+            teacher = {k: v for of in (self.base, column or {}, changes) for k, v in of.get("teacher", {}).items()}
+            student = self._without_foreign(student, teacher.get("method", "plain"))
             settings["teacher"] = teacher_settings(student, teacher)
-        return settings
+        return self._without_foreign(settings, settings["method"])
+
+    def _without_foreign(self, settings: dict[str, Any], method: str) -> dict[str, Any]:
+        """Without what only methods of one's own have, other ones than `method`: alone, it would not be known."""
+        foreign = {name for name in self._custom_settings if method not in self.table[name].methods}
+        return {name: value for name, value in settings.items() if name not in foreign} if foreign else settings
+
+    @cached_property
+    def _custom_settings(self) -> frozenset[str]:
+        return frozenset(n for n, s in self.table.items() if s.methods and all(is_custom(m) for m in s.methods))

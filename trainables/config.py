@@ -6,16 +6,18 @@ A trial is written as a flat mapping of settings (`{method: backmix, epochs: 20,
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from trainables.backbones import parse_backbone
 from trainables.contradictions import contradictions
+from trainables.custom import is_custom, settings_of
 from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
 from trainables.identity import identity
 from trainables.methods import METHODS, CatImgSettings, DistillSettings, MethodSettings, Range
+from trainables.values import convert, misread, shown
 from trainables.yaml_file import ConfigError, Problem, nearest
 
 RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
@@ -77,23 +79,27 @@ class TrialConfig:
         method = checked.get("method")
         if method is None:
             raise ConfigError([Problem(("method",), f"is missing; one of {', '.join(METHODS)}")])
-        recipe = METHODS[method].recipes[checked.pop("recipe", "paper")]
+        learner_type = settings_of(method)
+        recipe, _ = check_settings(learner_type.recipes[checked.pop("recipe", "paper")], [method])
         merged = {**recipe, **checked}
-        own = {f.name: merged[f.name] for f in _own_fields() if f.name in merged}
-        learner_type = METHODS[method]
-        chosen = {f.name: merged[f.name] for f in fields(learner_type) if f.name in merged}
+        own = {name: merged[name] for name in _OWN if name in merged}
+        chosen = {name: merged[name] for name in _names_of(method) if name in merged}
         if issubclass(learner_type, DistillSettings):
             chosen["teacher"] = teacher_settings(own, chosen.get("teacher", {}))
-        config = cls(learner=learner_type(**chosen), **own)
+        try:
+            learner = learner_type(**chosen)
+        except ValueError as error:  # what a method of one's own checks in __post_init__
+            raise ConfigError([Problem(("method",), f"{method}: {error}")]) from error
+        config = cls(learner=learner, **own)
         if problems := list(contradictions(config)):
             raise ConfigError(problems)
         return config
 
     def settings(self) -> dict[str, Any]:
         """The flat mapping again, with every default written out: what `config.yaml` holds."""
-        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learner"}
+        flat = {name: getattr(self, name) for name in _OWN}
         flat["evaluate"] = list(self.evaluation_sets)
-        return {**flat, **{f.name: getattr(self.learner, f.name) for f in fields(self.learner)}}
+        return {**flat, **{name: getattr(self.learner, name) for name in _names_of(self.method)}}
 
     @property
     def known_classes(self) -> tuple[int, ...]:
@@ -110,13 +116,17 @@ class TrialConfig:
         own = PROTOCOLS[self.protocol].image_set
         return (own, self.learner.outlier_set) if isinstance(self.learner, CatImgSettings) else (own,)
 
-    @property
+    @cached_property
     def teacher(self) -> TrialConfig | None:
         """The trial whose weights this one needs: on the same images, divided in the same way."""
         if not isinstance(self.learner, DistillSettings):
             return None
-        shared = {f.name: getattr(self, f.name) for f in _own_fields() if f.name in _SHARED_WITH_TEACHER}
-        return TrialConfig.from_settings({**shared, **self.learner.teacher})
+        shared = {name: getattr(self, name) for name in _OWN if name in _SHARED_WITH_TEACHER}
+        settings = {**shared, **self.learner.teacher}
+        key = repr(sorted(settings.items()))
+        if key not in _TEACHERS:
+            _remember(_TEACHERS, key, TrialConfig.from_settings(settings))
+        return _TEACHERS[key]
 
     def scores_on_request(self, *, last: bool) -> tuple[str, ...]:
         """Which of `EXTRA_SCORES` an evaluation computes: `score` always, since a search is judged by it after any
@@ -126,7 +136,14 @@ class TrialConfig:
 
     def identity(self, fingerprints: Mapping[str, str]) -> str:
         """Hash of what shapes the weights, given the fingerprint of each of `training_sets`: 16 hex digits."""
-        return identity(self, fingerprints)
+        images = tuple(fingerprints[name] for name in self.training_sets)
+        if images not in self._identities:
+            self._identities[images] = identity(self, fingerprints)
+        return self._identities[images]
+
+    @cached_property
+    def _identities(self) -> dict[tuple[str, ...], str]:
+        return {}  # by fingerprints: a teacher is asked for its own by each of its students
 
 
 # What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.
@@ -134,13 +151,33 @@ _SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per
 _SHARED_WITH_TEACHER |= {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
 
 
+# A table has few teachers, each of many trials.
+_TEACHERS: dict[str, TrialConfig] = {}
+_TEACHER_SETTINGS: dict[str, dict[str, Any]] = {}
+
+
+def _remember(kept: dict[str, Any], key: str, value: Any) -> None:
+    if len(kept) >= 10_000:
+        kept.clear()
+    kept[key] = value
+
+
 def teacher_settings(student: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a teacher that is its own: its student's, with `changes` laid over, `plain` unless said.
 
     Raises `ConfigError`, with paths under `teacher`.
     """
+    # What does not reach the result stays out of what it is remembered by: the split is its student's to check.
+    given = {**{n: v for n, v in student.items() if n not in ("split", "seed")}, "method": "plain", **changes}
+    key = repr(sorted(given.items()))
+    if key not in _TEACHER_SETTINGS:
+        _remember(_TEACHER_SETTINGS, key, _teacher_settings(given))
+    return dict(_TEACHER_SETTINGS[key])
+
+
+def _teacher_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        teacher = TrialConfig.from_settings({**student, "method": "plain", **changes})
+        teacher = TrialConfig.from_settings(given)
     except ConfigError as error:
         raise ConfigError([Problem(("teacher", *p.path), p.message) for p in error.problems]) from error
     if teacher.teacher or len(teacher.training_sets) > 1:
@@ -157,33 +194,99 @@ class Setting:
     methods: tuple[str, ...] = ()
 
 
+_OWN: tuple[str, ...] = tuple(f.name for f in fields(TrialConfig) if f.name != "learner")
+
+
+@cache
+def _names_of(method: str) -> tuple[str, ...]:
+    """The settings that a method has beside those of every trial."""
+    return tuple(f.name for f in fields(settings_of(method)))
+
+
 def _known_settings() -> dict[str, Setting]:
     hints = get_type_hints(TrialConfig, include_extras=True)
-    table = {f.name: Setting(hints[f.name]) for f in _own_fields()}
+    table = {name: Setting(hints[name]) for name in _OWN}
     table["method"] = Setting(Literal[tuple(METHODS)])
     table["protocol"] = Setting(Literal[tuple(PROTOCOLS)])
     table["recipe"] = Setting(Literal[tuple(dict.fromkeys(r for m in METHODS.values() for r in m.recipes))])
     for method, learner in METHODS.items():
-        for name, hint in get_type_hints(learner, include_extras=True).items():
-            if get_origin(hint) is not ClassVar:
-                owners = table[name].methods if name in table else ()
-                table[name] = Setting(hint, (*owners, method))
+        table |= _settings_of_method(method, learner, table)
     return table
 
 
-def _own_fields() -> tuple[Field[Any], ...]:
-    return tuple(f for f in fields(TrialConfig) if f.name != "learner")
+def _settings_of_method(
+    method: str, learner: type[MethodSettings], table: Mapping[str, Setting]
+) -> Iterator[tuple[str, Setting]]:
+    """Each setting of a method, which joins the methods of `table` that have it too."""
+    for name, hint in get_type_hints(learner, include_extras=True).items():
+        if get_origin(hint) is not ClassVar:
+            owners = table[name].methods if name in table else ()
+            yield name, Setting(hint, (*owners, method))
 
 
-def check_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Type and range of each setting by itself: the values, converted, and what is wrong with the others."""
+SETTINGS: dict[str, Setting] = _known_settings()  # of the built-in methods
+
+
+def settings_table(methods: Iterable[str] = ()) -> dict[str, Setting]:
+    """`SETTINGS`, and those of every method of one's own among `methods`; one that cannot be used adds nothing."""
+    return _table(tuple(sorted({m for m in methods if is_custom(m) and not _trouble(m)})))
+
+
+@cache
+def _table(custom: tuple[str, ...]) -> dict[str, Setting]:
+    """Raises `ValueError` where two methods mean different values by one name."""
+    table = dict(SETTINGS)
+    for method in custom:
+        settings = settings_of(method)
+        for name, setting in _settings_of_method(method, settings, table):
+            if name in table and not table[name].methods:
+                raise ValueError(f"{settings.__name__}.{name} has the name of a setting of every trial: choose another")
+            if name in table and table[name].annotation != setting.annotation:
+                raise ValueError(
+                    f"{settings.__name__}.{name} is a setting of {', '.join(table[name].methods)} too, with other "
+                    "values: choose another name, or their type"
+                )
+            table[name] = setting
+        recipes = dict.fromkeys([*get_args(table["recipe"].annotation), *settings.recipes])
+        table["recipe"] = Setting(Literal[tuple(recipes)])
+    return table
+
+
+@cache
+def _trouble(method: str) -> str:
+    """Why a method of one's own cannot be used; empty where it can."""
+    try:
+        table = _table((method,))
+        for recipe, bundle in settings_of(method).recipes.items():
+            _, problems = _check(bundle, table)
+            if problems:
+                raise ValueError(f"its recipe {recipe!r}: {ConfigError(problems)}")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def check_settings(settings: Mapping[str, Any], methods: Iterable[str] = ()) -> tuple[dict[str, Any], list[Problem]]:
+    """Type and range of each setting by itself: the values, converted, and what is wrong with the others.
+
+    Settings of the built-in methods are known, and those of the mapping's own `method` and of `methods`.
+    """
+    method = settings.get("method")
+    named = [*methods, method] if isinstance(method, str) else methods
+    return _check(settings, settings_table(named))
+
+
+def _check(settings: Mapping[str, Any], table: Mapping[str, Setting]) -> tuple[dict[str, Any], list[Problem]]:
     checked, problems = {}, []
     for name, value in settings.items():
-        if name not in SETTINGS:
-            problems.append(Problem((str(name),), f"unknown setting{nearest(str(name), SETTINGS)}"))
+        if name not in table:
+            problems.append(Problem((str(name),), f"unknown setting{nearest(str(name), table)}"))
             continue
         try:
-            checked[name] = _convert(value, SETTINGS[name].annotation)
+            if name == "method":
+                checked[name] = _method(value)
+                continue
+            checked[name] = convert(value, table[name].annotation)
             if name == "backbone":
                 parse_backbone(checked[name])
             if name == "teacher":
@@ -192,9 +295,19 @@ def check_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Pr
             problems.append(Problem((name,), str(error)))
     method = checked.get("method")
     recipe = checked.get("recipe")
-    if method is not None and recipe is not None and recipe not in METHODS[method].recipes:
+    if method is not None and recipe is not None and recipe not in settings_of(method).recipes:
         problems.append(Problem(("recipe",), f"{method} has no recipe {recipe!r}"))
     return checked, problems
+
+
+def _method(value: Any) -> str:
+    if is_custom(value):
+        if trouble := _trouble(value):
+            raise ValueError(trouble)
+    elif not isinstance(value, str) or value not in METHODS:
+        hint = nearest(value, METHODS) if isinstance(value, str) else misread(value)
+        raise ValueError(f"{shown(value)} is not one of {', '.join(METHODS)}{hint}, nor package.module:Class")
+    return str(value)
 
 
 def _teacher_problems(changes: Mapping[str, Any]) -> Iterator[Problem]:
@@ -206,37 +319,3 @@ def _teacher_problems(changes: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(
                 ("teacher", name), "is its student's: a teacher sees the same images, divided in the same way"
             )
-
-
-def _convert(value: Any, annotation: Any) -> Any:
-    """`value` as the annotated type, or `ValueError`. Only what loses nothing is converted (1 to 1.0)."""
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        number = _convert(value, args[0])
-        if number not in args[1]:
-            raise ValueError(f"{value!r} is out of range: {args[1]}")
-        return number
-    if origin in (types.UnionType, Union):
-        return None if value is None else _convert(value, next(a for a in args if a is not type(None)))
-    if origin is Literal:
-        if not isinstance(value, str) or value not in args:
-            hint = nearest(value, args) if isinstance(value, str) else ""
-            raise ValueError(f"{value!r} is not one of {', '.join(args)}{hint}")
-        return value
-    if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{value!r} is not a mapping of settings, as {{backbone: wrn16-2}}")
-        return dict(value)
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or (args[0] is not int and not value):
-            raise ValueError(f"{value!r} is not a list of {'whole numbers' if args[0] is int else 'names'}")
-        return tuple(_convert(v, args[0]) for v in value)
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, annotation) or (annotation is not bool and isinstance(value, bool)):
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-        raise ValueError(f"{value!r} is not {names[annotation]}")
-    return value
-
-
-SETTINGS: dict[str, Setting] = _known_settings()

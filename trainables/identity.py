@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from trainables.custom import custom_method, is_custom
 from trainables.data.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         "seed": config.seed,
         "data": fingerprints[config.training_sets[0]],
     }
+    if is_custom(config.method):
+        content["source"] = custom_method(config.method).digest  # nobody can be relied on to raise its version
     if config.teacher:
-        content["teacher"] = identity(config.teacher, fingerprints)
+        content["teacher"] = config.teacher.identity(fingerprints)
     if len(config.training_sets) > 1:
         content["outliers"] = fingerprints[config.training_sets[1]]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -21,7 +21,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         above = self.low < value if self.open_low else self.low <= value
-        return above and value <= self.high and math.isfinite(value)
+        return above and value <= self.high and (isinstance(value, int) or math.isfinite(value))
 
     def __str__(self) -> str:
         below = f"{'more than' if self.open_low else 'at least'} {self.low:g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,21 +52,37 @@ class Document:
         return self.name
 
 
+def under(path: KeyPath, problems: Iterable[Problem]) -> Iterator[Problem]:
+    """`problems` of a part of a file, as problems of the whole, where the part is at `path`."""
+    for problem in problems:
+        yield Problem((*path, *problem.path), problem.message)
+
+
+def nearest_word(word: str, known: Iterable[str]) -> str:
+    """The nearest known word, or an empty string where none is near."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the nearest known word, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    close = nearest_word(word, known)
+    return f" (did you mean {close!r}?)" if close else ""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and reads `5e-4` as a number (YAML 1.2), not as a string."""
+    """SafeLoader that refuses duplicate keys and keys that are no texts, and reads `5e-4` as a number (YAML 1.2)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                problem = "merge keys (<<) are not read: write the settings out, or use a profile"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key_node.start_mark)
+            if not isinstance(key, str):
+                written = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
+                problem = f"a key must be a word, and YAML reads {written!r} as something else: quote it"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} occurs twice", problem_mark=key_node.start_mark)
             seen.add(key)
@@ -76,6 +92,20 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
+
+MAX_NODES = 200_000  # of a file with its aliases written out: a table has a few thousand
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """How many nodes `node` is with its aliases written out. Raises `YAMLError` where that is no end of them."""
+    if id(node) not in sizes:
+        sizes[id(node)] = MAX_NODES + 1  # what contains itself finds this
+        inner = [n for pair in node.value for n in pair] if isinstance(node, yaml.MappingNode) else node.value
+        sizes[id(node)] = 1 + sum(_size(n, sizes) for n in inner) if isinstance(node, yaml.CollectionNode) else 1
+    if sizes[id(node)] > MAX_NODES:
+        problem = f"is too large: with its aliases written out it has more than {MAX_NODES:,} values"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    return sizes[id(node)]
 
 
 def _walk(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int]) -> None:
@@ -92,21 +122,35 @@ def _walk(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int]) -> N
 
 def parse(text: str, name: str) -> Document:
     """Parse one YAML document. Raises `ConfigError` with file and line where it is not valid YAML."""
-    loader = _Loader(text)
+    lines: dict[KeyPath, int] = {(): 1}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
+        if node is not None:
+            _size(node, {})
         data = loader.construct_document(node) if node is not None else None
+        _walk(node, (), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError([Problem((), f"{place}: {error.problem}")]) from error
+        raise ConfigError([Problem((), f"{place}: {_said(error)}")]) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"{name}:{line}: the character {chr(error.character)!r} has no place in YAML"
+        raise ConfigError([Problem((), message)]) from error
+    except RecursionError as error:
+        raise ConfigError([Problem((), f"{name}: is nested too deeply to be read")]) from error
     except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
         raise ConfigError([Problem((), f"{name}: {error}")]) from error
-    finally:
-        loader.dispose()
-    lines: dict[KeyPath, int] = {(): 1}
-    _walk(node, (), lines)
     return Document(name, data, lines)
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    """The problem, after what was being read where it makes no sentence by itself; and what to do about a tab."""
+    problem = str(error.problem)
+    if error.context and problem.startswith(("but", "expected", "found")):
+        problem = f"{error.context}, {problem}"
+    return f"{problem} (indent with spaces, not with tabs)" if "'\\t'" in problem else problem
 
 
 def load(path: Path) -> Document:
@@ -117,6 +161,12 @@ def load(path: Path) -> Document:
         folder = path.parent
         names = sorted(p.name for p in folder.glob("*.yaml")) if folder.is_dir() else []
         raise ConfigError([Problem((), f"{path}: no such file{nearest(path.name, names)}")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem((), f"{path}: cannot be read: {error}")]) from error
+    except IsADirectoryError:
+        raise ConfigError([Problem((), f"{path}: is a folder: name a file in it")]) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"{path}:{line}: byte 0x{error.object[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        raise ConfigError([Problem((), message)]) from error
+    except OSError as error:
+        raise ConfigError([Problem((), f"{path}: cannot be read: {error.strerror}")]) from error
     return parse(text, str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainables.custom import custom_method, is_custom
 from trainables.learners.asymmetric import Asymmetric
 from trainables.learners.backmix import BackMix
 from trainables.learners.base import Learner
@@ -25,3 +26,8 @@ LEARNERS: dict[str, type[Learner]] = {
     "catimg": CatImg,
     "ftavg": FtAvg,
 }
+
+
+def learner_of(method: str) -> type[Learner]:
+    """The learner of a method, built in or one's own (`ValueError` where that one cannot be used)."""
+    return custom_method(method).learner if is_custom(method) else LEARNERS[method]
