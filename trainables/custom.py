@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import re
 import sys
 import sysconfig
@@ -98,7 +97,8 @@ def _import(name: str) -> ModuleType:
         raise ValueError(_where(error, name)) from error
     parent, _, last = missing.rpartition(".")
     folders = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else ["."]
-    hint = nearest(last, [m.name for m in pkgutil.iter_modules(folders)])
+    there = [p for folder in folders for p in Path(folder).iterdir() if p.suffix == ".py" or p.is_dir()]
+    hint = nearest(last, [p.stem for p in there])
     raise ValueError(f"there is no module {missing!r} here{hint}; modules are found from the current folder")
 
 
