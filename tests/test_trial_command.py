@@ -1,6 +1,7 @@
 """`python -m trainables.trial`, as on a bare GPU machine: no Ray, MLflow, Optuna, pydantic or rich."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,10 +36,13 @@ SETTINGS = {
 }
 
 
-def run(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+def command(tmp_path: Path, text: str) -> list[str]:
     (tmp_path / "config.yaml").write_text(text)
-    command = [sys.executable, "-c", BARE, str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return [sys.executable, "-c", BARE, str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]
+
+
+def run(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(tmp_path, text), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -114,20 +118,48 @@ def test_a_mistake_exits_2_with_one_message(tmp_path: Path, text: str, said: str
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_trial_goes_on_when_the_same_command_runs_again(
+    number: signal.Signals, tmp_path: Path, finished: tuple[Path, str]
+) -> None:
+    text = yaml.safe_dump(SETTINGS)
+    with subprocess.Popen(
+        command(tmp_path, text), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as interrupted:
+        assert interrupted.stdout
+        assert any(line.startswith("epoch 1/4") for line in interrupted.stdout)  # reads no further
+        interrupted.send_signal(number)
+        _, said = interrupted.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert interrupted.returncode == -number
+    else:
+        assert interrupted.returncode == 130
+        assert "of 4 epochs: run the same command again to continue" in said
+        assert "Traceback" not in said
+    again = run(tmp_path, text)
+    assert again.returncode == 0, again.stderr
+    assert "goes on after" in again.stdout
+    assert "epoch 1/4" not in again.stdout
+    for name in ("weights.pt", "scores.parquet", "config.yaml"):
+        assert (tmp_path / "out" / name).read_bytes() == (finished[0] / name).read_bytes()
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 def test_a_teacher_is_trained_first_and_found_the_next_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from trainables.trial import main
 
     student = {**SETTINGS, "method": "distill", "epochs": 1, "holdout": 0.0, "images_per_class": 20}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**student, "teacher": {"backbone": "wrn16-1"}}))
-    command = [str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out"), "--teachers", str(tmp_path / "teachers")]
-    assert main(command) == 0
+    arguments = [str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]
+    arguments += ["--teachers", str(tmp_path / "teachers")]
+    assert main(arguments) == 0
     assert "its teacher first: plain, wrn16-1, 1 epochs" in capsys.readouterr().out
-    assert main(command) == 0
+    assert main(arguments) == 0
     assert "its teacher is there" in capsys.readouterr().out
     kept = next((tmp_path / "teachers").iterdir())
     torch.save({"other": torch.zeros(1)}, kept)
-    assert main(command) == 1
+    assert main(arguments) == 1
     assert f"{kept} does not hold the weights of wrn16-1" in capsys.readouterr().err
     kept.write_bytes(b"not weights")
-    assert main(command) == 1
+    assert main(arguments) == 1
     assert f"{kept} does not hold the weights of wrn16-1" in capsys.readouterr().err
