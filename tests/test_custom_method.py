@@ -113,6 +113,12 @@ def test_a_method_that_distils_has_a_teacher(module: Any) -> None:
     assert trial("distill", teacher={"method": f"{name}:Mine", "strength": 0.1}).teacher is not None
 
 
+def test_a_setting_that_it_shares_with_the_mixes_counts_without_a_mix(module: Any) -> None:
+    name = module(MODULE.replace("strength: Share = 0.5", "mix_draw: Literal['sample', 'batch'] = 'sample'"))
+    one, other = (trial(f"{name}:Mine", mix_draw=draw).identity(IMAGES) for draw in ("sample", "batch"))
+    assert one != other
+
+
 def test_a_module_that_it_imports_goes_with_it(module: Any, tmp_path: Path) -> None:
     (tmp_path / "own_helper.py").write_text("from pathlib import Path\nVALUE = 3\n")
     name = module(MODULE + "import numpy\nfrom own_helper import VALUE\n")

@@ -18,7 +18,7 @@ from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
 from trainables.identity import identity
 from trainables.methods import METHODS, CatImgSettings, DistillSettings, MethodSettings, Range
 from trainables.values import convert, misread, shown
-from trainables.yaml_file import ConfigError, Problem, nearest
+from trainables.yaml_file import ConfigError, Problem, nearest, under
 
 RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
 RequestedScore = Literal["odin", "mahalanobis"]  # further passes
@@ -154,6 +154,8 @@ _SHARED_WITH_TEACHER |= {"score", "extra_scores", "odin_temperature", "odin_epsi
 # A table has few teachers, each of many trials.
 _TEACHERS: dict[str, TrialConfig] = {}
 _TEACHER_SETTINGS: dict[str, dict[str, Any]] = {}
+_TEACHER_PROBLEMS: dict[str, list[Problem]] = {}
+_NOT_ITS_OWN = "is its student's: a teacher sees the same images, divided in the same way"
 
 
 def _remember(kept: dict[str, Any], key: str, value: Any) -> None:
@@ -277,7 +279,8 @@ def check_settings(settings: Mapping[str, Any], methods: Iterable[str] = ()) -> 
 
 
 def _check(settings: Mapping[str, Any], table: Mapping[str, Setting]) -> tuple[dict[str, Any], list[Problem]]:
-    checked, problems = {}, []
+    checked: dict[str, Any] = {}
+    problems: list[Problem] = []
     for name, value in settings.items():
         if name not in table:
             problems.append(Problem((str(name),), f"unknown setting{nearest(str(name), table)}"))
@@ -290,7 +293,7 @@ def _check(settings: Mapping[str, Any], table: Mapping[str, Setting]) -> tuple[d
             if name == "backbone":
                 parse_backbone(checked[name])
             if name == "teacher":
-                problems += _teacher_problems(value)
+                problems += _teacher_problems(checked[name])
         except ValueError as error:
             problems.append(Problem((name,), str(error)))
     method = checked.get("method")
@@ -310,12 +313,10 @@ def _method(value: Any) -> str:
     return str(value)
 
 
-def _teacher_problems(changes: Mapping[str, Any]) -> Iterator[Problem]:
-    _, problems = check_settings(changes)
-    for problem in problems:
-        yield Problem(("teacher", *problem.path), problem.message)
-    for name in changes:
-        if name in _SHARED_WITH_TEACHER:
-            yield Problem(
-                ("teacher", name), "is its student's: a teacher sees the same images, divided in the same way"
-            )
+def _teacher_problems(changes: Mapping[str, Any]) -> list[Problem]:
+    key = repr(changes)
+    if key not in _TEACHER_PROBLEMS:
+        _, problems = check_settings(changes)
+        shared = [Problem((name,), _NOT_ITS_OWN) for name in changes if name in _SHARED_WITH_TEACHER]
+        _remember(_TEACHER_PROBLEMS, key, list(under(("teacher",), [*problems, *shared])))
+    return _TEACHER_PROBLEMS[key]

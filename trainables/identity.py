@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trainables.custom import custom_method, is_custom
@@ -65,9 +66,15 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
 
 def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
     """Settings that are not at their default, of those that shape the weights."""
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        other, values = _ONLY_WITH.get(f.name, ("", ()))
-        counts = not values or getattr(settings, other) in values
-        if f.name not in _NOT_WEIGHTS and counts and (f.default is MISSING or value != f.default):
-            yield f.name, value
+    for name, default, other, values in _shaping(settings.__class__):
+        value = getattr(settings, name)
+        if (default is MISSING or value != default) and (not values or getattr(settings, other) in values):
+            yield name, value
+
+
+@cache
+def _shaping(settings: Any) -> list[tuple[str, Any, str, tuple[str, ...]]]:
+    """What shapes the weights: (name, default, the setting that it counts with, that one's values)."""
+    only_with = {name: rule for name, rule in _ONLY_WITH.items() if hasattr(settings, rule[0])}
+    counts = [f for f in fields(settings) if f.name not in _NOT_WEIGHTS]
+    return [(f.name, f.default, *only_with.get(f.name, ("", ()))) for f in counts]

@@ -1,0 +1,123 @@
+"""From what an ablation file writes to the rows of its table."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform import search_file
+from platform.spec import Spec
+from trainables.config import TrialConfig
+
+BASE = "name: toy\nbase: {method: asymmetric, backbone: wrn10-1, teacher: {backbone: wrn16-1}, epochs: 4}\n"
+IMAGES = {"digits": "a", "cifar10": "b"}
+
+
+def ablation(tmp_path: Path, text: str) -> Spec:
+    file = tmp_path / "toy.yaml"
+    file.write_text(BASE + text)
+    return search_file.load(file).profile("paper")
+
+
+def rows(tmp_path: Path, text: str) -> dict[str, Any]:
+    return {row.name: row.set for row in ablation(tmp_path, text).row_list()}
+
+
+def test_a_row_changes_the_base_and_may_have_published_numbers(tmp_path: Path) -> None:
+    spec = ablation(tmp_path, "rows: [{name: (a) CutMix, set: {method: cutmix}, published: {Acc.: 84.3}}]")
+    (row,) = spec.row_list()
+    assert (row.name, row.set, row.published) == ("(a) CutMix", {"method": "cutmix"}, {"Acc.": 84.3})
+
+
+def test_a_row_without_set_is_published_only_and_one_with_an_empty_set_is_the_base(tmp_path: Path) -> None:
+    text = "rows: [{name: Ours, set: {}}, {name: Theirs, published: {Acc.: 90}}]"
+    assert [row.published_only for row in ablation(tmp_path, text).row_list()] == [False, True]
+
+
+def test_a_grid_is_the_cross_product_after_the_rows(tmp_path: Path) -> None:
+    text = "rows: [{name: base, set: {}}]\ngrid: {cmi_weight: [0.5, 1], mix: [cutmix, mixup]}"
+    assert rows(tmp_path, text) == {
+        "base": {},
+        "cmi_weight=0.5, mix=cutmix": {"cmi_weight": 0.5, "mix": "cutmix"},
+        "cmi_weight=0.5, mix=mixup": {"cmi_weight": 0.5, "mix": "mixup"},
+        "cmi_weight=1, mix=cutmix": {"cmi_weight": 1, "mix": "cutmix"},
+        "cmi_weight=1, mix=mixup": {"cmi_weight": 1, "mix": "mixup"},
+    }
+
+
+def test_a_row_may_have_a_grid_of_its_own(tmp_path: Path) -> None:
+    text = "rows: [{name: Mix, set: {method: mixup}, grid: {mix_alpha: [0.20, 1.0]}}]"
+    assert rows(tmp_path, text) == {
+        "Mix, mix_alpha=0.2": {"method": "mixup", "mix_alpha": 0.2},
+        "Mix, mix_alpha=1": {"method": "mixup", "mix_alpha": 1.0},
+    }
+
+
+def test_published_numbers_of_a_grid_find_their_row_by_its_values(tmp_path: Path) -> None:
+    spec = ablation(tmp_path, "grid: {cmi_weight: [0.5, 1]}\npublished: [{cmi_weight: 1, Acc.: 84, AUROC: 82.8}]")
+    assert [row.published for row in spec.row_list()] == [{}, {"Acc.": 84, "AUROC": 82.8}]
+
+
+def test_leave_one_out_has_the_full_row_and_each_without_one_thing(tmp_path: Path) -> None:
+    text = "leave_one_out: [cmi_weight, nesterov, {name: mixing, set: {mix_probability: 0.0}}]"
+    assert rows(tmp_path, text) == {
+        "full": {},
+        "without cmi_weight": {"cmi_weight": 0.0},
+        "without nesterov": {"nesterov": False},
+        "without mixing": {"mix_probability": 0.0},
+    }
+
+
+def test_a_choice_that_has_none_is_switched_off_by_it(tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(
+        "name: toy\nbase: {method: plain, backbone: wrn10-1, augment: augmix}\nleave_one_out: [augment]"
+    )
+    spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
+    assert spec.row_list()[1].set == {"augment": "none"}
+
+
+def test_columns_share_trials_unless_their_settings_differ(tmp_path: Path) -> None:
+    text = (
+        "rows: [{name: a, set: {}}]\ncolumns:\n  Acc.: test/accuracy\n  AUROC: test/auroc\n"
+        "  C10: {metric: test/auroc, set: {protocol: cifar10}}\n"
+        "  C10 Acc.: {metric: test/accuracy, set: {protocol: cifar10}}\n"
+    )
+    assert ablation(tmp_path, text).column_groups() == [("Acc.", {}), ("C10", {"protocol": "cifar10"})]
+
+
+def test_a_teacher_has_the_recipe_of_a_column_and_not_that_of_a_row(tmp_path: Path) -> None:
+    spec = ablation(tmp_path, "rows: [{name: a, set: {}}]")
+    teacher = TrialConfig.from_settings(spec.with_teacher({"epochs": 7}, {"protocol": "cifar10", "lr": 0.2})).teacher
+    assert teacher is not None
+    assert (teacher.epochs, teacher.lr, teacher.protocol, teacher.backbone) == (4, 0.2, "cifar10", "wrn16-1")
+
+
+def test_a_row_takes_its_settings_from_the_best_of_a_search(tmp_path: Path) -> None:
+    search = tmp_path / "search.yaml"
+    search.write_text(BASE + "search: {cmi_weight: {float: [0, 1]}}\ntrials: 3\n")
+    (row,) = ablation(tmp_path, f"rows: [{{name: best, best_of: {search}, set: {{lr: 0.1}}}}]").row_list()
+    assert (row.best_of, row.set) == (str(search), {"lr": 0.1})
+
+
+def test_every_row_needs_a_method_and_the_base_need_not_have_one(tmp_path: Path) -> None:
+    file = tmp_path / "toy.yaml"
+    file.write_text("name: toy\nbase: {backbone: wrn10-1}\nrows: [{name: a, set: {method: plain}}]")
+    assert search_file.load(file).profile("paper").row_list()[0].set == {"method": "plain"}
+
+
+@pytest.mark.parametrize("method", ["cutmix", "asymmetric"])
+def test_two_thousand_rows_are_checked_and_ten_thousand_trials_resolved_in_time(tmp_path: Path, method: str) -> None:
+    values = [round(0.001 * i, 3) for i in range(1, 51)]
+    text = f"grid: {{lr: {values}, mix_alpha: {values[:40]}}}\nsplits: [0, 1, 2, 3, 4]"
+    (tmp_path / "toy.yaml").write_text(BASE.replace("asymmetric", method) + text)
+    started = time.perf_counter()
+    spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
+    checked = time.perf_counter()
+    changes = [{**(row.set or {}), "split": s, "seed": 0} for row in spec.row_list() for s in spec.splits]
+    identities = {TrialConfig.from_settings(spec.with_teacher(c)).identity(IMAGES) for c in changes}
+    resolved = time.perf_counter()
+    assert len(identities) == 10_000
+    assert checked - started < 5  # read twice: once for all profiles, once for this one; 1 s on an idle machine
+    assert resolved - checked < 10  # 2 s on an idle machine: this is to notice a tenfold, not to measure
+    print(f"{method}: check {checked - started:.2f} s, resolve {resolved - checked:.2f} s")
