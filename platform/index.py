@@ -1,0 +1,162 @@
+"""What is known of finished trials, kept in a file of this machine so that 10,000 of them are looked up at once.
+
+The store of runs is read in pages, ordered by when a run ended. Of each page the index keeps the token that the store
+gave for it and its first run. To refresh, the last page is read again: where it still begins with the same run, nothing
+before it came or went, and the runs from there on are all that can be new. Where it does not, an earlier run was
+deleted or added or ended anew, and the pages are tried backwards (1, 2, 4 … at a time) until one still begins as it
+did; everything after that is read again. A change shows if it moves the runs after it: whoever changes what a
+finished run counts for has to end it again. The file can be deleted at any time: it is made again from the store.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+FORMAT = 1  # goes up when the tables or what is kept of a run change
+_PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
+_TABLES = """
+create table pages (number integer primary key, token text, first text not null);
+create table runs (
+    run_id text primary key, page integer not null, identity text, sweep text, row text, phase text, git_sha text,
+    git_dirty text, ended real, seconds real, device text, details text
+);
+create index runs_by_identity on runs (identity, ended);
+create index runs_by_page on runs (page)
+"""
+_COLUMNS = "identity, run_id, sweep, row, phase, git_sha, git_dirty, ended, seconds, device, details"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A finished trial. `sweep` is the experiment that it was first part of."""
+
+    identity: str
+    run_id: str
+    sweep: str
+    row: str
+    phase: str
+    git_sha: str
+    git_dirty: str
+    ended: float  # unix seconds
+    seconds: float  # of training
+    device: str
+    details: str = field(repr=False)  # JSON: parsed when asked for, since most are never looked at
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        return json.loads(self.details)["params"]
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        return json.loads(self.details)["metrics"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that ended, of which `known` is None where it does not count as finished."""
+
+    run_id: str
+    known: Known | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Runs in the order of their end, and the token of the page after it; None for the last."""
+
+    runs: list[Entry]
+    following: str | None
+
+
+Read = Callable[[str | None], Page]  # the page of a token, the first for None
+
+
+def finished(file: Path, read: Read | None, identities: Iterable[str] | None = None) -> dict[str, Known]:
+    """What is known of these identities, or of all; of runs with the same identity the one that ended last.
+
+    Takes over first what changed in the store; without `read`, what is there is used. Several processes may do so at
+    once. A file that is damaged, of another format or out of reach costs time, never an error: it is made again, at
+    worst in memory. Raises what `read` raises, and is then as before.
+    """
+    try:
+        return _look_up(str(file), read, identities)
+    except sqlite3.OperationalError:  # locked, no permission, a full disk: the file itself may be good
+        return _look_up(":memory:", read, identities)
+    except sqlite3.DatabaseError:
+        file.unlink(missing_ok=True)
+        return finished(file, read, identities)
+
+
+def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> dict[str, Known]:
+    with closing(sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None)) as database:
+        with _transaction(database):
+            (version,) = database.execute("pragma user_version").fetchone()
+            if version != FORMAT:
+                _make(database)
+            if read is not None:
+                _refresh(database, read)
+        query = f"select {_COLUMNS} from runs where identity "
+        if identities is None:
+            rows = database.execute(query + "is not null order by ended")
+        else:
+            wanted = json.dumps(sorted(set(identities)))
+            rows = database.execute(query + "in (select value from json_each(?)) order by ended", (wanted,))
+        return {row[0]: Known(*row) for row in rows}
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        database.execute("rollback")
+        raise
+    database.execute("commit")
+
+
+def _make(database: sqlite3.Connection) -> None:
+    for (name,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
+        database.execute(f'drop table "{name}"')
+    for statement in _TABLES.split(";"):
+        database.execute(statement)
+    database.execute(f"pragma user_version = {FORMAT}")
+
+
+def _refresh(database: sqlite3.Connection, read: Read) -> None:
+    pages = database.execute("select token, first from pages order by number").fetchall()
+    number, step = max(0, len(pages) - 1), 1
+    page = read(pages[number][0] if pages else None)
+    while number > 0 and not (page.runs and page.runs[0].run_id == pages[number][1]):
+        number, step = max(0, number - step), 2 * step
+        page = read(pages[number][0])
+    token = pages[number][0] if pages else None
+    database.execute("delete from pages where number >= ?", (number,))
+    database.execute("delete from runs where page >= ?", (number,))
+    while True:
+        _keep(database, number, token, page)
+        if page.following is None:
+            return
+        number, token = number + 1, page.following
+        page = read(token)
+
+
+def _keep(database: sqlite3.Connection, number: int, token: str | None, page: Page) -> None:
+    if not page.runs:
+        return
+    database.execute("insert into pages values (?, ?, ?)", (number, token, page.runs[0].run_id))
+    rows: list[tuple[object, ...]] = []
+    for entry in page.runs:
+        known = entry.known
+        if known is None:
+            rows.append((entry.run_id, number, *[None] * 10))
+        else:
+            told = (known.sweep, known.row, known.phase, known.git_sha, known.git_dirty, known.ended, known.seconds)
+            rows.append((entry.run_id, number, known.identity, *told, known.device, known.details))
+    # A run that ended anew while the store was read may come up twice.
+    database.executemany("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
