@@ -52,7 +52,10 @@ def problems_of_spec(spec: Spec) -> list[Problem]:
     alone, together = (
         (row_problems, row_trial_problems) if spec.is_ablation else (search_problems, search_trial_problems)
     )
-    return [*base_problems(spec), *alone(spec)] or list(together(spec))
+    base = list(base_problems(spec))
+    if any(problem.path == ("base", "method") for problem in base):
+        return base  # which settings there are depends on it
+    return [*base, *alone(spec)] or list(together(spec))
 
 
 def base_problems(spec: Spec) -> Iterator[Problem]:

@@ -32,8 +32,7 @@ def row_problems(spec: Spec) -> Iterator[Problem]:
     """What is wrong with one key by itself."""
     for name, column in spec.columns.items():
         yield from _set_problems(column.set, ("columns", name, "set"), NOT_IN_COLUMN, spec)
-    yield from _grid_problems(spec.grid, ("grid",), spec)
-    yield from _published_problems(spec.grid, spec.published, ("published",), spec)
+    yield from _grid_problems(spec.grid, spec.published, (), spec)
     for i, row in enumerate(spec.rows):
         yield from _row_problems(row, ("rows", i), spec)
     for i, item in enumerate(spec.leave_one_out):
@@ -44,11 +43,10 @@ def _row_problems(row: Row, path: KeyPath, spec: Spec) -> Iterator[Problem]:
     if row.published_only and not row.published:
         yield Problem(path, f"{row.name!r} has nothing: write `set` (to train it) or `published` (to show its numbers)")
     yield from _set_problems(row.set or {}, (*path, "set"), NOT_IN_ROW, spec)
-    yield from _grid_problems(row.grid, (*path, "grid"), spec)
     for name in row.grid:
         if name in (row.set or {}):
             yield Problem((*path, "grid", name), "varies here and is fixed in the row's set: remove one of them")
-    yield from _published_problems(row.grid, row.published, (*path, "published"), spec)
+    yield from _grid_problems(row.grid, row.published, path, spec)
 
 
 def _set_problems(
@@ -60,7 +58,13 @@ def _set_problems(
             yield Problem((*path, name), f"has no place here: {instead}")
 
 
-def _grid_problems(grid: Mapping[str, list[Any]], path: KeyPath, spec: Spec) -> Iterator[Problem]:
+def _grid_problems(grid: Mapping[str, list[Any]], published: Any, path: KeyPath, spec: Spec) -> Iterator[Problem]:
+    """What is wrong with a grid, else with the published numbers of its rows; both are at `path`."""
+    problems = list(_value_problems(grid, (*path, "grid"), spec))
+    yield from problems or _published_problems(grid, published, (*path, "published"), spec)
+
+
+def _value_problems(grid: Mapping[str, list[Any]], path: KeyPath, spec: Spec) -> Iterator[Problem]:
     if size(grid) > MAX_ROWS:
         yield Problem(path, f"makes {size(grid):,} rows; a table has at most {MAX_ROWS:,}")
     for name, values in grid.items():

@@ -61,7 +61,7 @@ class SearchFile:
             for candidate in (("profiles", profile, *path[:end]), path[:end]):
                 if candidate in self.document.lines:
                     return self.document.where(candidate)
-        return self.path
+        return self.document.where(())
 
 
 def load(path: Path) -> SearchFile:
@@ -72,8 +72,12 @@ def load(path: Path) -> SearchFile:
         raise ConfigError([Problem((), message)], document)
     raw = copy.deepcopy(document.data)
     profiles = raw.pop("profiles", None) or {}
-    if not isinstance(profiles, dict) or not all(isinstance(p, dict) for p in profiles.values()):
-        raise ConfigError([Problem(("profiles",), "expected a name and what it changes, for each profile")], document)
+    if not isinstance(profiles, dict):
+        raise ConfigError([Problem(("profiles",), f"{shown(profiles)} is not a mapping of profiles")], document)
+    for name, changes in profiles.items():
+        if not isinstance(changes, dict):
+            message = f"{shown(changes)} is not a mapping of what the profile changes"
+            raise ConfigError([Problem(("profiles", name), message)], document)
     if PAPER in profiles:
         raise ConfigError([Problem(("profiles", PAPER), "is the file as it stands and cannot be redefined")], document)
     file = SearchFile(document, {name: _merge(raw, changes) for name, changes in {PAPER: {}, **profiles}.items()})
@@ -158,6 +162,8 @@ def _text(problem: Problem) -> str:
 
 def _check(raw: dict[str, Any]) -> tuple[Spec | None, list[Problem]]:
     kind = problems_of_kind(raw)
+    if kind and set(kind[0].path) & raw.keys():
+        return None, kind  # a key of the other kind: what it holds need not be right
     try:
         spec = Spec.model_validate(raw)
     except ValidationError as error:
@@ -219,7 +225,8 @@ def _said(error: Any, path: KeyPath) -> str:
     if kind == "string_type":
         return f"{shown(value)} is not a text{misread(value)}"
     said = message.removeprefix("Input should be ")
-    return f"{shown(value)} is not {said}{misread(value)}" if said != message else message
+    hint = misread(value) if kind == "literal_error" else ""
+    return f"{shown(value)} is not {said}{hint}" if said != message else message
 
 
 def _keys_at(path: KeyPath) -> list[str]:

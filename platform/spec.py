@@ -9,7 +9,17 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from platform.rows import expand
@@ -60,7 +70,7 @@ Finite = Annotated[float, BeforeValidator(lambda v: _finite(v) if isinstance(v, 
 Number = Annotated[int, Field(ge=0, le=2**32 - 1)]  # of a split or a seed
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what Optuna's floats tell apart
 Numbers = Annotated[list[Number], Field(min_length=1)]
-Grid = dict[str, Annotated[list[Any], Field(min_length=1)]]
+Grid = dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(_distinct)]]
 
 
 class _Dimension(_Strict):
@@ -205,8 +215,6 @@ class Row(_Strict):
     best_of: Text | None = None  # a search file, from the current folder: its best settings come before `set`
     published: Annotated[Any, BeforeValidator(_published)] = {}
 
-    _no_twice = field_validator("grid")(lambda grid: {name: _distinct(values) for name, values in grid.items()})
-
     @property
     def published_only(self) -> bool:
         """A method that this project does not train."""
@@ -329,7 +337,6 @@ class Spec(_Strict):
     paper: Paper | None = None
 
     _once = field_validator("splits", "seeds")(_distinct)
-    _no_twice = field_validator("grid")(lambda grid: {name: _distinct(values) for name, values in grid.items()})
 
     @property
     def is_ablation(self) -> bool:

@@ -76,7 +76,11 @@ def mistake(tmp_path: Path, text: str, overrides: list[str] | None = None) -> st
         ("name: Plain", "name: 'Plain (k=1)'", "toy.yaml:11: confirm.baselines.0.name: 'Plain (k=1)': take letters"),
         ("epochs: 4}", "epochs: 4, test: false}", "toy.yaml:2: base.test: has no place in a search file's base"),
         ("mask_ratio: {float: [0, 1]}", "momentum: {choice: [0.0, 0.9]}", "search.momentum: Nesterov needs a momentum"),
-        ("mask_ratio: {float: [0, 1]}", "lr: {float: [0.1, .inf]}", "toy.yaml:4: search.lr.float.1: inf is not a finite number"),
+        (
+            "mask_ratio: {float: [0, 1]}",
+            "lr: {float: [0.1, .inf]}",
+            "toy.yaml:4: search.lr.float.1: inf is not a finite number",
+        ),
         ("quick:", "paper:", "profiles.paper: is the file as it stands"),
         ("name: toy", "name: toy\nname: two", "toy.yaml:2: key 'name' occurs twice"),
     ],
@@ -151,6 +155,46 @@ def test_the_official_recipe_is_shared_with_the_baseline(tmp_path: Path) -> None
 def test_a_search_trial_holds_out_a_tenth_and_a_third_of_the_classes_and_never_tests(tmp_path: Path) -> None:
     settings = load(tmp_path, GOOD)["paper"].search_settings()
     assert (settings["holdout"], settings["pseudo_unknown"], settings["test"]) == (0.1, 2, False)
+
+
+def test_one_objective_may_be_written_without_a_list(tmp_path: Path) -> None:
+    several = GOOD.replace("{metric: val/auroc, mode: max}", "[{metric: val/auroc}, {metric: val/accuracy}]")
+    several = several.replace("scheduler: {asha: {grace_epochs: 2}}\n", "")
+    assert [o.metric for o in load(tmp_path, GOOD)["paper"].objectives] == ["val/auroc"]
+    assert [o.metric for o in load(tmp_path, several)["paper"].objectives] == ["val/auroc", "val/accuracy"]
+
+
+CONDITIONAL = GOOD.replace(
+    "  mask_ratio: {float: [0, 1]}\n",
+    "  bank_decay: {float: [0.1, 1], when: {mask_ratio: [0.25, 0.5], bank_init: random}}\n"
+    "  mask_ratio: {float: [0, 1], step: 0.25, when: {background: batch}}\n"
+    "  bank_init: {choice: [constant, random]}\n"
+    "  background: {choice: [batch, dataset]}\n",
+)
+
+
+def test_a_setting_is_searched_after_those_that_its_condition_names(tmp_path: Path) -> None:
+    assert load(tmp_path, CONDITIONAL)["paper"].search_order() == [
+        "background",
+        "mask_ratio",
+        "bank_init",
+        "bank_decay",
+    ]
+
+
+def test_a_setting_is_searched_only_while_its_condition_holds(tmp_path: Path) -> None:
+    spec = load(tmp_path, CONDITIONAL)["paper"]
+    assert spec.applies("bank_decay", {"mask_ratio": 0.25, "bank_init": "random"})
+    assert not spec.applies("bank_decay", {"mask_ratio": 0.75, "bank_init": "random"})
+    assert not spec.applies("bank_decay", {"bank_init": "random"})  # mask_ratio's own condition did not hold
+
+
+def test_a_contradiction_under_a_condition_is_found_and_one_that_it_excludes_is_none(tmp_path: Path) -> None:
+    searched = GOOD.replace("  mask_ratio: {float: [0, 1]}\n", "  optimizer: {choice: [sgd, adam]}\n  MOMENTUM\n")
+    adams = searched.replace("MOMENTUM", "momentum: {choice: [0.0, 0.9], when: {optimizer: adam}}")
+    assert load(tmp_path, adams)["paper"].search_order() == ["optimizer", "momentum"]
+    sgds = searched.replace("MOMENTUM", "momentum: {choice: [0.0, 0.9], when: {optimizer: sgd}}")
+    assert "search.momentum: Nesterov needs a momentum above 0" in mistake(tmp_path, sgds)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda p: p.name)

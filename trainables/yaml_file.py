@@ -72,6 +72,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate keys and keys that are no texts, and reads `5e-4` as a number (YAML 1.2)."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except ValueError as error:  # an impossible date, a number of too many digits
+            raise yaml.MarkedYAMLError(
+                problem=f"a value cannot be read: {error}", problem_mark=node.start_mark
+            ) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
@@ -139,8 +147,8 @@ def parse(text: str, name: str) -> Document:
         message = f"{name}:{line}: the character {chr(error.character)!r} has no place in YAML"
         raise ConfigError([Problem((), message)]) from error
     except RecursionError as error:
-        raise ConfigError([Problem((), f"{name}: is nested too deeply to be read")]) from error
-    except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
+        raise ConfigError([Problem((), f"{name}:1: is nested too deeply to be read")]) from error
+    except yaml.YAMLError as error:
         raise ConfigError([Problem((), f"{name}: {error}")]) from error
     return Document(name, data, lines)
 
