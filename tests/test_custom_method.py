@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from platform import search_file
 from trainables.config import TrialConfig
 from trainables.custom import custom_method, custom_modules
+from trainables.data.trial_data import build
 from trainables.learners import learner_of
+from trainables.training import Trainer
 from trainables.yaml_file import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -212,3 +215,14 @@ def test_what_a_settings_class_refuses_is_a_mistake_of_the_trial(module: Any) ->
 
 def test_the_same_source_is_read_once() -> None:
     assert custom_method(NOISE) is custom_method(NOISE)
+
+
+def test_the_example_trains() -> None:
+    config = trial(NOISE, images_per_class=20, batch_size=32)
+    data = build(config, Path("data"))
+    trainer = Trainer(trial("plain", images_per_class=20, batch_size=32), data, torch.device("cpu"))
+    trainer.learner = learner_of(config.method)(config.learner, trainer.learner.training)
+    first = trainer.epoch()
+    for _ in range(2):
+        last = trainer.epoch()
+    assert last < first
