@@ -1,32 +1,142 @@
-"""How long a plan will take, from a few steps of each kind of its trials, timed on this machine."""
+"""What a plan will take: from the speed of past runs of the same kind, else from a few steps timed on this machine."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 import torch
 
-from platform.plan import Plan, confirm_trials
+from platform.plan import Plan
+from platform.results import lacks
+from platform.spec import Resources
+from platform.tracking import Known
 from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 from trainables.evaluation import score_samples
+from trainables.models import build_model
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
 from trainables.trial import pick_device
 
 STARTUP_SECONDS = 20.0  # Ray's start and the workers' imports, measured on two cores
 STEPS = 6  # timed ones: a coin decides what a mixing step costs
+FORWARD = 1 / 3  # of a training step's cost that an evaluated image takes
+
+Kind = tuple[str, str, str, str, int]  # what makes trials equally fast an image
+
+
+@dataclass
+class Work:
+    """What is left to do of a plan, each trial once."""
+
+    train: list[tuple[TrialConfig, Resources]] = field(default_factory=list)
+    evaluate: list[TrialConfig] = field(default_factory=list)  # finished ones, on sets that they have not seen
+    cached: dict[str, Known] = field(default_factory=dict)
+    teachers: int = 0  # of those to train
+    cached_teachers: int = 0
+
+
+def work(plan: Plan, known: Mapping[str, Known], proposed: Mapping[str, int]) -> Work:
+    """`known` are the finished trials by identity, `proposed` how many trials each search has behind it."""
+    todo = Work()
+    seen: set[str] = set()
+    for sweep in plan.sweeps:
+        needs = sweep.spec.resources
+        for cell in sweep.cells:
+            found = known.get(cell.identity)
+            if found and not lacks(found.metrics, cell.config):
+                todo.cached[cell.identity] = found
+            elif cell.identity not in seen:
+                seen.add(cell.identity)
+                if found:
+                    todo.evaluate.append(cell.config)
+                else:
+                    _train(todo, plan, known, seen, cell.config, needs)
+        if sweep.search:
+            for _ in range(max(0, sweep.spec.trials - proposed.get(sweep.name, 0))):
+                _train(todo, plan, known, seen, sweep.search, needs)
+        for waiting in sweep.waiting:
+            for config in plan.configs(sweep, waiting.row):
+                _train(todo, plan, known, seen, config, needs)
+    return todo
+
+
+def _train(
+    todo: Work, plan: Plan, known: Mapping[str, Known], seen: set[str], config: TrialConfig, needs: Resources
+) -> None:
+    todo.train.append((config, needs))
+    teacher = config.teacher
+    if teacher is None or (identity := plan.identity(teacher)) in seen:
+        return
+    seen.add(identity)
+    if identity in known:
+        todo.cached_teachers += 1
+    else:
+        todo.train.append((teacher, needs))
+        todo.teachers += 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of all that is to be trained, if no trial is stopped early."""
+
+    seconds: float  # from start to end
+    device_hours: float  # hours of GPUs, or of CPU cores where trials take no GPU
+    disk: int  # bytes that stay, in MLflow's store
+    source: str
+
+
+def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, here: bool) -> Estimate | None:
+    """None where no such trial has run before and `here` is False: another machine's speed is not this one's."""
+    speeds = _speeds(past, {kind_of(config) for config, _ in todo.train})
+    seconds = device_seconds = 0.0
+    timed = False
+    disk = 0
+    costs: dict[Kind, Cost] = {}
+    for config, needs in todo.train:
+        kind, data = kind_of(config), plan.images.of(config)
+        if kind not in costs:
+            if kind in speeds:
+                costs[kind] = Cost(1 / speeds[kind], FORWARD / speeds[kind])
+            elif here:
+                timed = True
+                costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
+            else:
+                return None
+        took = seconds_of_trial(config, data, costs[kind])
+        seconds += took
+        device_seconds += took * needs.workers * (needs.gpus_per_worker or needs.cpus_per_worker)
+        disk += _bytes(config, data)
+    source = "a few training steps, timed here" if timed else "the speed of earlier runs"
+    return Estimate(STARTUP_SECONDS + seconds / max(at_once, 1), device_seconds / 3600, disk, source)
+
+
+def kind_of(config: TrialConfig) -> Kind:
+    return (config.method, config.backbone, config.protocol, config.precision, config.batch_size)
+
+
+def _speeds(past: Iterable[Known], wanted: set[Kind]) -> dict[Kind, float]:
+    """Median images a second of finished trials of each wanted kind."""
+    found: dict[Kind, list[float]] = {}
+    for known in past if wanted else ():
+        p = known.params
+        kind = (p["method"], p["backbone"], p["protocol"], p["precision"], int(p["batch_size"]))
+        if kind in wanted and (speed := known.metrics.get("train/images_per_second")):
+            found.setdefault(kind, []).append(speed)
+    return {kind: median(values) for kind, values in found.items()}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on one worker: of a training step, and of evaluating one image."""
+    """Seconds on one worker: of an image in training, and of evaluating one."""
 
-    step: float
-    image: float
+    trained: float
+    evaluated: float
 
 
 def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
@@ -50,31 +160,24 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
 
     first = step()  # pays for the allocator's and the kernels' warm-up
     steps = [first] if first > 3 else [step() for _ in range(STEPS)]
+    size = trainer.batch_size
     if device.type == "cuda":
         del trainer
         torch.cuda.empty_cache()
-    return Cost(sum(steps) / len(steps), image)
+    return Cost(sum(steps) / len(steps) / size, image)
 
 
 def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
-    steps = max(len(data.train) // config.batch_size, 1)
     validated, tested = (sum(map(len, part.values())) for part in (data.validation, data.test))
-    return config.epochs * (steps * cost.step + validated * cost.image) + tested * cost.image
+    trained = config.epochs * len(data.train) * cost.trained
+    return trained + (config.epochs * validated + tested) * cost.evaluated
 
 
-def estimate(plan: Plan, cpus: int, gpu: bool, at_once: int) -> float:
-    """Seconds for the whole sweep with `at_once` trials running together, if none is stopped early and no teacher is
-    there yet. Each method is timed once with each backbone."""
-    trials = [plan.search] * plan.spec.trials
-    top = min(plan.spec.confirm.top, plan.spec.trials) if plan.spec.confirm else 0
-    planned = [*confirm_trials(plan.spec, [{}] * top), *plan.teachers]
-    trials += [TrialConfig.from_settings(p.settings) for p in planned]
-    costs: dict[tuple[str, str], Cost] = {}
-    seconds = 0.0
-    for config in trials:
-        data = plan.search_data if config.pseudo_unknown or not plan.final_data else plan.final_data
-        key = (config.method, config.backbone)
-        if key not in costs:
-            costs[key] = measure(config, data, cpus, gpu)
-        seconds += seconds_of_trial(config, data, costs[key])
-    return STARTUP_SECONDS + seconds / at_once
+def _bytes(config: TrialConfig, data: TrialData) -> int:
+    """Of the files of a finished trial: weights, and a line for each sample."""
+    with torch.device("meta"):
+        model = build_model(config.backbone, len(data.classes), data.image_size)
+    samples = sum(len(s) for part in (data.validation, data.test) for s in part.values())
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values()) + samples * (
+        60 + 4 * len(data.classes)
+    )

@@ -1,80 +1,161 @@
-"""A plan carried out: search, then confirm, with every run of MLflow closed whatever happens."""
+"""A plan carried out: every trial trained or found, with every run of MLflow closed whatever happens."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import time
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from platform import launch, teachers
-from platform.plan import Plan, confirm_trials, search_trial
+from platform import launch
+from platform.interrupt import Interrupt, ignored
+from platform.plan import Plan, Sweep
 from platform.progress import LiveView
+from platform.queue import Queue
 from platform.results import Results
-from platform.tracking import Tracker
+from platform.search import Study
+from platform.tracking import Claim, Known, Tracker
+from platform.tracking import Sweep as SweepRun
+from platform.trials import TrialState
+from trainables.folder import Folder
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command reads and writes."""
+
+    data_root: Path
+    storage: Folder  # of what nodes share: checkpoints of running trials, weights of teachers
+    local: Path  # of what this process alone writes: studies, records that MLflow has not taken yet
 
 
 def execute(
-    plan: Plan, tracker: Tracker, console: Console, *, file: Path, data_root: Path, storage: Path, start_ray: bool
+    plan: Plan,
+    known: Mapping[str, Known],
+    tracker: Tracker,
+    console: Console,
+    interrupt: Interrupt,
+    place: Place,
+    *,
+    worker: type[Any],
+    fresh: bool = False,
+    joined: bool = False,
 ) -> Results:
-    """Run the sweep and record it; `start_ray` where no cluster was joined. Ctrl-C passes through."""
-    spec, results = plan.spec, Results(plan.spec.objective)
-    scratch = storage / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    folder = storage / "teachers"
+    """Run the sweeps on actors of `worker`, and record them; `joined`: on a cluster that is connected already.
+
+    Interrupted, it returns what there is, with everything kept and closed.
+    """
+    results = Results()
     outcome: Literal["FINISHED", "FAILED", "KILLED"] = "KILLED"
+    runs: dict[str, SweepRun] = {}
     try:
-        tags = {
-            "profile": plan.profile,
-            "changed": " ".join(plan.changed),
-            "split_family": plan.search.split_family,
-            "protocol": plan.search.protocol,
+        studies = {
+            sweep.name: Study(sweep.spec, plan.identity(sweep.search), place.local / "studies", fresh=fresh)
+            for sweep in plan.sweeps
+            if sweep.search
         }
-        params = {"profile": plan.profile, "trials": spec.trials, "objective": spec.objective.metric, **spec.base}
-        tracker.start_sweep(f"sweep {spec.name} ({plan.profile})", params, tags, file)
-        if start_ray:
-            with console.status("starting Ray on this machine …"):
-                launch.connect(None)
-        with LiveView(console, spec.objective.metric) as view:
-            common: dict[str, Any] = {
-                "listeners": (tracker, view, results),
-                "resources": spec.resources,
-                "data_root": data_root,
-                "fingerprints": plan.fingerprints,
-                "teachers": folder,
-            }
-            if untrained := teachers.missing(plan, tracker, folder):
-                view.phase("teachers", len(untrained))
-                launch.run(untrained, storage=scratch / "teachers", **common)
-                teachers.keep(results, folder)
-            if searched := teachers.taught([search_trial(spec)], plan, folder):
-                view.phase("search", spec.trials)
-                search = launch.Search(spec, plan.search.epochs)
-                launch.run(searched, search=search, storage=scratch / "search", **common)
-            else:
-                console.print("[red]the search is left out[/red]: its teacher failed")
-            best = results.best(spec.confirm.top if spec.confirm else 1)
-            if spec.confirm and best:
-                planned = list(confirm_trials(spec, [t.searched for t in best]))
-                able = teachers.taught(planned, plan, folder)
-                if len(able) < len(planned):
-                    console.print(f"[red]{len(planned) - len(able)} trials are left out[/red]: their teacher failed")
-                if able:
-                    view.phase("confirm", len(able))
-                    launch.run(able, storage=scratch / "confirm", **common)
-        outcome = "FAILED" if results.failed or not best else "FINISHED"
-        found = {f"best.{k}": v for k, v in best[0].searched.items()} if best else {}
-        tracker.log_result(results.confirmed(), found)
-        return results
+        for sweep in plan.sweeps:
+            runs[sweep.name] = _start(tracker, sweep)
+        objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
+        view = LiveView(console, results, objectives)
+        store = _Store(tracker, runs, place.storage / "teachers", fresh)
+        queue = Queue(plan, store, results, studies, lambda needs: launch.joined_cluster().at_once(needs), view.say)
+        queue.known |= known
+        queue.fill()
+        _record(tracker, runs, plan, results)
+        if queue.has_work():
+            if not joined:
+                with console.status("starting Ray on this machine …"):
+                    launch.connect(None)
+                    interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
+            site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
+            with view:
+                view.begin(queue.expected)
+                launch.work_off(launch.Run(queue, (tracker, view), site, interrupt), worker)
+        outcome = "FAILED" if results.count("failed", "left out") else "FINISHED"
+    except KeyboardInterrupt:
+        results.interrupted = True
     finally:
-        # A second Ctrl-C must not leave runs open.
-        handlers = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
-        if start_ray:
-            launch.disconnect()
-        tracker.close(outcome)
-        shutil.rmtree(scratch, ignore_errors=True)  # MLflow has a copy of every file of it
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        with ignored():  # a second Ctrl-C must not leave runs open
+            if not joined:
+                launch.disconnect()
+            if runs:
+                _record(tracker, runs, plan, results)
+            for sweep in plan.sweeps:
+                if sweep.name in runs:
+                    tracker.log_result(runs[sweep.name], *_found(sweep, results))
+                    tracker.end_sweep(runs[sweep.name], outcome)
+            with console.status("delivering the last records to MLflow …"):
+                for problem in tracker.close():
+                    console.print(problem, style="yellow", soft_wrap=True)
+    return results
+
+
+@dataclass
+class _Store:
+    """What the queue asks of MLflow and of the folder of weights."""
+
+    tracker: Tracker
+    runs: Mapping[str, SweepRun]
+    teachers: Folder
+    fresh: bool
+
+    def claim(self, trial: TrialState) -> Claim:
+        return self.tracker.claim(trial, self.runs[trial.sweep], fresh=self.fresh)
+
+    def fetch_weights(self, known: Known) -> bool:
+        name = f"{known.identity}.pt"
+        if name in self.teachers.names():
+            return True
+        with tempfile.TemporaryDirectory() as scratch:
+            weights = self.tracker.fetch(known.run_id, "weights.pt", Path(scratch))
+            if weights:
+                self.teachers.put(weights, name)
+        return weights is not None
+
+
+def _start(tracker: Tracker, sweep: Sweep) -> SweepRun:
+    """The sweep's own run. The same file, profile and overrides go on with the one that they have."""
+    spec, config = sweep.spec, sweep.config
+    tags = {
+        "profile": sweep.profile,
+        "changed": " ".join(sweep.changed),
+        "split_family": config.split_family,
+        "protocol": config.protocol,
+    }
+    params = {"profile": sweep.profile, **spec.base}
+    if spec.search:
+        params |= {"trials": spec.trials, "objective": ", ".join(o.metric for o in spec.objectives)}
+    key = hashlib.sha256(f"{sweep.profile}\n{spec.model_dump_json(by_alias=True)}".encode()).hexdigest()[:16]
+    shown = [o.metric for o in spec.objectives] if spec.search else []
+    name = f"sweep {spec.name} ({sweep.profile})"
+    return tracker.start_sweep(spec.name, name, key, params, tags, [sweep.file], shown)
+
+
+def _record(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results) -> None:
+    """`cells.json` of every sweep: what each of its cells is, and which run has it."""
+    for sweep in plan.sweeps:
+        found = {(o.place.phase, o.place.number): o for o in results.outcomes if o.place.sweep == sweep.name}
+        wanted = {(c.place.phase, c.place.number): c for c in sweep.cells}
+        cells = []
+        for key in sorted({*found, *wanted}):
+            cell = found.get(key) or wanted[key]
+            place = cell.place
+            entry = {"phase": place.phase, "row": place.row, "column": place.column, "split": place.split}
+            entry |= {"seed": place.seed, "identity": cell.identity}
+            done = found.get(key)
+            entry |= {"status": done.status if done else "planned", "run_id": done.run_id if done else ""}
+            cells.append(entry)
+        tracker.cells(runs[sweep.name], cells)
+
+
+def _found(sweep: Sweep, results: Results) -> tuple[dict[str, float], dict[str, object]]:
+    """What the whole sweep found: means of its rows, and the best settings of its search."""
+    spec = sweep.spec
+    metrics = dict(results.summary(sweep.name, sweep.columns))
+    best = results.best(sweep.name, spec.objectives[0], 1) if spec.search else []
+    return metrics, {f"best.{name}": value for trial in best for name, value in trial.place.searched.items()}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import signal
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platform.spec import Resources, Spec
-from platform.trials import Listener, Planned, TrialState
+from platform.interrupt import Interrupt
+from platform.queue import Job, Queue
+from platform.results import lacks
+from platform.spec import Resources
+from platform.trials import Listener, TrialState
+from trainables.folder import Folder
 
 # Before ray is imported: quiet, private, and without its wrapper that would start every worker by `uv run`.
 for _name, _value in {
@@ -21,14 +27,19 @@ for _name, _value in {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # of Tune's own state: nobody reads it, and it grows with every trial
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
 }.items():
     os.environ.setdefault(_name, _value)
 
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search import Searcher
+
+FILES = ("config.yaml", "scores.parquet", "weights.pt")  # of a finished trial
+SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 
 
 class ClusterError(RuntimeError):
@@ -44,19 +55,10 @@ class Cluster:
 
     def at_once(self, resources: Resources) -> int:
         """How many trials fit together; 0 where not even one does."""
-        fits = self.cpus // resources.cpus_per_worker
+        fits = self.cpus // (resources.cpus_per_worker * resources.workers)
         if resources.gpus_per_worker:
-            fits = min(fits, int(self.gpus / resources.gpus_per_worker + 1e-9))
+            fits = min(fits, int(self.gpus / (resources.gpus_per_worker * resources.workers) + 1e-9))
         return int(fits)
-
-
-def on_interrupt() -> None:
-    """From now on SIGTERM, a batch system's notice, is what Ctrl-C is: a KeyboardInterrupt."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def connect(address: str | None) -> Cluster:
@@ -74,7 +76,11 @@ def connect(address: str | None) -> Cluster:
         own = local_cluster()
         ray.init("local", num_cpus=own.cpus, num_gpus=int(own.gpus), include_dashboard=False, **options)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failed trial's traceback is the listeners' to tell
-    on_interrupt()  # Ray's core has just put its own handler, which aborts, in place of ours
+    return joined_cluster()
+
+
+def joined_cluster() -> Cluster:
+    """What the nodes that are there now have to give."""
     total = ray.cluster_resources()
     return Cluster(int(total.get("CPU", 0)), float(total.get("GPU", 0)))
 
@@ -92,90 +98,165 @@ def disconnect() -> None:
 
 
 @dataclass(frozen=True)
-class Search:
-    """What Optuna proposes from, how it is judged, and when a trial is stopped early."""
+class Site:
+    """Where trials find what they need, as every node of the cluster sees it."""
 
-    spec: Spec
-    max_epochs: int
+    data_root: Path
+    storage: Folder  # of `trials/<identity>`, with their checkpoints, and of `teachers/`
+    fingerprints: Mapping[str, str]
 
-    def searcher(self) -> OptunaSearch:
-        from platform import search
 
-        objective = self.spec.objective
-        return OptunaSearch(
-            search.space(self.spec),
-            metric=objective.metric,
-            mode=objective.mode,
-            sampler=search.sampler(self.spec),
-        )
+@dataclass
+class Run:
+    """A queue being worked off: what Tune does, told to the queue and to the listeners."""
 
-    def scheduler(self) -> ASHAScheduler | None:
-        if self.spec.scheduler is None:
+    queue: Queue
+    listeners: Sequence[Listener]
+    site: Site
+    interrupt: Interrupt
+    jobs: dict[str, Job] = field(default_factory=dict)  # by Tune's name of the trial
+    problem: Exception | None = None  # Tune takes what its callbacks raise for a trial's failure
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given into a snapshot that nobody reads
+
+    def start(self, trial_id: str, job: Job) -> dict[str, Any]:
+        """What the worker is given."""
+        trial, resources = job.trial, job.resources
+        self.jobs[trial_id] = job
+        order = {
+            "settings": trial.config.settings(),
+            "identity": trial.identity,
+            "teacher": self.queue.plan.identity(job.teacher) if job.teacher else "",
+            "evaluates_only": trial.evaluates_only,
+            "workers": resources.workers,
+            "cpus": resources.cpus_per_worker,
+            "gpus": resources.gpus_per_worker,
+            "data_root": str(self.site.data_root.resolve()),
+            "storage": self.site.storage.uri,
+            "fingerprints": dict(self.site.fingerprints),
+        }
+        if trial.attempt == 1:
+            for listener in self.listeners:
+                listener.started(trial)
+        needs = {"CPU": resources.cpus_per_worker} | ({"GPU": gpus} if (gpus := resources.gpus_per_worker) else {})
+        return {"trial": json.dumps(order), "needs": needs if resources.workers == 1 else {"CPU": 0.001}}
+
+    def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Pass a report on; whether early stopping ends the trial here."""
+        job = self.jobs[trial_id]
+        trial = job.trial
+        if failure := result.get("failure"):
+            trial.status, trial.error, job.curable = "failed", failure, result["again"]
+            return False
+        trial.device, trial.warnings = result["device"], result["warnings"]
+        for epoch, metrics in result["history"]:  # of an attempt before this one, which may not have been heard
+            self._tell(trial, epoch, metrics)
+        if result["last"]:
+            trial.status = "finished"
+        self._tell(trial, result["epoch"], result["metrics"])
+        return bool(result["metrics"]) and trial.status == "running" and self.queue.stops(job)
+
+    def _tell(self, trial: TrialState, epoch: float, metrics: dict[str, float]) -> None:
+        trial.epoch, trial.metrics = epoch, metrics or trial.metrics
+        for listener in self.listeners:
+            listener.reported(trial)
+
+    def ended(self, trial_id: str) -> None:
+        """Its last report was heard, or early stopping has ended it."""
+        job = self.jobs.pop(trial_id)
+        trial = job.trial
+        folder = self.site.storage / "trials" / trial.identity
+        if trial.status == "running":
+            trial.status = "stopped"
+        if trial.status == "finished":
+            trial.files = Path(tempfile.mkdtemp(prefix="finished-"))
+            for name in FILES:
+                folder.get(name, trial.files / name)
+            if trial.identity in self.queue.students or any(lacks(trial.metrics, cell.config) for cell in job.cells):
+                (self.site.storage / "teachers").put(trial.files / "weights.pt", f"{trial.identity}.pt")
+        self._end(job)
+        if trial.status != "failed" or not job.curable:
+            folder.clear()
+        if trial.files:
+            shutil.rmtree(trial.files, ignore_errors=True)
+
+    def lost(self, trial_id: str, error: str) -> None:
+        """Its process or its node is gone."""
+        job = self.jobs.pop(trial_id)
+        job.trial.status, job.trial.error, job.curable = "failed", error, True
+        self._end(job)
+
+    def _end(self, job: Job) -> None:
+        if self.queue.tries_again(job):
+            return
+        for listener in self.listeners:
+            listener.ended(job.trial)
+        self.queue.ended(job)
+
+    def keep(self, actors: Sequence[Any]) -> None:
+        """Have every running trial keep a checkpoint of where it is."""
+        kept = [actor.interrupt.remote() for actor in actors if actor]
+        if kept:
+            ray.wait(kept, num_returns=len(kept), timeout=SECONDS_TO_KEEP)
+        for trial in self.queue.interrupt():
+            for listener in self.listeners:
+                listener.ended(trial)
+
+    def check(self) -> None:
+        """Raise what must end the sweep: an interrupt, or an error of our own within one of Tune's callbacks."""
+        if self.problem:
+            raise self.problem
+        self.interrupt.raise_if_asked()
+
+
+class _Feed(Searcher):
+    """Tune asks it for the next trial; the queue knows."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.run.interrupt.asked:
             return None
-        asha = self.spec.scheduler.asha
-        return ASHAScheduler(
-            time_attr="epoch",
-            metric=self.spec.objective.metric,
-            mode=self.spec.objective.mode,
-            max_t=self.max_epochs + 1,  # a trial's own end is not a stop
-            grace_period=asha.grace_epochs,
-            reduction_factor=asha.reduction_factor,
-        )
+        job = self.run.queue.next()
+        if job:
+            return self.run.start(trial_id, job)
+        return Searcher.FINISHED if self.run.queue.done else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """`_Relay` tells the queue."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing of Tune's is kept: the next process plans again."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """As `save`."""
 
 
 class _Relay(tune.Callback):
-    """Turns Tune's events into `TrialState`s for the listeners. Stays on the driver."""
+    """Tune's events, told to the run."""
 
-    def __init__(
-        self, planned: Sequence[Planned], fingerprints: Mapping[str, str], listeners: Sequence[Listener]
-    ) -> None:
-        self.planned = planned
-        self.fingerprints = fingerprints
-        self.listeners = listeners
-        self.states: dict[str, TrialState] = {}
+    def __init__(self, run: Run) -> None:
+        self.run = run
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks into a snapshot that nobody reads: live displays stay out
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if trial.trial_id in self.states:
-            return
-        searched = {name: value for name, value in trial.config.items() if name != "trial"}
-        position = trial.config["trial"]
-        planned = self.planned[position]
-        # Proposals are numbered as they come; what was planned keeps its place, whichever starts first.
-        number = len(self.states) + 1 if planned.phase == "search" else position + 1
-        state = planned.start(number, searched, self.fingerprints)
-        self.states[trial.trial_id] = state
-        for listener in self.listeners:
-            listener.started(state)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        state = self.states[trial.trial_id]
-        state.epoch, state.device = result["epoch"], result["device"]
-        state.metrics = {k: float(v) for k, v in result.items() if k.split("/")[0] in ("train", "val", "test")}
-        if result["last"]:
-            state.status = "finished"
-        for listener in self.listeners:
-            listener.reported(state)
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.run.interrupt.asked:
+            self.run.keep([t.temporary_state.ray_actor for t in trials if t.trial_id in self.run.jobs])
+        self.run.check()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        state = self.states[trial.trial_id]
-        if state.status == "finished":
-            state.files = Path(trial.checkpoint.path)
-        else:
-            state.status = "stopped"
-        for listener in self.listeners:
-            listener.ended(state)
+        try:
+            self.run.ended(trial.trial_id)
+        except Exception as error:
+            self.run.problem = error
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.on_trial_start(iteration, trials, trial)  # a worker can die before its trial starts
-        state = self.states[trial.trial_id]
-        state.status, state.error = "failed", _traceback(trial)
-        for listener in self.listeners:
-            listener.ended(state)
+        try:
+            self.run.lost(trial.trial_id, _traceback(trial))
+        except Exception as error:
+            self.run.problem = error
 
 
 def _traceback(trial: Any) -> str:
@@ -185,51 +266,27 @@ def _traceback(trial: Any) -> str:
         return str(trial.get_error())
 
 
-def run(
-    planned: Sequence[Planned],
-    *,
-    listeners: Sequence[Listener],
-    resources: Resources,
-    storage: Path,
-    data_root: Path,
-    fingerprints: Mapping[str, str],
-    teachers: Path,
-    search: Search | None = None,
-) -> None:
-    """Run every one of `planned`, or with `search` as many proposals on top of the only one.
+def work_off(run: Run, worker: type[tune.Trainable]) -> None:
+    """Run every trial of the queue on actors of `worker`; failures are the listeners' to count.
 
-    `teachers` is the folder of teachers' weights by identity, and `fingerprints` are those of the images planned with.
-
-    Returns when all have ended; failures are the listeners' to count.
+    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept.
     """
-    from trainables.worker import train
-
-    function = tune.with_parameters(
-        train,
-        trials=[dict(p.settings) for p in planned],
-        data_root=str(data_root.resolve()),
-        cpus=resources.cpus_per_worker,
-        gpu=resources.gpus_per_worker > 0,
-        fingerprints=dict(fingerprints),
-        teachers=str(teachers.resolve()),
-    )
-    needs = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    config = tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id)
-    space: dict[str, Any] = {"trial": tune.grid_search(list(range(len(planned))))}
-    if search is not None:
-        config.search_alg = search.searcher()
-        config.scheduler = search.scheduler()
-        config.num_samples = search.spec.trials
-        config.mode, config.metric = None, None
-        space = {"trial": 0}
-    tune.Tuner(
-        tune.with_resources(function, {k: v for k, v in needs.items() if v}),
-        param_space=space,
-        tune_config=config,
-        run_config=tune.RunConfig(
-            name="trials",
-            storage_path=str(storage.resolve()),
-            callbacks=[_Relay(planned, fingerprints, listeners)],
-            verbose=0,
-        ),
-    ).fit()
+    with tempfile.TemporaryDirectory(prefix="tune-") as scratch, run.interrupt.patiently():
+        tune.Tuner(
+            tune.with_resources(worker, lambda config: tune.PlacementGroupFactory([config["needs"]])),
+            tune_config=tune.TuneConfig(
+                search_alg=_Feed(run),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                callbacks=[_Relay(run)],
+                stop=run.reported,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials keep their own
+                verbose=0,
+            ),
+        ).fit()
+        run.check()

@@ -1,98 +1,189 @@
-"""From a checked file to the trials that it means."""
+"""From checked files to the trials that they mean, each with its identity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platform.spec import Spec
-from platform.trials import Planned
+from platform.spec import Row, Spec
+from platform.trials import Phase, Place
 from trainables.config import TrialConfig
 from trainables.data.sets import Progress
 from trainables.data.trial_data import TrialData, build
 
+BestOf = Callable[[Path], Mapping[str, Any]]  # the best settings that another search has found
+
 
 @dataclass(frozen=True)
-class Plan:
-    """A profile of a search file, resolved against the images that are there."""
+class Cell:
+    """A trial that a sweep wants, and what for."""
 
+    place: Place
+    config: TrialConfig
+    identity: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A row whose settings are those of a search that has not ended: its own sweep's, or another file's."""
+
+    search: str  # the name of that search
+    rank: int  # 0 for the best
+    row: Row
+    first: int  # the number of its first cell
+
+
+@dataclass
+class Sweep:
+    """A profile of a file, resolved against the images that are there."""
+
+    file: Path
     spec: Spec
     profile: str
     changed: tuple[str, ...]  # what `--set` changed of it
-    search: TrialConfig
-    search_data: TrialData
-    final: TrialConfig | None  # what `confirm` trains, before the best settings are known
-    final_data: TrialData | None
-    fingerprints: dict[str, str]  # of every set that some trial trains on
-    teachers: tuple[Planned, ...]  # each once, whichever trials share it
+    cells: list[Cell] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
+    waiting: list[Waiting] = field(default_factory=list)
+    search: TrialConfig | None = None  # what proposals are laid over
 
     @property
-    def confirmed_rows(self) -> int:
-        confirm = self.spec.confirm
-        return min(confirm.top, self.spec.trials) + len(confirm.baselines) if confirm else 0
+    def name(self) -> str:
+        return self.spec.name
 
     @property
-    def confirm_trials(self) -> int:
-        confirm = self.spec.confirm
-        return self.confirmed_rows * len(confirm.splits) * len(confirm.seeds) if confirm else 0
+    def rows(self) -> list[str]:
+        """Names of the rows that are trained, in the order of the file."""
+        first: dict[str, int] = {}
+        for cell in self.cells:
+            first.setdefault(cell.place.row, cell.place.number)
+        first |= {w.row.name: w.first for w in self.waiting}
+        return sorted(first, key=lambda name: first[name])
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """For each column of the table, the `Place.column` of its trials and the metric that it shows."""
+        groups = {repr(sorted(own.items())): name if own else "" for name, own in self.spec.column_groups()}
+        return [(groups[repr(sorted(c.set.items()))], c.metric) for c in self.spec.columns.values()]
+
+    @property
+    def config(self) -> TrialConfig:
+        """A trial that stands for the sweep in what is said of it."""
+        return self.cells[0].config if self.cells else self.search or TrialConfig.from_settings(self.spec.base)
 
 
-def make_plan(
-    spec: Spec,
-    profile: str,
-    data_root: Path,
-    *,
-    changed: Sequence[str] = (),
-    download: bool = False,
-    progress: Progress | None = None,
-) -> Plan:
-    """Resolve and open the images, test sets included, so that what is missing shows before Ray starts.
+@dataclass
+class Images:
+    """The image sets of a command, opened once for each way of dividing them."""
 
-    Raises `DataError` where images are missing or broken.
+    root: Path
+    download: bool = False
+    progress: Progress | None = None
+    opened: dict[tuple[Any, ...], TrialData] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)  # of every set that some trial trains on
+
+    def of(self, config: TrialConfig) -> TrialData:
+        """Images divided as for `config`, up to the choice of classes. Raises `DataError`."""
+        kind = _kind(config)
+        if kind not in self.opened:
+            self.opened[kind] = build(config, self.root, download=self.download, progress=self.progress)
+            self.fingerprints |= self.opened[kind].fingerprints
+        return self.opened[kind]
+
+
+@dataclass
+class Plan:
+    """All sweeps of a command."""
+
+    sweeps: list[Sweep]
+    images: Images
+
+    def identity(self, config: TrialConfig) -> str:
+        self.images.of(config)
+        return config.identity(self.images.fingerprints)
+
+    def sweep(self, name: str) -> Sweep:
+        return next(sweep for sweep in self.sweeps if sweep.name == name)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for sweep in self.sweeps for cell in sweep.cells]
+
+    def teachers(self) -> dict[str, TrialConfig]:
+        """Every teacher that some trial needs, by identity; those of trials that wait for a search apart."""
+        configs = [cell.config for cell in self.cells] + [s.search for s in self.sweeps if s.search]
+        teachers = (config.teacher for config in configs)
+        return {self.identity(teacher): teacher for teacher in teachers if teacher}
+
+    def configs(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[TrialConfig]:
+        """The trials of a row whose settings are known now, `best` under those of its own."""
+        for _, config in self._divided(sweep, row, best):
+            yield config
+
+    def add_cells(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None, first: int = 1) -> list[Cell]:
+        """The cells of such a row, from the number `first` on."""
+        phase: Phase = "confirm" if sweep.spec.search else "row"
+        added = []
+        for number, (column, config) in enumerate(self._divided(sweep, row, best), first):
+            place = Place(sweep.name, phase, row.name, number, config.split, config.seed, column)
+            added.append(Cell(place, config, self.identity(config)))
+        sweep.cells += added
+        return added
+
+    def _divided(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None) -> Iterator[tuple[str, TrialConfig]]:
+        changes = {**(best or {}), **(row.set or {})}
+        for column, own, division in _divisions(sweep.spec):
+            settings = sweep.spec.with_teacher({**changes, **division}, own)
+            yield column, TrialConfig.from_settings(settings)
+
+
+def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
+    """Resolve `sweeps`, which have no cells so far, and open their images, test sets included, so that what is missing
+    shows before Ray starts.
+
+    Raises `DataError` where images are missing or broken, `ConfigError` where a row's search has no result.
     """
-
-    def load(config: TrialConfig) -> TrialData:
-        return build(config, data_root, download=download, progress=progress)
-
-    search = TrialConfig.from_settings(spec.search_settings())
-    search_data = load(search)
-    final, final_data = None, None
-    fingerprints = dict(search_data.fingerprints)
-    trials = [search_trial(spec), *confirm_trials(spec, [{}] * spec.confirm.top if spec.confirm else [])]
-    for planned in trials[1:]:
-        config = TrialConfig.from_settings(planned.settings)
-        if final is None or not set(config.training_sets) <= set(fingerprints):
-            data = load(config)
-            fingerprints |= data.fingerprints
-            final, final_data = final or config, final_data or data
-    teachers = tuple(_teachers(trials, fingerprints))
-    return Plan(spec, profile, tuple(changed), search, search_data, final, final_data, fingerprints, teachers)
-
-
-def _teachers(trials: Sequence[Planned], fingerprints: Mapping[str, str]) -> Iterator[Planned]:
-    """Every teacher that some of `trials` needs, once."""
-    seen = set()
-    for planned in trials:
-        teacher = TrialConfig.from_settings(planned.settings).teacher
-        if teacher and (identity := teacher.identity(fingerprints)) not in seen:
-            seen.add(identity)
-            yield Planned("teacher", f"teacher {teacher.backbone}", teacher.settings())
-
-
-def search_trial(spec: Spec) -> Planned:
-    """The trial that Optuna's proposals are laid over."""
-    return Planned("search", spec.name, spec.search_settings())
+    plan = Plan(list(sweeps), images)
+    names = {sweep.file.resolve(): sweep.name for sweep in sweeps if sweep.spec.search}
+    for sweep in plan.sweeps:
+        spec = sweep.spec
+        each = len(list(_divisions(spec)))
+        first = 1
+        if spec.search:
+            sweep.search = TrialConfig.from_settings(spec.search_settings())
+            images.of(sweep.search)
+        if spec.search and spec.confirm:
+            images.of(TrialConfig.from_settings(spec.with_teacher({})))  # the best's: not known yet
+            top = min(spec.confirm.top, spec.trials)
+            rows = ["best"] if top == 1 else [f"best {rank}" for rank in range(1, top + 1)]
+            for rank, name in enumerate(rows):
+                sweep.waiting.append(Waiting(sweep.name, rank, Row(name=name, set={}), first))
+                first += each
+        baselines = spec.confirm.baselines if spec.confirm else []
+        for row in baselines if spec.search else spec.row_list():
+            if row.published_only:
+                continue
+            source = Path(row.best_of) if row.best_of else None
+            if source and source.resolve() in names:
+                sweep.waiting.append(Waiting(names[source.resolve()], 0, row, first))
+            else:
+                plan.add_cells(sweep, row, best_of(source) if source else None, first)
+            first += each
+    return plan
 
 
-def confirm_trials(spec: Spec, best: Sequence[Mapping[str, Any]]) -> Iterator[Planned]:
-    """Every confirmation: the best settings, then the baselines, × splits × seeds."""
-    if spec.confirm is None:
+def _divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """For each trial of a row: the first column that it serves, what that column changes, and split and seed."""
+    if spec.search and spec.confirm is None:
         return
-    names = ["best"] if len(best) == 1 else [f"best {i}" for i in range(1, len(best) + 1)]
-    rows = [*zip(names, best, strict=True), *((row.name, row.set) for row in spec.confirm.baselines)]
-    for name, changes in rows:
-        for split in spec.confirm.splits:
-            for seed in spec.confirm.seeds:
-                yield Planned("confirm", name, {**spec.with_teacher(changes), "split": split, "seed": seed})
+    of = spec.confirm or spec
+    for column, own in spec.column_groups():
+        for split in of.splits:
+            for seed in of.seeds:
+                yield column if own else "", own, {"split": split, "seed": seed}
+
+
+def _kind(config: TrialConfig) -> tuple[Any, ...]:
+    """What makes images divided in another way, but for which classes and which draw."""
+    kept = (config.images_per_class, config.holdout, config.pseudo_unknown)
+    return (config.protocol, config.split_family, config.training_sets, config.test, config.evaluation_sets, *kept)

@@ -1,71 +1,163 @@
-"""What a sweep found: the best settings by validation, and the confirmed rows with their spread."""
+"""What a sweep found: a result for each of its cells, and rows with their spread."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
 
+from platform.plan import Cell
 from platform.spec import Objective
-from platform.trials import TrialState
+from platform.index import Known
+from platform.trials import Place, TrialState
+from trainables.config import RequestedScore, TrialConfig
 
-CONFIRMED = ("test/accuracy", "test/auroc", "test/oscr")
+Ending = Literal["finished", "cached", "stopped", "failed", "left out", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell. `metrics` are what its own settings mean by each name."""
+
+    place: Place
+    config: TrialConfig
+    identity: str
+    status: Ending
+    metrics: Mapping[str, float]
+    epoch: float = 0
+    run_id: str = ""
+    error: str = ""
+    source: Known | None = None  # the run that had it already
+
+    @classmethod
+    def of(cls, trial: TrialState, cell: Cell, status: Ending | None = None) -> Outcome:
+        ending: Ending = status or ("interrupted" if trial.status == "running" else trial.status)
+        found = own_metrics(trial.metrics, cell.config)
+        return cls(
+            cell.place, cell.config, cell.identity, ending, found, trial.epoch, trial.run_id, trial.error
+        )  # fmt: skip
+
+    @classmethod
+    def cached(cls, known: Known, cell: Cell) -> Outcome:
+        found = own_metrics(known.metrics, cell.config)
+        return cls(
+            cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, known.run_id, source=known
+        )  # fmt: skip
+
+    @property
+    def done(self) -> bool:
+        return self.status in ("finished", "cached")
+
+    @property
+    def reason(self) -> str:
+        lines = [line.strip() for line in self.error.splitlines() if line.strip()]
+        return lines[-1] if lines else "unknown error"
+
+
+def known_of(trial: TrialState) -> Known:
+    """What is known of a trial that finished just now."""
+    details = json.dumps({"params": {}, "metrics": trial.metrics})
+    return Known(
+        trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase, "", "", time.time(), 0.0, trial.device, details
+    )  # fmt: skip
+
+
+def _unknown_sets(config: TrialConfig) -> tuple[str, tuple[str, ...]]:
+    """The part that a trial is judged on, and its unknown sets."""
+    return ("test", config.evaluation_sets) if config.test else ("val", ("pseudo-unknown",))
+
+
+def lacks(metrics: Mapping[str, float], config: TrialConfig) -> bool:
+    """Whether a finished trial was not evaluated on all sets, and by all scores, that `config` asks for."""
+    part, sets = _unknown_sets(config)
+    if part == "val":
+        return False  # each of its epochs was validated
+    scores = {"msp", config.score, *config.scores_on_request(last=True)}
+    return any(f"{part}/{name}/{score}/auroc" not in metrics for name in sets for score in scores)
+
+
+def own_metrics(metrics: Mapping[str, float], config: TrialConfig) -> dict[str, float]:
+    """`metrics` with the defaults (`test/auroc`, …) as `config` means them: its score, the mean over its unknown sets.
+
+    A trial may have been evaluated for a table with another score or on more sets.
+    """
+    own = dict(metrics)
+    part, sets = _unknown_sets(config)
+    for metric in ("auroc", "oscr"):
+        values = [metrics.get(f"{part}/{name}/{config.score}/{metric}") for name in sets]
+        if all(value is not None for value in values):
+            own[f"{part}/{metric}"] = float(np.mean([v for v in values if v is not None]))
+    return own
+
+
+def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
+    """The same training, evaluated on the sets and by the scores of both."""
+    if config == other:
+        return config
+    sets = tuple(dict.fromkeys((*config.evaluation_sets, *other.evaluation_sets)))
+    asked = (*config.scores_on_request(last=True), *other.scores_on_request(last=True))
+    scores = tuple(s for s in get_args(RequestedScore) if s in asked and s != config.score)
+    return replace(config, evaluate=sets, extra_scores=scores or None, test=config.test or other.test)
 
 
 @dataclass
 class Results:
-    """A `Listener` that keeps every trial that ended."""
+    """The outcomes of a command's sweeps."""
 
-    objective: Objective
-    trials: list[TrialState] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    interrupted: bool = False
 
-    def started(self, trial: TrialState) -> None:
-        """Nothing to keep yet."""
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
 
-    def reported(self, trial: TrialState) -> None:
-        """The state itself holds the latest metrics."""
+    def of(self, sweep: str, *phases: str) -> list[Outcome]:
+        wanted = [o for o in self.outcomes if o.place.sweep == sweep and o.place.phase in phases]
+        return sorted(wanted, key=lambda o: o.place.number)
 
-    def ended(self, trial: TrialState) -> None:
-        self.trials.append(trial)
+    def count(self, *statuses: Ending) -> int:
+        return sum(o.status in statuses for o in self.outcomes)
 
-    @property
-    def failed(self) -> list[TrialState]:
-        return [t for t in self.trials if t.status == "failed"]
-
-    def of(self, phase: str) -> list[TrialState]:
-        return sorted((t for t in self.trials if t.phase == phase), key=lambda t: t.number)
-
-    def best(self, top: int) -> list[TrialState]:
+    def best(self, sweep: str, objective: Objective, top: int) -> list[Outcome]:
         """The `top` search trials that ran to their end, by the objective after their last epoch."""
-        finished = [t for t in self.of("search") if t.status == "finished" and self.objective.metric in t.metrics]
-        sign = -1 if self.objective.mode == "max" else 1
-        return sorted(finished, key=lambda t: sign * t.metrics[self.objective.metric])[:top]
+        finished = [o for o in self.of(sweep, "search") if o.done and objective.metric in o.metrics]
+        sign = -1 if objective.mode == "max" else 1
+        return sorted(finished, key=lambda o: sign * o.metrics[objective.metric])[:top]
 
-    def rows(self) -> list[str]:
-        return list(dict.fromkeys(t.row for t in self.of("confirm")))
+    def rows(self, sweep: str) -> list[str]:
+        return list(dict.fromkeys(o.place.row for o in self.of(sweep, "confirm", "row")))
 
-    def values(self, row: str, metric: str) -> dict[tuple[int, int], float]:
+    def values(self, sweep: str, row: str, metric: str, column: str = "") -> dict[tuple[int, int], float]:
         """A row's results by (split, seed), of the trials that finished."""
         return {
-            (t.config.split, t.config.seed): t.metrics[metric]
-            for t in self.of("confirm")
-            if t.row == row and t.status == "finished"
+            (o.place.split, o.place.seed): o.metrics[metric]
+            for o in self.of(sweep, "confirm", "row")
+            if o.place.row == row and o.place.column == column and o.done and metric in o.metrics
         }
 
-    def differences(self, first: str, second: str, metric: str) -> list[float]:
-        """`first` minus `second` for every (split, seed) that both have."""
-        one, other = self.values(first, metric), self.values(second, metric)
+    def differences(self, sweep: str, rows: tuple[str, str], metric: str, column: str = "") -> list[float]:
+        """The first row minus the second for every (split, seed) that both have."""
+        one, other = (self.values(sweep, row, metric, column) for row in rows)
         return [one[pair] - other[pair] for pair in one if pair in other]
 
-    def confirmed(self) -> dict[str, float]:
-        """`confirm/<row>/<metric>/<mean|std|n>` of every row and metric."""
-        found: dict[str, float] = {}
-        for row in self.rows():
-            for metric in CONFIRMED:
-                values = list(self.values(row, metric).values())
+    def summary(self, sweep: str, columns: Iterable[tuple[str, str]]) -> Iterator[tuple[str, float]]:
+        """`<phase>/<row>/<metric>/<mean|std|n>` of every row, for (column of its own trials, metric) of `columns`."""
+        for row in self.rows(sweep):
+            phase = next(o.place.phase for o in self.of(sweep, "confirm", "row") if o.place.row == row)
+            for column, metric in columns:
+                values = list(self.values(sweep, row, metric, column).values())
                 if values:
-                    name = f"confirm/{row}/{metric}"
-                    found |= {f"{name}/mean": float(np.mean(values)), f"{name}/n": len(values)}
+                    name = _mlflow_name("/".join(part for part in (phase, row, column, metric) if part))
+                    yield f"{name}/mean", float(np.mean(values))
+                    yield f"{name}/n", len(values)
                     if len(values) > 1:
-                        found[f"{name}/std"] = float(np.std(values, ddof=1))
-        return found
+                        yield f"{name}/std", float(np.std(values, ddof=1))
+
+
+def _mlflow_name(text: str) -> str:
+    """With what MLflow takes in a metric's name."""
+    return re.sub(r"[^\w.\-/ ]", "_", text)

@@ -1,13 +1,15 @@
-"""The command that runs a search file: python -m platform.sweep search_spaces/backmix.yaml"""
+"""The command that runs sweep files: python -m platform.sweep search_spaces/backmix.yaml"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,14 +18,16 @@ from rich.progress import TaskID
 
 from platform import search_file
 from platform.search_file import PAPER, SearchFile
-from platform.spec import Spec
-from trainables.yaml_file import ConfigError
+from platform.spec import Resources
+from trainables.yaml_file import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from platform.execute import Place
     from platform.launch import Cluster
-    from platform.plan import Plan
+    from platform.plan import Plan, Sweep
     from platform.results import Results
     from platform.tracking import Tracker
+    from trainables.folder import Folder
 
 DONE, SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 0, 1, 2, 130
 
@@ -31,12 +35,16 @@ EXAMPLES = """examples:
   python -m platform.sweep search_spaces/backmix.yaml
       the whole search: on a GPU the paper's protocol, without one the profile `quick`
   python -m platform.sweep search_spaces/backmix.yaml --dry-run
-      show the plan and its estimated time, start nothing
+      show the plan, what is known already, and the estimated time; start nothing
+  python -m platform.sweep one.yaml two.yaml
+      plan both together: a trial that both want is trained once
   python -m platform.sweep search_spaces/backmix.yaml --profile small --data-root DATA
       real CIFAR-10 at a scale that two CPU cores finish in an hour
   python -m platform.sweep search_spaces/backmix.yaml --set epochs=3 --set trials=2
       any setting of the base, or any key of the file, with another value
 
+The same command again goes on where it was interrupted, and trains nothing that is finished.
+Ctrl-C or SIGTERM keeps a checkpoint of every running trial.
 exit codes: 0 all trials done, 1 some failed, 2 nothing was started, 130 interrupted"""
 
 
@@ -47,133 +55,229 @@ def main(argv: list[str] | None = None) -> int:
         console = Console(highlight=False, width=160)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        file = search_file.load(args.file)
-        if args.profile:
+        _refuse_lost_results(args)
+        files = [search_file.load(path) for path in args.files]
+        for file in files if args.profile else []:
             file.profile(args.profile, args.set)
-        return _run(args, file, console, errors)
+        return _run(args, files, _command(argv), console, errors)
     except ConfigError as error:
         errors.print(escape(str(error)), style="red")
         return NOTHING_STARTED
     except KeyboardInterrupt:
-        errors.print("interrupted: nothing is left running")
+        errors.print("interrupted. This goes on from here:")
+        errors.print(f"  {_command(argv)}")
         return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m platform.sweep",
-        description="Search settings under Ray Tune, confirm the best on the test set, track everything in MLflow.",
+        description="Run searches and ablations under Ray Tune, each trial once, and track everything in MLflow.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, help="a search file, as search_spaces/backmix.yaml")
-    parser.add_argument("--profile", help="a profile of the file; `paper` is the file as it stands")
+    parser.add_argument("files", type=Path, nargs="+", metavar="file", help="as search_spaces/backmix.yaml")
+    parser.add_argument("--profile", help="a profile of the files; `paper` is a file as it stands")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting or a key")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
     parser.add_argument("--download", action="store_true", help="fetch missing image sets, where torchvision can")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--fresh", action="store_true", help="train again what is finished, and search anew")
     parser.add_argument("--address", help="a running Ray cluster to join (default: RAY_ADDRESS, else this machine)")
     parser.add_argument(
         "--storage",
-        type=Path,
-        default=Path("results"),
-        help="folder for running trials and for teachers' weights, which stay",
+        help="folder or s3-like address that all nodes share: checkpoints of running trials, weights of teachers, "
+        "studies (default: results)",
     )
     parser.add_argument(
         "--tracking-uri",
-        default=os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
         help="MLflow store or server (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here)",
     )
     return parser
 
 
-def _run(args: argparse.Namespace, file: SearchFile, console: Console, errors: Console) -> int:
-    # Only now what is slow to import: a mistake in the file has been told at once.
+def _command(argv: Sequence[str] | None) -> str:
+    return shlex.join(["python", "-m", "platform.sweep", *(sys.argv[1:] if argv is None else argv)])
+
+
+def _refuse_lost_results(args: argparse.Namespace) -> None:
+    """A submitted job runs in a temporary folder of a cluster: what it leaves there is lost with it."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        return
+    uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    wanted = {"--storage": args.storage, "--tracking-uri": uri}
+    for option, value in wanted.items():
+        path = (value or "").removeprefix("sqlite:///")
+        if "://" not in path and not Path(path).is_absolute():
+            raise ConfigError(
+                [
+                    Problem(
+                        (),
+                        f"{option} is {'missing' if not value else f'{value}, a path of the job’s own folder'}: a "
+                        "submitted job runs in a temporary folder, and what it leaves there is lost. Name a place "
+                        "that all nodes share, as --storage /SHARED/results --tracking-uri sqlite:////SHARED/mlflow.db",
+                    )
+                ]
+            )
+
+
+def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, console: Console, errors: Console) -> int:
+    # Only now what is slow to import: a mistake in a file has been told at once.
     with console.status("loading torch, Ray and MLflow …"):
         from platform import launch
-        from platform.cost import estimate
-        from platform.execute import execute
-        from platform.plan import make_plan
-        from platform.tables import plan_table
+        from platform.cost import estimate, work
+        from platform.execute import Place, execute
+        from platform.interrupt import Interrupt
+        from platform.plan import Images, make_plan
+        from platform.search import proposed
+        from platform.tables import sweep_table, work_table
         from platform.tracking import Tracker, TrackingError
-        from trainables.data.sets import DataError
+        from trainables.data.sets import DataError, cache_folder
+        from trainables.worker import Worker
 
-    launch.on_interrupt()
-    joins = bool(args.address or os.environ.get("RAY_ADDRESS"))
+    def say(text: str) -> None:
+        console.print(escape(text), style="yellow", soft_wrap=True)
+
+    interrupt = Interrupt(say)
+    interrupt.listen()
+    joined = bool(args.address or os.environ.get("RAY_ADDRESS"))
+    tracker: Tracker | None = None
     try:
-        cluster = launch.connect(args.address) if joins else launch.local_cluster()
-        profile = args.profile or (PAPER if cluster.gpus or "quick" not in file.profiles else "quick")
-        spec = _fit(console, file.profile(profile, args.set), profile, cluster, chosen=bool(args.profile))
-        at_once = cluster.at_once(spec.resources)
-        if at_once == 0:
-            errors.print(
-                f"a trial wants {spec.resources.cpus_per_worker} CPUs and {spec.resources.gpus_per_worker:g} GPUs; "
-                f"there are {cluster.cpus} and {cluster.gpus:g}. Lower them with --set resources.cpus_per_worker=…",
-                style="red",
-            )
-            return NOTHING_STARTED
+        storage = _storage(args.storage or "results")
+        local = Path(storage.path) if storage.local else cache_folder() / "sweeps"
+        place = Place(args.data_root, storage, local)
+        cluster = launch.connect(args.address) if joined else launch.local_cluster()
+        interrupt.listen()
+        sweeps = [_fit(args, file, cluster, console) for file in files]
+        _refuse_one_name_twice(sweeps)
+        for sweep in sweeps:
+            _refuse_too_large(sweep.spec.resources, cluster)
+        uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        if not (args.dry_run and uri.startswith("sqlite:///") and not Path(uri[10:]).exists()):
+            with console.status("opening MLflow …"):
+                tracker = Tracker(uri, local / "outbox", say)
         with _Reading(console) as reading:
-            plan = make_plan(spec, profile, args.data_root, changed=args.set, download=args.download, progress=reading)
-        seconds = None
-        if not joins:  # another machine's speed is not this one's
-            with console.status("timing a few training steps for the estimate …"):
-                needs = spec.resources
-                seconds = estimate(plan, needs.cpus_per_worker, needs.gpus_per_worker > 0, at_once)
-        console.print(plan_table(plan, file.path, at_once, seconds))
+            images = Images(args.data_root, args.download, reading)
+            plan = make_plan(sweeps, images, lambda path: _best_of(path, tracker))
+        with console.status("looking for what is finished …"):
+            known = dict(tracker.finished()) if tracker and not args.fresh else {}
+            behind = {s.name: proposed(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search}
+            todo = work(plan, known, {} if args.fresh else behind)
+        at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in sweeps}
+        with console.status("estimating the time …"):
+            guess = estimate(plan, todo, known.values(), min(at_once.values()), here=not joined)
+        for sweep in sweeps:
+            data = [images.of(c) for c in dict.fromkeys([c for c in (sweep.search, sweep.config) if c])]
+            console.print(sweep_table(sweep, data, at_once[sweep.name]))
+        console.print(work_table(todo, guess))
         if args.dry_run:
             return DONE
-        with console.status("opening MLflow …"):
-            tracker = Tracker(args.tracking_uri, spec.name, spec.objective.metric)
+        assert tracker is not None
         started = time.monotonic()
         results = execute(
-            plan,
-            tracker,
-            console,
-            file=args.file,
-            data_root=args.data_root,
-            storage=args.storage,
-            start_ray=not joins,
+            plan, known, tracker, console, interrupt, place, worker=Worker, fresh=args.fresh, joined=joined
         )
-        _summarise(console, plan, results, tracker, minutes=(time.monotonic() - started) / 60)
-        return SOME_FAILED if results.failed or not results.best(1) else DONE
+        _summarise(console, plan, place, results, tracker, minutes=(time.monotonic() - started) / 60)
+        if results.interrupted or results.count("failed", "left out"):
+            again = "This goes on from here:" if results.interrupted else "This tries again what failed:"
+            console.print(f"{again}\n  {escape(command)}", soft_wrap=True)
+        return INTERRUPTED if results.interrupted else SOME_FAILED if results.count("failed", "left out") else DONE
     except (DataError, TrackingError, launch.ClusterError) as error:
         errors.print(escape(str(error)), style="red")
         return NOTHING_STARTED
     finally:
-        if joins:
+        if tracker:
+            tracker.close()
+        if joined:
             launch.disconnect()
 
 
-def _summarise(console: Console, plan: Plan, results: Results, tracker: Tracker, minutes: float) -> None:
-    """Tables of what was found, and where to see all of it."""
-    from platform.progress import say_settings
-    from platform.tables import confirmed_table, trials_table
+def _storage(where: str) -> Folder:
+    from trainables.folder import Folder
 
-    console.print(trials_table(results))
-    metric = plan.spec.objective.metric
-    for trial in results.best(1):
-        best = f"[bold]{escape(say_settings(trial.searched))}[/bold]  ({metric} {trial.metrics[metric]:.3f})"
-        console.print(f"Best settings: {best}")
-    if not results.best(1):
-        console.print("No search trial finished, so there was nothing to confirm.", style="red")
-    if results.of("confirm"):
-        console.print(confirmed_table(results, plan))
-    console.print(f"{len(results.trials)} trials in {minutes:.1f} minutes, {len(results.failed)} failed")
-    run, experiment = tracker.sweep_run, escape(plan.spec.name)
-    console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{experiment}[/bold]. See it with", soft_wrap=True)
-    console.print(f"  {tracker.ui_command()}", soft_wrap=True)
+    try:
+        return Folder.at(where)
+    except (ValueError, OSError) as error:
+        raise ConfigError([Problem((), f"--storage: {error}")]) from error
 
 
-def _fit(console: Console, spec: Spec, profile: str, cluster: Cluster, *, chosen: bool) -> Spec:
-    """Say what was found; without a GPU, a trial takes none and no more cores than there are."""
+def _refuse_one_name_twice(sweeps: Sequence[Sweep]) -> None:
+    names: dict[str, Path] = {}
+    for sweep in sweeps:
+        if sweep.name in names:
+            message = f"{names[sweep.name]} and {sweep.file} are both named {sweep.name}: give one another name"
+            raise ConfigError([Problem((), message)])
+        names[sweep.name] = sweep.file
+
+
+def _refuse_too_large(needs: Resources, cluster: Cluster) -> None:
+    if cluster.at_once(needs):
+        return
+    each = f"{needs.cpus_per_worker} CPUs and {needs.gpus_per_worker:g} GPUs"
+    wanted = each if needs.workers == 1 else f"{needs.workers} workers of {each}"
+    message = (
+        f"a trial wants {wanted}; there are {cluster.cpus} and {cluster.gpus:g}. "
+        "Lower them with --set resources.cpus_per_worker=…"
+    )
+    raise ConfigError([Problem((), message)])
+
+
+def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: Console) -> Sweep:
+    """The profile that runs. Without a GPU, a trial takes none and no more cores than there are."""
+    from platform.plan import Sweep
+
+    profile = args.profile or (PAPER if cluster.gpus or "quick" not in file.profiles else "quick")
+    spec = file.profile(profile, args.set)
     if cluster.gpus:
         console.print(f"{cluster.gpus:g} GPUs found: profile [bold]{profile}[/bold]")
-        return spec
-    forced = "" if chosen else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
-    console.print(f"No GPU found: profile [bold]{profile}[/bold] runs on the CPU{forced}")
-    fewer = {"gpus_per_worker": 0.0, "cpus_per_worker": min(spec.resources.cpus_per_worker, cluster.cpus)}
-    resources = spec.resources.model_copy(update=fewer)
-    return spec.model_copy(update={"resources": resources})
+    else:
+        forced = "" if args.profile else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
+        console.print(f"No GPU found: profile [bold]{profile}[/bold] runs on the CPU{forced}")
+        cores = min(spec.resources.cpus_per_worker, max(1, cluster.cpus // spec.resources.workers))
+        fewer = spec.resources.model_copy(update={"gpus_per_worker": 0.0, "cpus_per_worker": cores})
+        spec = spec.model_copy(update={"resources": fewer})
+    return Sweep(Path(file.path), spec, profile, tuple(args.set))
+
+
+def _best_of(path: Path, tracker: Tracker | None) -> Mapping[str, Any]:
+    """The best settings that the search of `path` has found, in any sweep that MLflow knows.
+
+    Raises `ConfigError` where it has found none yet.
+    """
+    from trainables import yaml_file
+
+    spec = search_file.load(path).profile(PAPER)
+    for run in tracker.sweeps(spec.name) if tracker else []:
+        best = {k.removeprefix("best."): v for k, v in run.params.items() if k.startswith("best.")}
+        if best:
+            return {name: yaml_file.parse(value, f"best.{name}").data for name, value in best.items()}
+    message = f"{path} has no result yet. Run it first, or give both files to one command"
+    raise ConfigError([Problem((), message)])
+
+
+def _summarise(console: Console, plan: Plan, place: Place, results: Results, tracker: Tracker, minutes: float) -> None:
+    """Tables of what was found, and where to see all of it."""
+    from platform.progress import say_settings
+    from platform.search import Study
+    from platform.tables import ending, rows_table, trials_table
+
+    for sweep in plan.sweeps:
+        if sweep.search:
+            study = Study(sweep.spec, plan.identity(sweep.search), place.local / "studies")
+            console.print(trials_table(sweep, study, results))
+            objective = sweep.spec.objectives[0]
+            best = study.best(1)
+            for proposal in best:
+                value = next(v[objective.metric] for p, _, v in study.history() if p.number == proposal.number)
+                said = escape(say_settings(proposal.settings))
+                console.print(f"Best settings: [bold]{said}[/bold]  ({objective.metric} {value:.3f})")
+            if not best:
+                console.print("No search trial finished, so there was nothing to confirm.", style="red")
+        if results.rows(sweep.name):
+            console.print(rows_table(sweep, results))
+    console.print(ending(results, minutes))
+    console.print("See the runs in MLflow with", soft_wrap=True)
+    console.print(f"  {tracker.ui_command()}", soft_wrap=True)
 
 
 class _Reading:

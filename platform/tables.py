@@ -1,115 +1,200 @@
-"""What a sweep shows in the terminal: its plan before, its trials and confirmed rows after."""
+"""What a command shows in the terminal: its plan before, its trials and rows after."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from platform.plan import Plan
-from platform.results import CONFIRMED, Results
+from platform.cost import Estimate, Work
+from platform.plan import Sweep
+from platform.results import Outcome, Results
+from platform.search import Study
 from platform.search_file import PAPER
-from platform.spec import Choice, FloatRange, IntRange
+from platform.spec import Choice, FloatRange, IntRange, Resources
+from platform.tracking import Known
 from trainables.data.trial_data import TrialData
 
+SHOWN_RUNS = 5  # of cached trials that the plan names
 
-def plan_table(plan: Plan, file: str, at_once: int, seconds: float | None) -> Table:
-    """What will be trained, on what, judged by what, and for how long; `seconds` None: not known yet."""
-    spec, config, data = plan.spec, plan.search, plan.search_data
-    table = Table(title=f"Plan: {escape(spec.name)}, profile {plan.profile}", title_justify="left", show_header=False)
+
+def sweep_table(sweep: Sweep, data: Sequence[TrialData], at_once: int) -> Table:
+    """What a sweep will train, on what, judged by what."""
+    spec, config = sweep.spec, sweep.search or sweep.config
+    table = Table(title=f"Plan: {escape(spec.name)}, profile {sweep.profile}", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("file", escape(file))
-    table.add_row("data", f"{config.protocol}, family {config.split_family}: {_counts(data)}")
-    if left := data.train.source.left_out:
-        table.add_row("left out", f"{left} training images that are not exact copies of the published ones")
+    table.add_row("file", escape(str(sweep.file)))
+    for images in data:
+        table.add_row("data", f"{config.protocol}, family {config.split_family}: {_counts(images)}")
+        left = [("training", images.train)] + [("test", s) for s in images.test.values()]
+        for part, samples in left:
+            if samples.source.left_out:
+                what = f"{samples.source.left_out} {part} images that are not exact copies of the published ones"
+                table.add_row("left out", what)
     table.add_row(
         "trial",
         f"{config.method}, {config.backbone}, {config.epochs} epochs, batch {config.batch_size}, "
         f"lr {config.lr:g}, {config.precision}",
     )
-    if plan.teachers:
-        names = " and ".join(dict.fromkeys(escape(t.row) for t in plan.teachers))
-        table.add_row(
-            "teachers", f"{len(plan.teachers)} trials before their students: {names}; those found are not trained"
-        )
-    ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
-    table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {ranges}")
-    stop = f"; ASHA from epoch {spec.scheduler.asha.grace_epochs} on" if spec.scheduler else ""
-    table.add_row("judged by", f"{spec.objective.metric} ({spec.objective.mode}), from training images only{stop}")
-    if spec.confirm and plan.final_data:
-        rows = ["best"] * (plan.confirmed_rows - len(spec.confirm.baselines))
-        rows += [row.name for row in spec.confirm.baselines]
-        table.add_row(
-            "confirm",
-            f"{plan.confirm_trials} trials on all known classes: {' and '.join(map(escape, rows))} "
-            f"× splits {spec.confirm.splits} × seeds {spec.confirm.seeds}, then the test set "
-            f"({_counts(plan.final_data)})",
-        )
-        if left := plan.final_data.test["known"].source.left_out:
-            table.add_row("left out", f"{left} test images that are not exact copies of the published ones")
-    gpus = f" and {spec.resources.gpus_per_worker:g} GPU" if spec.resources.gpus_per_worker else ""
-    table.add_row("at once", f"{at_once} trials, each {spec.resources.cpus_per_worker} CPU{gpus}")
-    table.add_row("time", "known after the first epochs" if seconds is None else _duration(seconds))
+    if spec.search:
+        ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
+        table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {ranges}")
+        judges = " and ".join(f"{o.metric} ({o.mode})" for o in spec.objectives)
+        table.add_row("judged by", f"{judges}, from training images only{_stops(sweep)}")
+    rows = sweep.rows
+    if rows:
+        of = spec.confirm or spec
+        columns = len(spec.column_groups())
+        times = f" × {columns} columns of their own" if columns > 1 else ""
+        named = ", ".join(map(escape, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
+        label = "confirm" if spec.search else f"{len(rows)} rows"
+        table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
+    table.add_row("at once", f"{at_once} trials, each {_needs(spec.resources)}")
     return table
 
 
-def trials_table(results: Results) -> Table:
-    """Every trial of the search, in order, the best one marked."""
-    best = {id(t) for t in results.best(1)}
-    trials = results.of("search")
-    searched = list(dict.fromkeys(k for t in trials for k in t.searched))
-    metrics = list(dict.fromkeys([results.objective.metric, "val/accuracy"]))
+def work_table(todo: Work, estimate: Estimate | None) -> Table:
+    """What all sweeps of a command have to do, each trial once."""
+    table = Table(title="To do", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("to train", f"{len(todo.train)} trials{_of_which(todo.teachers, 'teachers')}")
+    if todo.evaluate:
+        table.add_row("to evaluate", f"{len(todo.evaluate)} finished trials, on sets or by scores that they lack")
+    cached = list(todo.cached.values())
+    table.add_row("cached", f"{len(cached)} trials{_of_which(todo.cached_teachers, 'teachers beside them')}")
+    for known in cached[:SHOWN_RUNS]:
+        table.add_row("", _origin(known))
+    if len(cached) > SHOWN_RUNS:
+        table.add_row("", f"and {len(cached) - SHOWN_RUNS} more")
+    if estimate:
+        gpus = any(needs.gpus_per_worker for _, needs in todo.train)
+        hours = f"{estimate.device_hours:,.1f} {'GPU' if gpus else 'core'}-hours"
+        table.add_row("time", f"{_duration(estimate.seconds)}, {hours}, from {estimate.source}")
+        table.add_row("disk", f"{estimate.disk / 1e6:,.0f} MB of scores and weights in MLflow's store")
+    elif todo.train:
+        table.add_row("time", "no such trial has run on this cluster: known after the first")
+    return table
+
+
+def _of_which(count: int, what: str) -> str:
+    return f", {count} of them {what}" if count and "beside" not in what else f", {count} {what}" if count else ""
+
+
+def _origin(known: Known) -> str:
+    """Which run and which code a cached result comes from."""
+    when = datetime.fromtimestamp(known.ended).strftime("%Y-%m-%d %H:%M")
+    code = known.git_sha[:8] + (" with changes" if known.git_dirty == "true" else "")
+    return f"{known.identity}  {escape(known.sweep)}, {escape(known.row)}  run {known.run_id}  code {code}  {when}"
+
+
+def _stops(sweep: Sweep) -> str:
+    scheduler = sweep.spec.scheduler
+    if scheduler is None:
+        return ""
+    if scheduler.asha:
+        return f"; ASHA from epoch {scheduler.asha.grace_epochs} on"
+    assert scheduler.median is not None
+    return f"; below the median from epoch {scheduler.median.grace_epochs} on, a trial is stopped"
+
+
+def _needs(needs: Resources) -> str:
+    gpus = f" and {needs.gpus_per_worker:g} GPU" if needs.gpus_per_worker else ""
+    each = f"{needs.cpus_per_worker} CPU{gpus}"
+    return each if needs.workers == 1 else f"{needs.workers} workers of {each}"
+
+
+def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
+    """Every trial of the search, in order, the best one marked, or the Pareto front of several objectives."""
+    spec = sweep.spec
+    outcomes = {o.place.proposal: o for o in results.of(sweep.name, "search")}
+    several = len(spec.objectives) > 1
+    best = {proposal.number for proposal in study.best(len(outcomes) + 1 if several else 1)}
+    metrics = list(dict.fromkeys([*(o.metric for o in spec.objectives), "val/accuracy"]))
     table = Table(title="Search: judged on validation data made from training images", title_justify="left")
-    for column in ("trial", *searched, *metrics, "epochs", "status", "identity"):
+    for column in ("trial", *spec.search, *metrics, "epochs", "status", "identity"):
         table.add_column(column, justify="left" if column in ("status", "identity") else "right")
-    for t in trials:
+    for proposal, status, values in study.history():
+        outcome = outcomes.get(proposal.number)
+        found = {**values, **(outcome.metrics if outcome else {})}
         table.add_row(
-            str(t.number),
-            *(_value(t.searched.get(k)) for k in searched),
-            *(_value(t.metrics.get(m)) for m in metrics),
-            str(t.epoch),
-            t.status,
-            t.identity,
-            style="bold green" if id(t) in best else "red" if t.status == "failed" else None,
+            str(proposal.number + 1),
+            *(_value(proposal.settings.get(name)) for name in spec.search),
+            *(_value(found.get(metric)) for metric in metrics),
+            f"{outcome.epoch:g}" if outcome else "",
+            outcome.status if outcome else f"{status} before",
+            outcome.identity if outcome else "",
+            style="bold green" if proposal.number in best else "red" if status == "failed" else None,
         )
+    if several:
+        table.caption = "Green: the Pareto front, which no other trial beats in all objectives."
+        table.caption_justify = "left"
     return table
 
 
-def confirmed_table(results: Results, plan: Plan) -> Table:
-    """Mean ± std of each confirmed row on the test set, and its paired difference from the first row."""
-    table = Table(title="Confirmed on the test set, in percent", title_justify="left", caption=_caption(plan))
-    table.caption_justify = "left"
-    for column in ("row", "closed-set accuracy", "AUROC", "OSCR", "n"):
-        table.add_column(column, justify="left" if column == "row" else "right")
-    rows = results.rows()
+def rows_table(sweep: Sweep, results: Results) -> Table:
+    """Mean ± std of each row on the test set; below, paired differences from the first row of a search."""
+    spec, name = sweep.spec, sweep.name
+    title = "Confirmed on the test set, in percent" if spec.search else f"{name}, in percent"
+    table = Table(title=escape(title), title_justify="left", caption=_caption(sweep), caption_justify="left")
+    shown = sweep.columns
+    for column in ("row", *spec.columns, "n"):
+        table.add_column(escape(column), justify="left" if column == "row" else "right")
+    rows = sweep.rows
     for row in rows:
-        values = [list(results.values(row, m).values()) for m in CONFIRMED]
-        table.add_row(escape(row), *(_percent(v) if v else "failed" for v in values), str(len(values[0])))
-    for row in rows[1:]:
-        pairs = [results.differences(rows[0], row, m) for m in CONFIRMED]
+        values = [list(results.values(name, row, metric, column).values()) for column, metric in shown]
+        missing = _missing(results.of(name, "confirm", "row"), row)
+        table.add_row(escape(row), *(_percent(v) if v else missing for v in values), _counts_of(values))
+    for row in rows[1:] if spec.search else []:
+        pairs = [results.differences(name, (rows[0], row), metric, column) for column, metric in shown]
         if pairs[0]:
             cells = [_percent(p, sign=True) for p in pairs]
-            table.add_row(f"{escape(rows[0])} − {escape(row)}, paired", *cells, str(len(pairs[0])), style="dim")
+            table.add_row(f"{escape(rows[0])} − {escape(row)}, paired", *cells, _counts_of(pairs), style="dim")
     return table
 
 
-def _caption(plan: Plan) -> str:
+def _missing(outcomes: Iterable[Outcome], row: str) -> str:
+    statuses = [o.status for o in outcomes if o.place.row == row and not o.done]
+    return statuses[0] if statuses else "missing"
+
+
+def _counts_of(values: Sequence[Sequence[float]]) -> str:
+    """n, or its range where columns have different ones."""
+    counts = sorted({len(v) for v in values})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+
+
+def _caption(sweep: Sweep) -> str:
     """What a reader must know of the numbers; a reduced run says so by itself."""
-    config = plan.final or plan.search
+    config = sweep.config
     sets = ", ".join(config.evaluation_sets)
     teacher = f", teacher {config.teacher.backbone}" if config.teacher else ""
     text = (
         f"{config.protocol}, split family {config.split_family}, unknown: {sets}, score {config.score}; "
         f"{config.backbone}{teacher}, {config.epochs} epochs, last epoch, mean ± std over splits × seeds."
     )
-    if plan.profile != PAPER:
-        text += f" Profile {plan.profile}: not the paper's protocol, not comparable with its table."
-    if plan.changed:
-        text += f" Changed by hand: {', '.join(plan.changed)}: not the protocol of the file."
-    return text
+    if sweep.profile != PAPER:
+        text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
+    if sweep.changed:
+        text += f" Changed by hand: {', '.join(sweep.changed)}: not the protocol of the file."
+    return escape(text)
+
+
+def ending(results: Results, minutes: float) -> str:
+    """What became of every trial, in one line."""
+    counts: Mapping[str, int] = {
+        "trained": results.count("finished", "stopped"),
+        "cached": results.count("cached"),
+        "failed": results.count("failed"),
+        "left out": results.count("left out"),
+        "interrupted": results.count("interrupted"),
+    }
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("trained", "failed"))
+    return f"{len(results.outcomes)} trials in {minutes:.1f} minutes: {said}"
 
 
 def _counts(data: TrialData) -> str:
@@ -120,9 +205,11 @@ def _counts(data: TrialData) -> str:
 
 def _range(dimension: FloatRange | IntRange | Choice) -> str:
     if isinstance(dimension, Choice):
-        return "one of " + ", ".join(map(str, dimension.choices))
-    low, high = dimension.bounds
-    return f"{low:g} to {high:g}"
+        text = "one of " + ", ".join(map(str, dimension.choices))
+    else:
+        low, high = dimension.bounds
+        text = f"{low:g} to {high:g}"
+    return text + "".join(f", where {name} is {' or '.join(map(str, v))}" for name, v in dimension.when.items())
 
 
 def _duration(seconds: float) -> str:

@@ -13,6 +13,21 @@ Phase = Literal["teacher", "search", "confirm", "row"]
 Status = Literal["running", "finished", "stopped", "failed", "interrupted"]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a trial stands in a sweep: what its result is for. One trial may have places in several sweeps."""
+
+    sweep: str
+    phase: Phase
+    row: str
+    number: int  # within its phase, from 1
+    split: int = 0
+    seed: int = 0
+    column: str = ""  # of a table whose columns are trials of their own, the first that this one serves
+    proposal: int | None = None  # its number in the study
+    searched: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class TrialState:
     """One trial as the driver sees it, over all of its attempts. `metrics` are those of the latest epoch."""

@@ -1,51 +1,277 @@
-"""Where a Ray Tune worker enters: one call, one trial. Imports stay for the next trial of the same worker."""
+"""Where Ray enters on a worker: an actor that runs one trial after the other, itself or on workers of their own."""
 
 from __future__ import annotations
 
+import json
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+import traceback
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import ray
+import ray.train
 import torch
 from ray import tune
+from ray.train.torch import TorchTrainer
 
+from trainables.checkpoint import Checkpoints
 from trainables.config import TrialConfig
-from trainables.data.trial_data import build
-from trainables.teacher import weights_path
-from trainables.trial import pick_device, run_trial
+from trainables.data.trial_data import TrialData, build
+from trainables.distributed import ALONE, Processes
+from trainables.folder import Folder
+from trainables.teacher import WeightsError
+from trainables.trial import Trial, evaluate_again, pick_device
+
+TICK = 2.0  # seconds between two reports within an epoch: how long an interrupt waits, and how old what one sees is
+Result = dict[str, Any]  # what the driver is told at each report
 
 
-def train(
-    proposed: dict[str, Any],
-    *,
-    trials: Sequence[Mapping[str, Any]],
-    data_root: str,
-    cpus: int,
-    gpu: bool,
-    fingerprints: Mapping[str, str],
-    teachers: str,
-) -> None:
-    """Run trial number `proposed["trial"]` of `trials`, with the searched settings laid over it.
+@dataclass(frozen=True)
+class Order:
+    """One trial as the driver wants it. Travels as JSON: Tune walks through the settings that it is given."""
 
-    Reports every epoch; the last report carries the trial's files as its checkpoint. `teachers` is the folder of
-    teachers' weights. Raises `RuntimeError` where this node's images are not the ones that were planned with.
-    """
-    settings = {**trials[proposed["trial"]], **{k: v for k, v in proposed.items() if k != "trial"}}
-    config = TrialConfig.from_settings(settings)
-    torch.set_num_threads(cpus)
-    device = pick_device("auto" if gpu else "cpu")  # a GPU that Ray did not reserve is somebody else's
-    data = build(config, Path(data_root))
-    if any(fingerprints[name] != value for name, value in data.fingerprints.items()):
-        raise RuntimeError(
-            f"the images under {data_root} on {socket.gethostname()} are not those the sweep was planned with"
+    settings: dict[str, Any]
+    identity: str
+    teacher: str  # the identity of the teacher, where there is one
+    evaluates_only: bool  # finished weights lie in the trial's folder
+    workers: int
+    cpus: int  # of each worker
+    gpus: float
+    data_root: str
+    storage: str  # the folder of `trials/<identity>` and `teachers/`, as `Folder.at` reads it
+    fingerprints: dict[str, str]  # of the images that the sweep was planned with
+
+    @classmethod
+    def read(cls, text: str) -> Order:
+        return cls(**json.loads(text))
+
+    @property
+    def folder(self) -> Folder:
+        """Where the trial leaves its files."""
+        return Folder.at(self.storage) / "trials" / self.identity
+
+    @property
+    def teachers(self) -> Folder:
+        """Weights of finished trials by identity: of teachers, and of what is evaluated again."""
+        return Folder.at(self.storage) / "teachers"
+
+
+class Worker(tune.Trainable):
+    """Runs on by one report at each call of `step`. Imports and images stay for the next trial of this process."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.running: _Alone | _Several | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial takes over this process."""
+        self.cleanup()
+        self.order = Order.read(new_config["trial"])
+        return True
+
+    def step(self) -> Result:
+        """The next report. A failure is one too, so that this process lives on for the next trial."""
+        try:
+            if self.running is None:
+                self.running = _Several(self.order) if self.order.workers > 1 else _Alone(self.order)
+            return self.running.step()
+        except Exception as error:
+            self.cleanup()
+            if isinstance(error, torch.AcceleratorError):
+                raise  # the GPU's context is gone with it: Ray starts another process
+            return failure(error)
+
+    def interrupt(self) -> None:
+        """Keep a checkpoint of where the trial is now, for another process to go on from."""
+        if self.running:
+            self.running.stop(save=True)
+            self.running = None
+
+    def cleanup(self) -> None:
+        if self.running:
+            self.running.stop(save=False)
+            self.running = None
+
+
+def failure(error: Exception) -> Result:
+    """The report of a trial that failed."""
+    return {"failure": traceback.format_exc(), "again": _may_pass(error), "last": True, "done": True}
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same trial may well succeed when it is tried again: memory, disks and networks come and go."""
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    passing = (OSError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, torch.distributed.DistError)
+    return isinstance(error, passing) or "out of memory" in str(error)
+
+
+def _device(order: Order) -> torch.device:
+    torch.set_num_threads(order.cpus)
+    return pick_device("auto" if order.gpus else "cpu")  # a GPU that Ray did not reserve is somebody else's
+
+
+def _trial(order: Order, device: torch.device, scratch: Path, processes: Processes = ALONE) -> Trial:
+    """The trial, where its last checkpoint left it."""
+    config = TrialConfig.from_settings(order.settings)
+    data = _data(order, config)
+    teacher = _weights(order.teachers, order.teacher, scratch) if order.teacher else None
+    checkpoints = Checkpoints(order.folder / "checkpoints")
+    return Trial(config, data, device, teacher=teacher, checkpoints=checkpoints, processes=processes)
+
+
+def _data(order: Order, config: TrialConfig) -> TrialData:
+    """Raises `RuntimeError` where this node's images are not those that the sweep was planned with."""
+    data = build(config, Path(order.data_root))
+    for name, fingerprint in data.fingerprints.items():
+        if order.fingerprints[name] != fingerprint:
+            raise RuntimeError(
+                f"{name} under {order.data_root} on {socket.gethostname()} is not what the sweep was planned with"
+            )
+    return data
+
+
+def _weights(folder: Folder, identity: str, scratch: Path) -> Path:
+    name = f"{identity}.pt"
+    if not folder.get(name, scratch / name):
+        raise WeightsError(f"{name} is not in teachers/ of the storage, as {socket.gethostname()} sees it")
+    return scratch / name
+
+
+def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Generator[tuple[Trial | None, Result]]:
+    """Each report of a trial, with the trial; the files that last are in its folder before the last one."""
+    device = _device(order)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {order.cpus} threads"
+    if order.workers > 1:
+        name = f"{order.workers} × {name}"
+    out = scratch / "out"
+    if order.evaluates_only:
+        config = TrialConfig.from_settings(order.settings)
+        weights = _weights(order.teachers, order.identity, scratch)
+        metrics = evaluate_again(config, _data(order, config), device, out, weights)
+        _leave(out, order.folder)
+        told = {"epoch": config.epochs, "metrics": metrics, "last": True, "done": True, "device": name}
+        yield None, {**told, "history": [], "warnings": []}
+        return
+    trial = _trial(order, device, scratch, processes)
+    lost = list(trial.history)  # reported by an earlier process: perhaps it was not heard
+    for report in trial.reports(out, TICK):
+        if report.last and processes.first:
+            _leave(out, order.folder)
+        result = {"epoch": report.progress, "metrics": report.metrics, "last": report.last, "device": name}
+        result |= {"history": lost, "warnings": trial.warnings, "done": report.last}
+        yield trial, result
+        lost = []
+
+
+def _leave(out: Path, folder: Folder) -> None:
+    for file in sorted(out.iterdir()):
+        folder.put(file, file.name)
+
+
+class _Alone:
+    """A trial in this process."""
+
+    def __init__(self, order: Order) -> None:
+        self.scratch = tempfile.TemporaryDirectory(prefix="trial-")
+        self.trial: Trial | None = None
+        self.results = _results(order, Path(self.scratch.name))
+
+    def step(self) -> Result:
+        self.trial, result = next(self.results)
+        return result
+
+    def stop(self, *, save: bool) -> None:
+        if save and self.trial:
+            self.trial.save()
+        self.results.close()
+        self.scratch.cleanup()
+
+
+@ray.remote(num_cpus=0)
+class _Mailbox:
+    """Between the ranks of a trial, which run on freely, and the actor that Tune asks for the next report."""
+
+    def __init__(self) -> None:
+        self.results: deque[Result] = deque()
+        self.stopping = ""
+
+    def put(self, result: Result) -> str:
+        """Deliver; whether to stop, and how: "", "save" or "stop"."""
+        self.results.append(result)
+        return self.stopping
+
+    def take(self) -> Result | None:
+        return self.results.popleft() if self.results else None
+
+    def stop(self, how: str) -> None:
+        self.stopping = how
+
+
+class _Several:
+    """A trial on workers of its own: Ray Train starts them, and frees what they held once they return."""
+
+    def __init__(self, order: Order) -> None:
+        self.mailbox = _Mailbox.remote()  # type: ignore[attr-defined]
+        self.scratch = tempfile.TemporaryDirectory(prefix="train-")
+        self.error: Exception | None = None
+        each = {"CPU": order.cpus} | ({"GPU": order.gpus} if order.gpus else {})
+        self.trainer = TorchTrainer(
+            _rank,
+            train_loop_config={"order": json.dumps(order.__dict__), "mailbox": self.mailbox},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=order.workers,
+                use_gpu=order.gpus > 0,
+                resources_per_worker=each,
+            ),
+            run_config=ray.train.RunConfig(name=order.identity, storage_path=self.scratch.name),
         )
-    teacher = None
-    if config.teacher:
-        teacher = weights_path(Path(teachers), config.teacher.identity(fingerprints))
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {cpus} threads"
-    with tempfile.TemporaryDirectory() as folder:
-        for report in run_trial(config, data, device, Path(folder), teacher):
-            values = {**report.metrics, "epoch": report.epoch, "last": report.last, "device": name}
-            tune.report(values, checkpoint=tune.Checkpoint.from_directory(folder) if report.last else None)
+        self.thread = Thread(target=self._fit, daemon=True)
+        self.thread.start()
+
+    def _fit(self) -> None:
+        try:
+            self.trainer.fit()
+        except Exception as error:
+            self.error = error
+
+    def step(self) -> Result:
+        while True:
+            alive = self.thread.is_alive()
+            result: Result | None = ray.get(self.mailbox.take.remote())
+            if result:
+                return result
+            if not alive:
+                raise OSError(f"the workers of the trial were lost: {self.error}") from self.error
+            time.sleep(0.1)
+
+    def stop(self, *, save: bool) -> None:
+        """Returns when the ranks have: with them goes their placement group."""
+        ray.get(self.mailbox.stop.remote("save" if save else "stop"))
+        self.thread.join(timeout=120)
+        self.scratch.cleanup()
+
+
+def _rank(config: dict[str, Any]) -> None:
+    """What each worker of a distributed trial runs."""
+    order, mailbox = Order.read(config["order"]), config["mailbox"]
+    context = ray.train.get_context()
+    processes = Processes(context.get_world_rank(), context.get_world_size())
+    with tempfile.TemporaryDirectory(prefix="rank-") as scratch:
+        try:
+            for trial, result in _results(order, Path(scratch), processes):
+                stopping = ray.get(mailbox.put.remote(result)) if processes.first else ""
+                if processes.agree(bool(stopping)):
+                    if processes.agree(stopping == "save") and trial:
+                        trial.save()
+                    return
+        except Exception as error:
+            if not isinstance(error, torch.distributed.DistError):  # another rank's failure, seen from here
+                ray.get(mailbox.put.remote(failure(error)))
+            raise
