@@ -39,7 +39,7 @@ from platform.plan import Images, Sweep, make_plan
 from platform.spec import Spec
 from platform.tracking import Tracker
 from trainables.folder import Folder
-from trainables.worker import Order, Worker
+from trainables.worker import Worker
 
 FILES = ("config.yaml", "scores.parquet", "weights.pt")
 BASE = {"method": "backmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 1, "images_per_class": 60}

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from platform.index import Known
 from platform.plan import Cell
 from platform.spec import Objective
-from platform.index import Known
 from platform.trials import Place, TrialState
 from trainables.config import RequestedScore, TrialConfig
 
@@ -62,9 +62,8 @@ class Outcome:
 def known_of(trial: TrialState) -> Known:
     """What is known of a trial that finished just now."""
     details = json.dumps({"params": {}, "metrics": trial.metrics})
-    return Known(
-        trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase, "", "", time.time(), 0.0, trial.device, details
-    )  # fmt: skip
+    where = (trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase)
+    return Known(*where, "", "", time.time(), 0.0, trial.device, details)
 
 
 def _unknown_sets(config: TrialConfig) -> tuple[str, tuple[str, ...]]:

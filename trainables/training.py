@@ -19,7 +19,7 @@ from trainables.config import TrialConfig
 from trainables.data.augmentations import augmix, rand_augment, randomized_quantization
 from trainables.data.trial_data import TrialData, seeds
 from trainables.distributed import ALONE, Processes, over_processes
-from trainables.learners import LEARNERS
+from trainables.learners import learner_of
 from trainables.learners.base import Augmentation, Training
 from trainables.models import build_model
 from trainables.schedules import rate_factor
@@ -84,7 +84,7 @@ class Trainer:
             outliers=data.outliers.on(device) if data.outliers else None,
             processes=processes,
         )
-        self.learner = LEARNERS[config.method](config.learner, training)
+        self.learner = learner_of(config.method)(config.learner, training)
         self.trained: nn.Module = self.model
         if processes.size > 1:
             over_processes(self.model, processes, device)
