@@ -23,10 +23,10 @@ _PATIENCE = 300.0  # seconds to wait for another process that is reading the sto
 _TABLES = """
 create table pages (number integer primary key, token text, first text not null);
 create table runs (
-    run_id text primary key, page integer not null, identity text, sweep text, row text, phase text, git_sha text,
-    git_dirty text, ended real, seconds real, device text, details text
+    run_id text primary key, page integer not null, counts integer not null, identity text not null, sweep text,
+    row text, phase text, git_sha text, git_dirty text, ended real, seconds real, device text, details text
 );
-create index runs_by_identity on runs (identity, ended);
+create index runs_by_identity on runs (counts, identity, ended);
 create index runs_by_page on runs (page)
 """
 _COLUMNS = "identity, run_id, sweep, row, phase, git_sha, git_dirty, ended, seconds, device, details"
@@ -62,6 +62,7 @@ class Entry:
     """A run that ended, of which `known` is None where it does not count as finished."""
 
     run_id: str
+    identity: str
     known: Known | None
 
 
@@ -89,7 +90,17 @@ def finished(file: Path, read: Read | None, identities: Iterable[str] | None = N
         return _look_up(":memory:", read, identities)
     except sqlite3.DatabaseError:
         file.unlink(missing_ok=True)
+        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # of the damaged one: it must not be played back
         return finished(file, read, identities)
+
+
+def unfinished(file: Path) -> set[str] | None:
+    """Identities with a run that ended and does not count, at the latest `finished`; None where the file is no use."""
+    try:
+        with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+            return {identity for (identity,) in database.execute("select distinct identity from runs where not counts")}
+    except sqlite3.DatabaseError:
+        return None
 
 
 def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> dict[str, Known]:
@@ -100,12 +111,14 @@ def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> 
                 _make(database)
             if read is not None:
                 _refresh(database, read)
-        query = f"select {_COLUMNS} from runs where identity "
+        query = f"select {_COLUMNS} from runs where counts"
         if identities is None:
-            rows = database.execute(query + "is not null order by ended")
+            rows = database.execute(f"{query} order by ended")
         else:
             wanted = json.dumps(sorted(set(identities)))
-            rows = database.execute(query + "in (select value from json_each(?)) order by ended", (wanted,))
+            rows = database.execute(
+                f"{query} and identity in (select value from json_each(?)) order by ended", (wanted,)
+            )
         return {row[0]: Known(*row) for row in rows}
 
 
@@ -154,9 +167,9 @@ def _keep(database: sqlite3.Connection, number: int, token: str | None, page: Pa
     for entry in page.runs:
         known = entry.known
         if known is None:
-            rows.append((entry.run_id, number, *[None] * 10))
+            rows.append((entry.run_id, number, 0, entry.identity, *[None] * 9))
         else:
             told = (known.sweep, known.row, known.phase, known.git_sha, known.git_dirty, known.ended, known.seconds)
-            rows.append((entry.run_id, number, known.identity, *told, known.device, known.details))
+            rows.append((entry.run_id, number, 1, entry.identity, *told, known.device, known.details))
     # A run that ended anew while the store was read may come up twice.
-    database.executemany("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    database.executemany(f"insert or replace into runs values ({', '.join('?' * 13)})", rows)

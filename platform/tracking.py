@@ -50,6 +50,7 @@ PAGE = 100  # runs of a page of the index: the last one is read at every start
 PARAMS, TAGS = 100, 100  # MLflow's limits of both in one request
 LONGEST_TAG = 5000  # characters
 PATIENCE = 1.0  # seconds that a driver waits for later ones to withdraw
+TURN = 10.0  # seconds that a claim waits for the request of a delivery
 LATEST = "latest."  # what the tag of a param begins with that a reopened sweep would change: MLflow keeps params
 PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not give yet
 
@@ -121,7 +122,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str, outbox: Path, say: Callable[[str], None]) -> None:
-        for name in ("mlflow", "alembic", "sqlalchemy"):
+        for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what MLflow raises, we tell
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -134,7 +135,9 @@ class Tracker:
         self._experiments: dict[str, str] = {}  # name by id
         self._named: dict[str, str] = {}  # run id by provisional one
         self._alive: dict[str, tuple[float, bool]] = {}  # of drivers elsewhere, and when that was asked
-        self._indexed = False
+        self._seen: set[str] | None = None  # identities with runs that do not count; None before an index is read
+        # Two threads in SQLAlchemy at once take many times as long as one after the other: deliveries wait for claims.
+        self._turn, self._claiming = threading.RLock(), threading.RLock()
         self._latest = ""  # the part of the UI's address that names the latest sweep's experiment
         store = sha256(uri.encode()).hexdigest()[:16]
         self._index = cache_folder() / f"index-{store}.sqlite"
@@ -167,10 +170,10 @@ class Tracker:
                 experiments = self._experiment_ids()
                 found = index.finished(self._index, lambda token: self._page(experiments, token), identities)
         except TrackingError:
-            if not self._indexed:
+            if self._seen is None:
                 raise
             return index.finished(self._index, None, identities)  # claims look again
-        self._indexed = True
+        self._seen = index.unfinished(self._index)
         return found
 
     def start_sweep(
@@ -365,18 +368,27 @@ class Tracker:
 
     def _contest(self, opening: Record) -> _Target | Finished | Elsewhere:
         """Win the claim, or say who has it."""
+        identity, fresh = opening["identity"], opening["fresh"]
+        if self._seen is None or identity in self._seen or fresh:
+            # Who waits for another, or goes on with what was left, then leaves no trace. It is no part of the contest.
+            runs = self._runs_of(identity, self._experiment_ids())
+            if any(run.data.tags.get("driver") == self._me.driver and self._held(run) for run in runs):
+                self._outbox.flush(BEAT, once=True)  # our own, whose end is still to be delivered
+                runs = self._runs_of(identity, list(self._experiments))
+            if taken := self._taken(runs, fresh):
+                return taken
+        with self._alone():
+            contest = self._compete(opening)
+        if not isinstance(contest, _Target) and self._seen is not None:
+            self._seen.add(identity)
+        return contest
+
+    def _compete(self, opening: Record) -> _Target | Finished | Elsewhere:
         fresh = opening["fresh"]
-        identity, known = opening["identity"], list(self._experiments)
-        runs = self._runs_of(identity, known)  # before creating anything: who waits for another leaves no trace
-        if any(run.data.tags.get("driver") == self._me.driver and self._held(run) for run in runs):
-            self._outbox.flush(BEAT, once=True)  # our own, whose end is still to be delivered
-            runs = self._runs_of(identity, known)
-        if taken := self._taken(runs, fresh):
-            return taken
         run_id = self._create(opening)
         deadline = time.monotonic() + PATIENCE
         while True:
-            runs = self._runs_of(identity, self._experiment_ids())
+            runs = self._runs_of(opening["identity"], self._experiment_ids())
             others = [run for run in runs if run.info.run_id != run_id]
             taken = self._taken(others, fresh)
             if taken is None:
@@ -394,6 +406,25 @@ class Tracker:
         target = self._take_over(earlier, opening)
         self.client.delete_run(run_id)  # only now: one of the two has named us all the time
         return replace(target, exclusive=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no delivery asks the store. Raises `TimeoutError` where one does not get its answer."""
+        with self._claiming:
+            if not self._turn.acquire(timeout=TURN):
+                raise TimeoutError(f"no answer for {TURN:g} seconds")
+            try:
+                yield
+            finally:
+                self._turn.release()
+
+    @contextmanager
+    def _request(self) -> Iterator[None]:
+        """One request to the store, when no claim is under way."""
+        with self._claiming:
+            pass
+        with self._turn:
+            yield
 
     def _taken(self, runs: Sequence[Run], fresh: bool) -> Finished | Elsewhere | None:
         for run in runs:
@@ -492,6 +523,8 @@ class Tracker:
             tags["device"] = trial.device
         end |= {"texts": texts, "tags": tags}
         self._outbox.put(opened.key, end, files=trial.files, safe=True)
+        if self._seen is not None and trial.status != "finished":
+            self._seen.add(trial.identity)
         del self._open[trial.run_id]  # only now: an interrupt before this leaves it for `close`
 
     def _log_metrics(self, opened: _Open, *, everything: bool) -> None:
@@ -561,7 +594,8 @@ class Tracker:
             for name, text in record.get("texts", {}).items():
                 self.client.log_text(target.run_id, text, name)
         if status is not None:
-            self.client.set_terminated(target.run_id, status)
+            with self._request():
+                self.client.set_terminated(target.run_id, status)
             self._targets.pop(key, None)
 
     def _find(self, key: str, opening: Record | None) -> _Target:
@@ -575,7 +609,7 @@ class Tracker:
         if run is not None:
             target = _Target(run.info.run_id)
         elif opening is None:
-            raise TrackingError("another sweep has taken over its run")
+            raise TrackingError("another process has taken over its run")
         elif (earlier := self._earlier(opening)) is not None:
             target = self._take_over(earlier, opening)
         else:
@@ -644,10 +678,12 @@ class Tracker:
         for start in range(0, max(len(listed), len(labels)), PARAMS):
             part = slice(start, start + PARAMS)
             here = list(metrics) if len(metrics) <= BATCH - 2 * PARAMS and start == 0 else []
-            self.client.log_batch(run_id, params=listed[part], tags=labels[part], metrics=here)
+            with self._request():
+                self.client.log_batch(run_id, params=listed[part], tags=labels[part], metrics=here)
             metrics = metrics[len(here) :]
         for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+            with self._request():
+                self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
     # The store
 
@@ -665,9 +701,10 @@ class Tracker:
     def _all(self, experiments: Sequence[str], query: str, order: str = "attributes.start_time DESC") -> Iterator[Run]:
         token = None
         while True:
-            page = self.client.search_runs(
-                list(experiments), query, max_results=BATCH, order_by=[order], page_token=token
-            )
+            with self._request():
+                page = self.client.search_runs(
+                    list(experiments), query, max_results=BATCH, order_by=[order], page_token=token
+                )
             yield from page
             token = page.token
             if not token:
@@ -678,7 +715,8 @@ class Tracker:
         found: dict[str, str] = {}
         token = None
         while True:
-            page = self.client.search_experiments(max_results=BATCH, page_token=token)
+            with self._request():
+                page = self.client.search_experiments(max_results=BATCH, page_token=token)
             found |= {experiment.experiment_id: experiment.name for experiment in page}
             token = page.token
             if not token:
@@ -701,7 +739,7 @@ class Tracker:
             raise
 
     def _page(self, experiments: Sequence[str], token: str | None) -> index.Page:
-        query = "attributes.status = 'FINISHED' and tags.kind = 'trial'"
+        query = "attributes.end_time > 0 and tags.kind = 'trial'"
         order = ["attributes.end_time ASC"]
         try:
             found = self.client.search_runs(
@@ -711,7 +749,10 @@ class Tracker:
             if token is None or _temporary(error):
                 raise
             return index.Page([], None)  # a token of a store that was made anew
-        entries = [index.Entry(r.info.run_id, self._known(r) if _counts(r) else None) for r in found]
+        entries = [
+            index.Entry(r.info.run_id, r.data.tags.get("identity", ""), self._known(r) if _counts(r) else None)
+            for r in found
+        ]
         following = found.token.decode() if isinstance(found.token, bytes) else found.token
         return index.Page(entries, following or None)
 
