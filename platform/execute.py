@@ -60,6 +60,7 @@ def execute(
         }
         for sweep in plan.sweeps:
             runs[sweep.name] = _start(tracker, sweep)
+            results.runs[sweep.name] = runs[sweep.name].run_id
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
         view = LiveView(console, results, objectives)
         store = _Store(tracker, runs, place.storage / "teachers", fresh)

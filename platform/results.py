@@ -110,6 +110,7 @@ class Results:
 
     outcomes: list[Outcome] = field(default_factory=list)
     interrupted: bool = False
+    runs: dict[str, str] = field(default_factory=dict)  # MLflow's id of each sweep's own run
 
     def add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

@@ -231,7 +231,8 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
     if cluster.gpus:
         console.print(f"{cluster.gpus:g} GPUs found: profile [bold]{profile}[/bold]")
     else:
-        forced = "" if args.profile else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
+        chosen = args.profile or profile == PAPER
+        forced = "" if chosen else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
         console.print(f"No GPU found: profile [bold]{profile}[/bold] runs on the CPU{forced}")
         cores = min(spec.resources.cpus_per_worker, max(1, cluster.cpus // spec.resources.workers))
         fewer = spec.resources.model_copy(update={"gpus_per_worker": 0.0, "cpus_per_worker": cores})
@@ -276,7 +277,9 @@ def _summarise(console: Console, plan: Plan, place: Place, results: Results, tra
         if results.rows(sweep.name):
             console.print(rows_table(sweep, results))
     console.print(ending(results, minutes))
-    console.print("See the runs in MLflow with", soft_wrap=True)
+    for name, run in results.runs.items():
+        console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{escape(name)}[/bold]", soft_wrap=True)
+    console.print("See it with")
     console.print(f"  {tracker.ui_command()}", soft_wrap=True)
 
 

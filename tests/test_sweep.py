@@ -159,8 +159,10 @@ def test_stopped_trials_say_so(finished: tuple[Path, str]) -> None:
         assert not artifact(run, "weights.pt").exists()
 
 
-def test_nothing_is_left_in_the_scratch_folder(finished: tuple[Path, str]) -> None:
-    assert not list((finished[0] / "results").iterdir())
+def test_no_checkpoint_of_a_finished_trial_is_left(finished: tuple[Path, str]) -> None:
+    left = [file for file in (finished[0] / "results").rglob("*") if file.is_file()]
+    assert [file.relative_to(finished[0] / "results").as_posix() for file in left if file.suffix == ".pt"] == []
+    assert finished[0] / "results/studies/toy.log" in left
 
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:

@@ -5,18 +5,19 @@ from pathlib import Path
 import pytest
 
 from platform import search_file
-from platform.plan import make_plan
+from platform.plan import Images, Sweep, make_plan
 from platform.results import Results
-from platform.tables import confirmed_table
+from platform.tables import rows_table
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ["protocol=digits", "split_family=agc", "epochs=2", "scheduler=null"]
 
 
 def caption(profile: str, changed: list[str]) -> str:
-    spec = search_file.load(ROOT / "search_spaces" / "backmix.yaml").profile(profile, changed)
-    plan = make_plan(spec, profile, Path(), changed=changed)
-    return str(confirmed_table(Results(spec.objective), plan).caption)
+    file = ROOT / "search_spaces" / "backmix.yaml"
+    sweep = Sweep(file, search_file.load(file).profile(profile, changed), profile, tuple(changed))
+    make_plan([sweep], Images(Path()), lambda path: {})
+    return str(rows_table(sweep, Results()).caption)
 
 
 @pytest.mark.parametrize(("profile", "changed"), [("quick", []), ("quick", ["lr=0.05"])])
