@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_data import png, write_cifar10
 
 from trainables.config import TrialConfig
 from trainables.data.sets import ImageSet
@@ -129,3 +130,54 @@ def test_bf16_logits_are_pooled_in_float32(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_trial(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="lower lr"):
         reports({"method": "plain", "lr": 1e12}, tmp_path)
+
+
+def opened(root: Path = Path("no data needed"), **settings: object) -> TrialData:
+    return build(TrialConfig.from_settings({"method": "plain", "protocol": "digits", **settings}), root)
+
+
+def test_trials_that_follow_each_other_share_their_images_and_the_copy_on_a_device() -> None:
+    first = opened(lr=0.1)
+    pool = first.train.on(CPU)
+    second = opened(lr=0.2, seed=1, method="backmix")  # another seed divides nothing differently here
+    assert second is first
+    assert second.train.on(CPU) is pool
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"split": 1},
+        {"holdout": 0.2},
+        {"seed": 1},
+        {"pseudo_unknown": 1},
+        {"images_per_class": 10},
+        {"test": False},
+        {"evaluate": ["digits"]},
+    ],
+    ids=str,
+)
+def test_a_trial_with_another_division_has_its_own(changes: dict[str, object]) -> None:
+    one, other = opened(holdout=0.1), opened(**{"holdout": 0.1, **changes})
+    same = changes == {"evaluate": ["digits"]}  # the protocol's own set, written out
+    assert (one is other) is same
+
+
+def test_a_process_keeps_the_last_two_divisions_only() -> None:
+    first, second = opened(split=0), opened(split=1)
+    assert opened(split=0) is first
+    opened(split=2)
+    assert opened(split=0) is first
+    assert opened(split=1) is not second
+
+
+def test_a_changed_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
+    settings = {"protocol": "cifar10", "split_family": "osrci"}
+    write_cifar10(tmp_path)
+    before = opened(tmp_path, **settings)
+    assert opened(tmp_path, **settings) is before
+    write_cifar10(tmp_path, image=[png(200 - i) for i in range(20)])
+    after = opened(tmp_path, **settings)
+    assert after is not before
+    assert after.fingerprints != before.fingerprints

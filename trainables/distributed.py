@@ -119,23 +119,23 @@ class BatchNormOfAll(nn.BatchNorm2d):
     @classmethod
     def of(cls, norm: nn.BatchNorm2d) -> BatchNormOfAll:
         """The same layer, weights and statistics, over all processes."""
-        new = cls(norm.num_features, norm.eps, norm.momentum)
+        new = cls(norm.num_features, norm.eps, norm.momentum, device=norm.weight.device, dtype=norm.weight.dtype)
         new.load_state_dict(norm.state_dict())
         return new
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(x_BCHW)
-        count = x_BCHW.numel() // self.num_features
-        var_C, mean_C = (s.double() for s in torch.var_mean(x_BCHW.float(), dim=(0, 2, 3), correction=0))
+        count, exact = x_BCHW.numel() // self.num_features, self.weight.dtype
+        var_C, mean_C = (s.double() for s in torch.var_mean(x_BCHW.to(exact), dim=(0, 2, 3), correction=0))
         # One message. In float64 the difference of the two large numbers below loses nothing that matters.
         sums = torch.cat([count * mean_C, count * (var_C + mean_C**2), mean_C.new_tensor([count])])
         sum_C, squares_C, total = _Sum.apply(sums).split([self.num_features, self.num_features, 1])
         mean_C = sum_C / total
         var_C = squares_C / total - mean_C**2
-        self._remember(mean_C.detach(), var_C.detach() * total / (total - 1))
-        scale_C = self.weight * (var_C + self.eps).rsqrt().float()
-        shift_C = self.bias - mean_C.float() * scale_C
+        self._remember(mean_C.detach().to(exact), (var_C.detach() * total / (total - 1)).to(exact))
+        scale_C = self.weight * (var_C + self.eps).rsqrt().to(exact)
+        shift_C = self.bias - mean_C.to(exact) * scale_C
         return torch.addcmul(shift_C[:, None, None], x_BCHW, scale_C[:, None, None]).to(x_BCHW.dtype)
 
     def _remember(self, mean_C: torch.Tensor, unbiased_C: torch.Tensor) -> None:
@@ -145,8 +145,8 @@ class BatchNormOfAll(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean_C.float(), self.momentum)
-        self.running_var.lerp_(unbiased_C.detach().float(), self.momentum)
+        self.running_mean.lerp_(mean_C, self.momentum)
+        self.running_var.lerp_(unbiased_C, self.momentum)
 
 
 class DropoutOfAll(nn.Dropout2d):

@@ -65,6 +65,11 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(weights_seed)
         self.host = torch.Generator().manual_seed(host_seed)  # on a CPU, equal seeds would be equal numbers
         self.pool = data.train.on(device)
+        # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
+        self.batch_size = min(config.batch_size, len(self.pool))
+        self.steps_per_epoch = len(self.pool) // self.batch_size
+        if self.batch_size < processes.size:
+            raise ValueError(f"{processes.size} workers cannot share batches of {self.batch_size}: take fewer workers")
         frozen = load_teacher(config, data, teacher, device)
         training = Training(
             pool=self.pool,
@@ -90,11 +95,6 @@ class Trainer:
             over_processes(self.model, processes, device)
             self.trained = DistributedDataParallel(self.model, broadcast_buffers=False)
         self.optimizer = _optimizer(config, [*self.model.parameters(), *self.learner.parameters()])
-        # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
-        self.batch_size = min(config.batch_size, len(self.pool))
-        if self.batch_size < processes.size:
-            raise ValueError(f"{processes.size} workers cannot share batches of {self.batch_size}: take fewer workers")
-        self.steps_per_epoch = len(self.pool) // self.batch_size
         factor = partial(rate_factor, config, steps_per_epoch=self.steps_per_epoch)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.epochs_done = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,25 +89,52 @@ def seeds(config: TrialConfig) -> tuple[int, int, int]:
     return int(first >> 1), int(second >> 1), int(third >> 1)
 
 
+Opened = Mapping[tuple[str, str], ImageSet]  # by name and part
+
+KEPT = 2  # divisions that a process remembers, with the copies of their images on a device
+_recent: dict[Hashable, TrialData] = {}
+
+
 def build(
     config: TrialConfig, data_root: Path, *, download: bool = False, progress: Progress | None = None
 ) -> TrialData:
     """Load the sets that the trial needs and divide them. The test set is opened only where `config.test`.
 
+    A trial that divides the same sets as one just before, in the same process, gets that one's: what is on a device
+    stays there. Files are looked at anew each time, so changed ones are seen.
+
     The training set is cut to `images_per_class` first. Pseudo-unknown classes are a random choice among the
     known, all of their images unknown in validation; of every other known class, `holdout` is kept for it.
     """
+    own, size = config.training_sets[0], PROTOCOLS[config.protocol].image_size
+    wanted = [(name, "train") for name in config.training_sets]
+    if config.test:
+        wanted += [(name, "test") for name in dict.fromkeys((own, *config.evaluation_sets))]
+    opened = {
+        (name, part): load_set(name, part, size, data_root, download=download, progress=progress)
+        for name, part in wanted
+    }
+    drawn = (config.images_per_class, config.holdout, config.pseudo_unknown)
+    by_chance = (config.seed, config.split) if any(drawn) else ()
+    contents = tuple((*place, s.source, s.left_out, s.fingerprint, s.index.tobytes()) for place, s in opened.items())
+    tested = config.evaluation_sets if config.test else ()
+    key = (config.protocol, config.known_classes, drawn, by_chance, tested, contents)
+    data = _recent.pop(key, None) or _divide(config, opened)
+    _recent[key] = data  # the newest is the last
+    for oldest in list(_recent)[:-KEPT]:
+        del _recent[oldest]
+    return data
+
+
+def _divide(config: TrialConfig, opened: Opened) -> TrialData:
+    """What `build` says, of sets that are open."""
     protocol = PROTOCOLS[config.protocol]
-
-    def load(name: str, part: str) -> ImageSet:
-        return load_set(name, part, protocol.image_size, data_root, download=download, progress=progress)
-
     rng = np.random.default_rng(seeds(config)[1])
     known = config.known_classes
     hidden = rng.choice(known, size=config.pseudo_unknown, replace=False).tolist()
     classes = tuple(c for c in known if c not in hidden)
 
-    source = load(protocol.image_set, "train")
+    source = opened[protocol.image_set, "train"]
     train, kept, unknown = [], [], []
     for c in known:
         of_class = rng.permutation(np.flatnonzero(source.labels == c))[: config.images_per_class]
@@ -131,18 +159,18 @@ def build(
 
     test: dict[str, Samples] = {}
     if config.test:
-        own = load(protocol.image_set, "test")
+        own = opened[protocol.image_set, "test"]
         is_known = np.isin(own.labels, classes)
         test["known"] = _known(own, np.flatnonzero(is_known), classes)
         for name in config.evaluation_sets:
             if name == protocol.image_set:
                 test[name] = _unknown(own, np.flatnonzero(~is_known))
             else:
-                other = load(name, "test")
+                other = opened[name, "test"]
                 test[name] = _unknown(other, np.arange(len(other.labels)))
     outliers = None
     for name in config.training_sets[1:]:
-        auxiliary = load(name, "train")
+        auxiliary = opened[name, "train"]
         outliers = _unknown(auxiliary, np.arange(len(auxiliary.labels)))
     known_train = _known(source, _sorted(train), classes)
     return TrialData(classes, protocol.image_size, protocol.flip, known_train, validation, test, outliers)
