@@ -1,11 +1,12 @@
 """What is known of finished trials, kept in a file of this machine so that 10,000 of them are looked up at once.
 
-The store of runs is read in pages, ordered by when a run ended. Of each page the index keeps the token that the store
-gave for it and its first run. To refresh, the last page is read again: where it still begins with the same run, nothing
-before it came or went, and the runs from there on are all that can be new. Where it does not, an earlier run was
-deleted or added or ended anew, and the pages are tried backwards (1, 2, 4 … at a time) until one still begins as it
-did; everything after that is read again. A change shows if it moves the runs after it: whoever changes what a
-finished run counts for has to end it again. The file can be deleted at any time: it is made again from the store.
+The store of runs is read in pages, ordered by when a run ended: large ones, which cost least for a run, and small ones
+at the end. Of each page the index keeps the token that the store gave for it and its first run. To refresh, the last
+page is read again: where it still begins with the same run, nothing before it came or went, and the runs from there on
+are all that can be new. Where it does not, an earlier run was deleted or added or ended anew, and the pages are tried
+backwards (1, 2, 4 … at a time) until one still begins as it did; everything after that is read again. So a change shows
+if it moves the runs after it: whoever changes what a finished run counts for has to end it again. The file can be
+deleted at any time: it is made again from the store.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+LARGE, SMALL = 1000, 50  # runs of a page
 FORMAT = 1  # goes up when the tables or what is kept of a run change
 _PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
 _TABLES = """
@@ -74,7 +76,7 @@ class Page:
     following: str | None
 
 
-Read = Callable[[str | None], Page]  # the page of a token, the first for None
+Read = Callable[[str | None, int], Page]  # the page of a token (the first for None), of that many runs at most
 
 
 def finished(file: Path, read: Read | None, identities: Iterable[str] | None = None) -> dict[str, Known]:
@@ -144,19 +146,24 @@ def _make(database: sqlite3.Connection) -> None:
 def _refresh(database: sqlite3.Connection, read: Read) -> None:
     pages = database.execute("select token, first from pages order by number").fetchall()
     number, step = max(0, len(pages) - 1), 1
-    page = read(pages[number][0] if pages else None)
+    token = pages[number][0] if pages else None
+    page = read(token, SMALL)
     while number > 0 and not (page.runs and page.runs[0].run_id == pages[number][1]):
         number, step = max(0, number - step), 2 * step
-        page = read(pages[number][0])
-    token = pages[number][0] if pages else None
+        token = pages[number][0]
+        page = read(token, SMALL)
     database.execute("delete from pages where number >= ?", (number,))
     database.execute("delete from runs where page >= ?", (number,))
+    size = LARGE
     while True:
         _keep(database, number, token, page)
         if page.following is None:
             return
         number, token = number + 1, page.following
-        page = read(token)
+        page = read(token, size)
+        if size == LARGE and page.following is None and len(page.runs) > SMALL:
+            size = SMALL  # so that the next refresh reads no more than that again
+            page = read(token, size)
 
 
 def _keep(database: sqlite3.Connection, number: int, token: str | None, page: Page) -> None:

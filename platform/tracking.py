@@ -45,8 +45,7 @@ from trainables.trial import config_yaml
 __all__ = ["Claim", "Elsewhere", "Finished", "Known", "Ours", "Sweep", "SweepRun", "Tracker", "TrackingError"]
 
 SHOWN = {"val/accuracy", "val/auroc", "val/oscr"}  # of each epoch, with train/*; the last has all
-BATCH = 1000  # MLflow's limit of metrics in one request, as of runs in one page
-PAGE = 100  # runs of a page of the index: the last one is read at every start
+BATCH = 1000  # MLflow's limit of metrics in one request; also runs in one page
 PARAMS, TAGS = 100, 100  # MLflow's limits of both in one request
 LONGEST_TAG = 5000  # characters
 PATIENCE = 1.0  # seconds that a driver waits for later ones to withdraw
@@ -168,7 +167,7 @@ class Tracker:
         try:
             with self._told():
                 experiments = self._experiment_ids()
-                found = index.finished(self._index, lambda token: self._page(experiments, token), identities)
+                found = index.finished(self._index, lambda *where: self._page(experiments, *where), identities)
         except TrackingError:
             if self._seen is None:
                 raise
@@ -738,12 +737,12 @@ class Tracker:
                 return found.experiment_id  # another sweep was first
             raise
 
-    def _page(self, experiments: Sequence[str], token: str | None) -> index.Page:
+    def _page(self, experiments: Sequence[str], token: str | None, size: int) -> index.Page:
         query = "attributes.end_time > 0 and tags.kind = 'trial'"
         order = ["attributes.end_time ASC"]
         try:
             found = self.client.search_runs(
-                list(experiments), query, max_results=PAGE, order_by=order, page_token=token
+                list(experiments), query, max_results=size, order_by=order, page_token=token
             )
         except MlflowException as error:
             if token is None or _temporary(error):

@@ -9,7 +9,13 @@ import pytest
 from platform import index
 from platform.index import Entry, Known, Page, finished, unfinished
 
-SIZE = 10
+SIZE = 10  # of a small page
+
+
+@pytest.fixture(autouse=True)
+def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "SMALL", SIZE)
+    monkeypatch.setattr(index, "LARGE", 5 * SIZE)
 
 
 class Store:
@@ -20,16 +26,16 @@ class Store:
         self.unfinished: set[str] = set()
         self.read = 0
 
-    def __call__(self, token: str | None) -> Page:
+    def __call__(self, token: str | None, size: int) -> Page:
         start = int(token or 0)
         self.read += 1
         entries = []
-        for position, run in enumerate(self.runs[start : start + SIZE], start):
+        for position, run in enumerate(self.runs[start : start + size], start):
             identity = f"i{run[1:]}"
             place = (identity, run, "sweep", "row", "row", "sha", "false", float(position), 1.5, "cpu")
             known = Known(*place, details='{"params": {"lr": "0.1"}, "metrics": {"test/auroc": 0.5}}')
             entries.append(Entry(run, identity, None if run in self.unfinished else known))
-        following = str(start + SIZE) if start + SIZE < len(self.runs) else None
+        following = str(start + size) if start + size < len(self.runs) else None
         return Page(entries, following)
 
     def reads(self) -> int:
@@ -54,10 +60,10 @@ def test_everything_is_found_and_looked_at_again_by_one_page(file: Path, count: 
 def test_what_ended_since_costs_no_more_than_its_pages(file: Path) -> None:
     store = Store(100 * SIZE)
     finished(file, store)
-    store.reads()
+    assert store.reads() < 30  # mostly large pages
     store.runs += [f"r{n}" for n in range(2000, 2000 + 2 * SIZE)]
     assert len(finished(file, store)) == 102 * SIZE
-    assert store.reads() == 3
+    assert store.reads() <= 5
 
 
 @pytest.mark.parametrize("place", [0, 55, 98, 99])
@@ -126,7 +132,7 @@ def test_another_format_is_made_again(file: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(index, "FORMAT", index.FORMAT + 1)
     store.reads()
     assert len(finished(file, store)) == 30
-    assert store.reads() == 3
+    assert store.reads() > 1
 
 
 def test_a_file_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_where_reading_fails_the_index_stays_as_it_was(file: Path) -> None:
     store = Store(30)
     finished(file, store)
 
-    def broken(token: str | None) -> Page:
+    def broken(token: str | None, size: int) -> Page:
         raise ConnectionError("refused")
 
     with pytest.raises(ConnectionError):
