@@ -167,8 +167,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         with console.status("estimating the time …"):
             guess = estimate(plan, todo, known.values(), min(at_once.values()), here=not joined)
         for sweep in sweeps:
-            data = [images.of(c) for c in dict.fromkeys([c for c in (sweep.search, sweep.config) if c])]
-            console.print(sweep_table(sweep, data, at_once[sweep.name]))
+            console.print(sweep_table(sweep, images, at_once[sweep.name]))
         console.print(work_table(todo, guess))
         if args.dry_run:
             return DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from platform.cost import Estimate, Work
-from platform.plan import Sweep
+from platform.plan import Images, Sweep
 from platform.results import Outcome, Results
 from platform.search import Study
 from platform.search_file import PAPER
@@ -21,20 +21,15 @@ from trainables.data.trial_data import TrialData
 SHOWN_RUNS = 5  # of cached trials that the plan names
 
 
-def sweep_table(sweep: Sweep, data: Sequence[TrialData], at_once: int) -> Table:
+def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
     """What a sweep will train, on what, judged by what."""
     spec, config = sweep.spec, sweep.search or sweep.config
     table = Table(title=f"Plan: {escape(spec.name)}, profile {sweep.profile}", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
     table.add_row("file", escape(str(sweep.file)))
-    for images in data:
-        table.add_row("data", f"{config.protocol}, family {config.split_family}: {_counts(images)}")
-        left = [("training", images.train)] + [("test", s) for s in images.test.values()]
-        for part, samples in left:
-            if samples.source.left_out:
-                what = f"{samples.source.left_out} {part} images that are not exact copies of the published ones"
-                table.add_row("left out", what)
+    for label, text in _data(sweep, images):
+        table.add_row(label, text)
     table.add_row(
         "trial",
         f"{config.method}, {config.backbone}, {config.epochs} epochs, batch {config.batch_size}, "
@@ -79,6 +74,19 @@ def work_table(todo: Work, estimate: Estimate | None) -> Table:
     elif todo.train:
         table.add_row("time", "no such trial has run on this cluster: known after the first")
     return table
+
+
+def _data(sweep: Sweep, images: Images) -> Iterator[tuple[str, str]]:
+    """A line for each division of images, and one for each part of a set that is not complete."""
+    configs = [c for c in (sweep.search, *(cell.config for cell in sweep.cells)) if c]
+    divisions = {id(images.of(config)): config for config in reversed(configs)}
+    for config in reversed(divisions.values()):
+        data = images.of(config)
+        yield "data", f"{config.protocol}, family {config.split_family}: {_counts(data)}"
+        for part, samples in {"training": data.train, **data.test}.items():
+            if samples.source.left_out:
+                count = f"{samples.source.left_out} images of {samples.source.name}, {part},"
+                yield "left out", f"{count} that are not exact copies of the published ones"
 
 
 def _of_which(count: int, what: str) -> str:

@@ -8,10 +8,7 @@ import yaml
 from mlflow.entities import Run
 from test_sweep import artifact, project, runs, sweep
 
-from platform import search_file, teachers
-from platform.plan import make_plan
 from platform.spec import Spec
-from platform.tracking import Tracker
 from trainables.config import TrialConfig
 
 SPEC = """\
@@ -41,11 +38,18 @@ def trials(folder: Path, phase: str) -> list[Run]:
 
 
 def test_one_teacher_serves_all_trials_of_the_same_images(swept: tuple[Path, str]) -> None:
-    folder, said = swept
-    assert "teachers: 2 trials" in said
+    folder, _ = swept
     teachers = {run.data.params["split"]: run for run in trials(folder, "teacher")}
     assert {split: run.data.params["pseudo_unknown"] for split, run in teachers.items()} == {"0": "2", "1": "0"}
+    assert len(trials(folder, "teacher")) == 2
     assert len(trials(folder, "search")) == 1
+
+
+def test_a_student_starts_once_its_teacher_has_ended(swept: tuple[Path, str]) -> None:
+    folder, _ = swept
+    (teacher,) = (run for run in trials(folder, "teacher") if run.data.params["split"] == "0")
+    (student,) = trials(folder, "search")
+    assert teacher.info.end_time <= student.info.start_time
 
 
 def test_a_search_over_the_students_settings_leaves_the_teacher_as_it_is(swept: tuple[Path, str]) -> None:
@@ -53,20 +57,6 @@ def test_a_search_over_the_students_settings_leaves_the_teacher_as_it_is(swept: 
     for run in trials(folder, "search"):
         assert run.data.params["teacher.lr"] == "0.1"
         assert run.data.params["lr"] != "0.1"
-
-
-def test_a_teacher_that_mlflow_knows_is_not_trained_again(swept: tuple[Path, str], tmp_path: Path) -> None:
-    folder, _ = swept
-    spec = search_file.load(folder / "toy.yaml").profile("paper", [])
-    plan = make_plan(spec, "paper", tmp_path)
-    another = Tracker(f"sqlite:///{folder}/mlflow.db", "another sweep", spec.objective.metric)
-    assert len(plan.teachers) == 2
-    assert teachers.missing(plan, another, tmp_path / "teachers") == []
-    assert len(list((tmp_path / "teachers").glob("*.pt"))) == 2
-    unknown = make_plan(
-        search_file.load(folder / "toy.yaml").profile("paper", ["weight_decay=1e-3"]), "paper", tmp_path
-    )
-    assert len(teachers.missing(unknown, another, tmp_path / "teachers")) == 2
 
 
 def test_a_teacher_leaves_what_every_trial_leaves(swept: tuple[Path, str]) -> None:
@@ -77,14 +67,27 @@ def test_a_teacher_leaves_what_every_trial_leaves(swept: tuple[Path, str]) -> No
             assert artifact(run, name).is_file()
 
 
+def test_a_teacher_that_mlflow_knows_is_not_trained_again(swept: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = swept
+    base, _, _ = SPEC.partition("search:")
+    (folder / "toy.yaml").write_text(base + "splits: [1]\nrows: [{name: Longer, set: {method: distill, epochs: 2}}]\n")
+    process = sweep(folder, "--storage", str(tmp_path / "elsewhere"))
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert re.search(r"to train .* 1 trials", said)
+    assert re.search(r"1 teachers beside them", said)
+    assert len(list((tmp_path / "elsewhere/teachers").glob("*.pt"))) == 1
+    assert len(trials(folder, "teacher")) == 2
+
+
 def test_students_of_a_failed_teacher_are_left_out(tmp_path: Path) -> None:
-    diverging = SPEC.replace("epochs: 2}", "epochs: 2, lr: 1.0e+30}").replace("confirm:", "confirm_not:")
-    folder = project(tmp_path, diverging[: diverging.index("confirm_not:")])
+    diverging = SPEC.replace("epochs: 2}", "epochs: 2, lr: 1.0e+30}").partition("confirm:")[0]
+    folder = project(tmp_path, diverging)
     process = sweep(folder)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 1
     assert re.search(r"teacher wrn10-1 of the search failed.*the loss is", said)
-    assert "the search is left out: its teacher failed" in said
+    assert re.search(r"1 failed, 1 left out", said)
     assert [run.info.status for run in trials(folder, "teacher")] == ["FAILED"]
     assert trials(folder, "search") == []
 
