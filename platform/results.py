@@ -122,6 +122,10 @@ class Results:
     def count(self, *statuses: Ending) -> int:
         return sum(o.status in statuses for o in self.outcomes)
 
+    def trials(self, *statuses: Ending) -> int:
+        """How many trainings ended so: cells may share one."""
+        return len({o.identity for o in self.outcomes if o.status in statuses})
+
     def best(self, sweep: str, objective: Objective, top: int) -> list[Outcome]:
         """The `top` search trials that ran to their end, by the objective after their last epoch."""
         finished = [o for o in self.of(sweep, "search") if o.done and objective.metric in o.metrics]

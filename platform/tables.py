@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -16,6 +16,7 @@ from platform.search import Study
 from platform.search_file import PAPER
 from platform.spec import Choice, FloatRange, IntRange, Resources
 from platform.tracking import Known
+from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 
 SHOWN_RUNS = 5  # of cached trials that the plan names
@@ -178,12 +179,17 @@ def _counts_of(values: Sequence[Sequence[float]]) -> str:
 
 def _caption(sweep: Sweep) -> str:
     """What a reader must know of the numbers; a reduced run says so by itself."""
-    config = sweep.config
-    sets = ", ".join(config.evaluation_sets)
-    teacher = f", teacher {config.teacher.backbone}" if config.teacher else ""
+    configs = [cell.config for cell in sweep.cells] or [sweep.config]
+
+    def all_of(value: Callable[[TrialConfig], Iterable[str]]) -> str:
+        return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
+
+    teachers = all_of(lambda c: [c.teacher.backbone] if c.teacher else [])
     text = (
-        f"{config.protocol}, split family {config.split_family}, unknown: {sets}, score {config.score}; "
-        f"{config.backbone}{teacher}, {config.epochs} epochs, last epoch, mean ± std over splits × seeds."
+        f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
+        f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
+        f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
+        f"{all_of(lambda c: [str(c.epochs)])} epochs, last epoch, mean ± std over splits × seeds."
     )
     if sweep.profile != PAPER:
         text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
@@ -195,14 +201,14 @@ def _caption(sweep: Sweep) -> str:
 def ending(results: Results, minutes: float) -> str:
     """What became of every trial, in one line."""
     counts: Mapping[str, int] = {
-        "trained": results.count("finished", "stopped"),
-        "cached": results.count("cached"),
-        "failed": results.count("failed"),
-        "left out": results.count("left out"),
-        "interrupted": results.count("interrupted"),
+        "trained": results.trials("finished", "stopped"),
+        "cached": results.trials("cached"),
+        "failed": results.trials("failed"),
+        "left out": results.trials("left out"),
+        "interrupted": results.trials("interrupted"),
     }
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("trained", "failed"))
-    return f"{len(results.outcomes)} trials in {minutes:.1f} minutes: {said}"
+    return f"{sum(counts.values())} trials in {minutes:.1f} minutes: {said}"
 
 
 def _counts(data: TrialData) -> str:
