@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from platform.plan import Cell, Plan
-from platform.results import Outcome, Results, known_of, lacks, merged
+from platform.results import Outcome, Results, evaluated_too, known_of, lacks, merged
 from platform.search import Proposal, Study
 from platform.spec import Resources
 from platform.tracking import Claim, Elsewhere, Finished, Known
@@ -173,6 +173,7 @@ class Queue:
         self.open[cell.identity] = job
         if known and self.store.fetch_weights(known):
             trial.evaluates_only, trial.run_id, job.claimed = True, known.run_id, True
+            trial.config = evaluated_too(config, known.metrics)
         elif known:
             self.say(f"{trial.name} is trained again: the weights of its run {known.run_id} are out of reach")
         teacher = self._untaught(job)

@@ -104,6 +104,14 @@ def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
     return replace(config, evaluate=sets, extra_scores=scores or None, test=config.test or other.test)
 
 
+def evaluated_too(config: TrialConfig, metrics: Mapping[str, float]) -> TrialConfig:
+    """`config` with every set and score that a finished trial was evaluated on: its scores are written anew."""
+    found = [name.split("/") for name in metrics if name.startswith("test/") and name.endswith("/auroc")]
+    sets = tuple(dict.fromkeys(part[1] for part in found if len(part) == 4))
+    scores = tuple(s for s in get_args(RequestedScore) if any(part[2] == s for part in found if len(part) == 4))
+    return merged(config, replace(config, evaluate=sets or config.evaluate, extra_scores=scores or None))
+
+
 @dataclass
 class Results:
     """The outcomes of a command's sweeps."""

@@ -146,7 +146,8 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         storage = _storage(args.storage or "results")
         local = Path(storage.path) if storage.local else cache_folder() / "sweeps"
         place = Place(args.data_root, storage, local)
-        cluster = launch.connect(args.address) if joined else launch.local_cluster()
+        methods = {method for file in files for method in file.methods(args.set)}
+        cluster = launch.connect(args.address, methods) if joined else launch.local_cluster()
         interrupt.listen()
         sweeps = [_fit(args, file, cluster, console) for file in files]
         _refuse_one_name_twice(sweeps)
@@ -165,7 +166,8 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
             todo = work(plan, known, {} if args.fresh else behind)
         at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in sweeps}
         with console.status("estimating the time …"):
-            guess = estimate(plan, todo, known.values(), min(at_once.values()), here=not joined)
+            here = not joined  # another machine's speed is not this one's
+            guess = estimate(plan, todo, known.values(), min(at_once.values()), here=here) if todo.train else None
         for sweep in sweeps:
             console.print(sweep_table(sweep, images, at_once[sweep.name]))
         console.print(work_table(todo, guess))

@@ -128,6 +128,15 @@ def test_a_finished_trial_that_lacks_a_set_is_only_evaluated(tmp_path: Path) -> 
     assert store.fetched == [known.identity]
 
 
+def test_an_evaluation_that_is_added_keeps_those_that_were_there(tmp_path: Path) -> None:
+    of = plan(ROWS)
+    known = known_of(of.cells[0].identity, {"test/textures/msp/auroc": 0.5, "test/textures/odin/auroc": 0.5})
+    job = filled(of, tmp_path, Memory(), {known.identity: known}).next()
+    assert job is not None
+    assert set(job.trial.config.evaluation_sets) == {"digits", "textures"}
+    assert job.trial.config.extra_scores == ("odin",)
+
+
 def test_a_finished_trial_whose_weights_are_gone_is_trained_again(tmp_path: Path) -> None:
     of = plan(ROWS)
     known = known_of(of.cells[0].identity, {"test/accuracy": 0.9})
