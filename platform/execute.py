@@ -64,7 +64,7 @@ def execute(
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
         view = LiveView(console, results, objectives)
         store = _Store(tracker, runs, place.storage / "teachers", fresh)
-        queue = Queue(plan, store, results, studies, lambda needs: launch.joined_cluster().at_once(needs), view.say)
+        queue = Queue(plan, store, results, studies, lambda needs: launch.cluster().at_once(needs), view.say)
         queue.known |= known
         queue.fill()
         _record(tracker, runs, plan, results)

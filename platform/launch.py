@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from platform.interrupt import Interrupt
 from platform.queue import Job, Queue
 from platform.results import lacks
+from platform.shipping import copy_code
 from platform.spec import Resources
 from platform.trials import Listener, TrialState
 from trainables.folder import Folder
@@ -37,8 +38,10 @@ for _name, _value in {
 import ray
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 FILES = ("config.yaml", "scores.parquet", "weights.pt")  # of a finished trial
+BYTE = 1  # of memory
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 
 
@@ -61,26 +64,35 @@ class Cluster:
         return int(fits)
 
 
-def connect(address: str | None) -> Cluster:
+def connect(address: str | None, methods: Iterable[str] = ()) -> Cluster:
     """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback only.
+
+    A cluster's workers get `trainables` and the modules of `methods` as they are here. Workers on this machine read
+    them where they are, and those of a submitted job in the folder that was submitted.
 
     Raises `ClusterError` where no cluster answers.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address or os.environ.get("RAY_ADDRESS"):
-        try:
-            ray.init(address=address, **options)
-        except (ConnectionError, RuntimeError) as error:
-            raise ClusterError(f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}") from error
+        with tempfile.TemporaryDirectory(prefix="code-") as folder:
+            if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+                copy_code(Path(folder), methods)
+                options["runtime_env"] = {"working_dir": folder}
+            try:
+                ray.init(address=address, **options)
+            except (ConnectionError, RuntimeError) as error:
+                raise ClusterError(f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}") from error
     else:
         own = local_cluster()
         ray.init("local", num_cpus=own.cpus, num_gpus=int(own.gpus), include_dashboard=False, **options)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failed trial's traceback is the listeners' to tell
-    return joined_cluster()
+    return cluster()
 
 
-def joined_cluster() -> Cluster:
-    """What the nodes that are there now have to give."""
+def cluster() -> Cluster:
+    """What the nodes that are there now have to give; before Ray is started on this machine, what it has."""
+    if not ray.is_initialized():
+        return local_cluster()
     total = ray.cluster_resources()
     return Cluster(int(total.get("CPU", 0)), float(total.get("GPU", 0)))
 
@@ -115,6 +127,8 @@ class Run:
     site: Site
     interrupt: Interrupt
     jobs: dict[str, Job] = field(default_factory=dict)  # by Tune's name of the trial
+    marks: dict[str, int] = field(default_factory=dict)  # of those on several workers, by which to find their groups
+    marked: int = BYTE  # the latest mark
     problem: Exception | None = None  # Tune takes what its callbacks raise for a trial's failure
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,6 +144,7 @@ class Run:
             "teacher": self.queue.plan.identity(job.teacher) if job.teacher else "",
             "evaluates_only": trial.evaluates_only,
             "workers": resources.workers,
+            "mark": self._mark(trial_id) if resources.workers > 1 else 0,
             "cpus": resources.cpus_per_worker,
             "gpus": resources.gpus_per_worker,
             "data_root": str(self.site.data_root.resolve()),
@@ -139,8 +154,25 @@ class Run:
         if trial.attempt == 1:
             for listener in self.listeners:
                 listener.started(trial)
+        # What waits for its workers takes a byte of memory: they need all CPUs, and one cannot ask for nothing.
         needs = {"CPU": resources.cpus_per_worker} | ({"GPU": gpus} if (gpus := resources.gpus_per_worker) else {})
-        return {"trial": json.dumps(order), "needs": needs if resources.workers == 1 else {"CPU": 0.001}}
+        return {"trial": json.dumps(order), "needs": needs if resources.workers == 1 else {"memory": BYTE}}
+
+    def _mark(self, trial_id: str) -> int:
+        """A number that no attempt had before."""
+        self._free_lost()
+        self.marked += 1
+        self.marks[trial_id] = self.marked
+        return self.marked
+
+    def _free_lost(self) -> None:
+        """Free what Ray Train reserved for an attempt whose processes were killed, before they could do it."""
+        own = ray.get_runtime_context().get_job_id()
+        for name, group in ray.util.placement_group_table().items():
+            marks = {int(bundle.get("memory", BYTE)) for bundle in group["bundles"].values()}
+            lost = marks.isdisjoint({BYTE, *self.marks.values()}) and group["state"] != "REMOVED"
+            if name.endswith(own) and lost:
+                remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Pass a report on; whether early stopping ends the trial here."""
@@ -164,7 +196,7 @@ class Run:
 
     def ended(self, trial_id: str) -> None:
         """Its last report was heard, or early stopping has ended it."""
-        job = self.jobs.pop(trial_id)
+        job = self._over(trial_id)
         trial = job.trial
         folder = self.site.storage / "trials" / trial.identity
         if trial.status == "running":
@@ -181,13 +213,19 @@ class Run:
         if trial.files:
             shutil.rmtree(trial.files, ignore_errors=True)
 
+    def _over(self, trial_id: str) -> Job:
+        self.marks.pop(trial_id, None)
+        return self.jobs.pop(trial_id)
+
     def lost(self, trial_id: str, error: str) -> None:
         """Its process or its node is gone."""
-        job = self.jobs.pop(trial_id)
+        job = self._over(trial_id)
         job.trial.status, job.trial.error, job.curable = "failed", error, True
         self._end(job)
 
     def _end(self, job: Job) -> None:
+        if job.trial.status == "failed" and job.resources.workers > 1:
+            self._free_lost()
         if self.queue.tries_again(job):
             return
         for listener in self.listeners:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tempfile
 import time
@@ -13,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
+
+# Of Ray Train, before it is imported: two actors, or a message at each report, that nobody here looks at.
+os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 import ray
 import ray.train
@@ -43,6 +48,7 @@ class Order:
     workers: int
     cpus: int  # of each worker
     gpus: float
+    mark: int  # of this attempt, where it has several workers: their group asks for as many bytes of memory
     data_root: str
     storage: str  # the folder of `trials/<identity>` and `teachers/`, as `Folder.at` reads it
     fingerprints: dict[str, str]  # of the images that the sweep was planned with
@@ -109,7 +115,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, FileNotFoundError | PermissionError):
         return False
     passing = (OSError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, torch.distributed.DistError)
-    return isinstance(error, passing) or "out of memory" in str(error)
+    return isinstance(error, (*passing, ray.exceptions.RayError)) or "out of memory" in str(error)
 
 
 def _device(order: Order) -> torch.device:
@@ -221,7 +227,8 @@ class _Several:
         self.mailbox = _Mailbox.remote()  # type: ignore[attr-defined]
         self.scratch = tempfile.TemporaryDirectory(prefix="train-")
         self.error: Exception | None = None
-        each = {"CPU": order.cpus} | ({"GPU": order.gpus} if order.gpus else {})
+        # Memory is all that Ray Train passes on to a group: it tells the driver which group to free if we are killed.
+        each = {"CPU": order.cpus, "memory": order.mark} | ({"GPU": order.gpus} if order.gpus else {})
         self.trainer = TorchTrainer(
             _rank,
             train_loop_config={"order": json.dumps(order.__dict__), "mailbox": self.mailbox},
