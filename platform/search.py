@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,4 +194,6 @@ def _sampler(spec: Spec, seed: int) -> optuna.samplers.BaseSampler:
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, startup))
     conditional = any(d.when for d in (spec.search or {}).values())
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=conditional)
+    with warnings.catch_warnings():  # `group` is experimental; without it, a condition would make TPE look at nothing
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=conditional)
