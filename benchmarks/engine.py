@@ -71,7 +71,7 @@ def engine(trials: int, folder: Path) -> float:
     (folder / "bench.yaml").write_text(json.dumps({"name": "bench"}))
     console = Console(quiet=True)
     sweep = Sweep(folder / "bench.yaml", spec, "paper", ())
-    plan = make_plan([sweep], Images(folder), lambda path: {})
+    plan = make_plan([sweep], Images(folder), lambda path, profile: {})
     tracker = Tracker(f"sqlite:///{folder}/engine.db", folder / "outbox", print)
     place = Place(folder, Folder.at(folder), folder)
     started = time.perf_counter()

@@ -92,7 +92,8 @@ class Estimate:
 
 
 def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, here: bool) -> Estimate | None:
-    """None where no such trial has run before and `here` is False: another machine's speed is not this one's."""
+    """None where no such trial has run before, and it cannot be timed: `here` is False (another machine's speed is not
+    this one's), or its own training fails, which is for the trial to tell."""
     speeds = _speeds(past, {kind_of(config) for config, _ in todo.train})
     seconds = device_seconds = 0.0
     timed = False
@@ -105,7 +106,10 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
                 costs[kind] = Cost(1 / speeds[kind], FORWARD / speeds[kind])
             elif here:
                 timed = True
-                costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
+                try:
+                    costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
+                except Exception:  # a method of one's own may raise anything
+                    return None
             else:
                 return None
         took = seconds_of_trial(config, data, costs[kind])

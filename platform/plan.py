@@ -13,7 +13,7 @@ from trainables.config import TrialConfig
 from trainables.data.sets import Progress
 from trainables.data.trial_data import TrialData, build
 
-BestOf = Callable[[Path], Mapping[str, Any]]  # the best settings that another search has found
+BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
             if source and source.resolve() in names:
                 sweep.waiting.append(Waiting(names[source.resolve()], 0, row, first))
             else:
-                plan.add_cells(sweep, row, best_of(source) if source else None, first)
+                plan.add_cells(sweep, row, best_of(source, sweep.profile) if source else None, first)
             first += each
     return plan
 

@@ -159,7 +159,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
                 tracker = Tracker(uri, local / "outbox", say)
         with _Reading(console) as reading:
             images = Images(args.data_root, args.download, reading)
-            plan = make_plan(sweeps, images, lambda path: _best_of(path, tracker))
+            plan = make_plan(sweeps, images, lambda path, profile: _best_of(path, profile, tracker))
         with console.status("looking for what is finished …"):
             known = dict(tracker.finished()) if tracker and not args.fresh else {}
             behind = {s.name: proposed(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search}
@@ -241,19 +241,20 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
     return Sweep(Path(file.path), spec, profile, tuple(args.set))
 
 
-def _best_of(path: Path, tracker: Tracker | None) -> Mapping[str, Any]:
-    """The best settings that the search of `path` has found, in any sweep that MLflow knows.
+def _best_of(path: Path, profile: str, tracker: Tracker | None) -> Mapping[str, Any]:
+    """The best settings that the search of `path` has found in this profile, or as it stands where it has none such.
 
     Raises `ConfigError` where it has found none yet.
     """
     from trainables import yaml_file
 
-    spec = search_file.load(path).profile(PAPER)
-    for run in tracker.sweeps(spec.name) if tracker else []:
+    file = search_file.load(path)
+    profile = profile if profile in file.profiles else PAPER
+    for run in tracker.sweeps(file.profile(profile).name) if tracker else []:
         best = {k.removeprefix("best."): v for k, v in run.params.items() if k.startswith("best.")}
-        if best:
+        if best and run.params.get("profile") == profile:
             return {name: yaml_file.parse(value, f"best.{name}").data for name, value in best.items()}
-    message = f"{path} has no result yet. Run it first, or give both files to one command"
+    message = f"{path}, profile {profile}, has no result yet. Run it first, or give both files to one command"
     raise ConfigError([Problem((), message)])
 
 

@@ -34,7 +34,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from platform import index
-from platform.claims import BEAT, Claim, Driver, Elsewhere, Finished, Ours, beats, lives_here, said_by
+from platform.claims import BEAT, SILENCE, Claim, Driver, Elsewhere, Finished, Ours, beats, lives_here, said_by
 from platform.index import Known
 from platform.outbox import Outbox, Record, UnavailableError
 from platform.trials import TrialState
@@ -107,7 +107,7 @@ class _Target:
     """The run that the records of a key go into, as it was found."""
 
     run_id: str
-    exclusive: bool = False  # its claim was won against all others
+    won: float = 0.0  # when its claim was won against all others, unix seconds; 0 where it was not
     params: frozenset[str] = frozenset()  # that it has: MLflow refuses other values
     logged: dict[str, int] = field(default_factory=dict)  # the latest step of each metric it came with
     attempts: int = 1
@@ -137,8 +137,10 @@ class Tracker:
         self._seen: set[str] | None = None  # identities with runs that do not count; None before an index is read
         # Two threads in SQLAlchemy at once take many times as long as one after the other: deliveries wait for claims.
         self._turn, self._claiming = threading.RLock(), threading.RLock()
+        self._beaten = time.time()  # the latest sign of life
+        self._lapsed = 0.0  # when one came late
         self._latest = ""  # the part of the UI's address that names the latest sweep's experiment
-        store = sha256(uri.encode()).hexdigest()[:16]
+        store = sha256(_place(uri).encode()).hexdigest()[:16]
         self._index = cache_folder() / f"index-{store}.sqlite"
         _check_reachable(uri, self.shown_uri)
         with self._told():
@@ -342,17 +344,19 @@ class Tracker:
             "phase": trial.phase,
             "row": trial.row,
             "identity": trial.identity,
+            "attempts": "1",
+            **self._me.tags(),
+            "claim": key,
+            "held": "yes",
+        }
+        labels = {
             "method": config.method,
             "protocol": config.protocol,
             "split_family": config.split_family,
             "split": str(config.split),
             "seed": str(config.seed),
             "training_seed": str(seeds(config)[0]),
-            "attempts": "1",
             **_code_tags(),
-            **self._me.tags(),
-            "claim": key,
-            "held": "yes",
         }
         return {
             "key": key,
@@ -360,6 +364,7 @@ class Tracker:
             "identity": trial.identity,
             "name": trial.name,
             "tags": tags,
+            "labels": labels,  # what no claim needs: with the first delivery
             "params": {name: str(value) for name, value in _flat(config.settings())},
             "started": _now(),
             "fresh": fresh,
@@ -384,7 +389,7 @@ class Tracker:
 
     def _compete(self, opening: Record) -> _Target | Finished | Elsewhere:
         fresh = opening["fresh"]
-        run_id = self._create(opening)
+        run_id = self._create(opening, opening["tags"])
         deadline = time.monotonic() + PATIENCE
         while True:
             runs = self._runs_of(opening["identity"], self._experiment_ids())
@@ -401,10 +406,10 @@ class Tracker:
             time.sleep(0.1)
         earlier = None if fresh else self._resumable(others)
         if earlier is None:
-            return _Target(run_id, exclusive=True)
+            return _Target(run_id, won=time.time())
         target = self._take_over(earlier, opening)
         self.client.delete_run(run_id)  # only now: one of the two has named us all the time
-        return replace(target, exclusive=True)
+        return replace(target, won=time.time())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -447,15 +452,17 @@ class Tracker:
         left = [run for run in left if not {"stopped", "duplicate_of"} & set(run.data.tags)]
         return max(left, key=_order, default=None)
 
-    def _create(self, opening: Record) -> str:
-        return self.client.create_run(
-            opening["experiment"], start_time=opening["started"], tags=opening["tags"], run_name=opening["name"]
-        ).info.run_id
+    def _create(self, opening: Record, tags: Mapping[str, str]) -> str:
+        with self._request():
+            run = self.client.create_run(
+                opening["experiment"], start_time=opening["started"], tags=dict(tags), run_name=opening["name"]
+            )
+        return run.info.run_id
 
     def _take_over(self, run: Run, opening: Record) -> _Target:
         """Continue a run: it names the new driver from the first request on."""
         attempts = int(run.data.tags.get("attempts", "1")) + 1
-        self._log(run.info.run_id, tags={**opening["tags"], "attempts": str(attempts)})
+        self._log(run.info.run_id, tags={**opening["tags"], **opening["labels"], "attempts": str(attempts)})
         self.client.update_run(run.info.run_id, status="RUNNING", name=opening["name"])
         # An epoch's metrics came together: one of them tells the last epoch of all.
         names = run.data.metrics
@@ -566,19 +573,19 @@ class Tracker:
                     self.client.set_terminated(run_id, record["status"])
 
     def _deliver_trial(self, key: str, records: list[Record]) -> None:
-        opening = next((r.get("opening", r) for r in records if r["op"] in ("open", "end")), None)
-        target = self._find(key, opening)
+        opening: Record = next((r.get("opening", r) for r in records if r["op"] in ("open", "end")), {})
         end = records[-1] if records[-1]["op"] == "end" else None
-        status: End | None = None
+        target = self._find(key, opening, ended=end is not None)
         tags: dict[str, str] = {}
         for record in records:
-            tags |= record.get("tags", {}) if record["op"] in ("tags", "end") else {}
+            tags |= {"open": record.get("labels"), "tags": record.get("tags")}.get(record["op"]) or {}
+        status: End | None = None
         if end is not None:
             target, status, settled = self._settle(key, target, end)
-            tags |= settled
+            tags |= end["tags"] | settled
             if status is not None:
                 tags["held"] = ""  # before its status, which says it until then
-        params = opening.get("params", {}) if opening else {}
+        params = [(n, v) for n, v in opening.get("params", {}).items() if n not in target.params]
         metrics = [
             Metric(name, value, record["time"], record["step"])
             for record in records
@@ -586,7 +593,13 @@ class Tracker:
             for name, value in record["values"].items()
             if target.logged.get(name, -1) < record["step"]
         ]
-        self._log(target.run_id, metrics, [(n, v) for n, v in params.items() if n not in target.params], tags)
+        try:
+            self._log(target.run_id, metrics, params, tags)
+        except MlflowException as error:
+            if end is None or not target.won or _temporary(error):
+                raise
+            self._targets[key] = replace(target, won=0.0)  # the run may have been deleted: look
+            return self._deliver_trial(key, records)
         for record in records:
             if "files" in record:
                 self._log_folder(target.run_id, record)
@@ -597,29 +610,32 @@ class Tracker:
                 self.client.set_terminated(target.run_id, status)
             self._targets.pop(key, None)
 
-    def _find(self, key: str, opening: Record | None) -> _Target:
-        """The run of a key: known since its claim, or found by it, or made now for one that was provisional."""
+    def _find(self, key: str, opening: Record, *, ended: bool) -> _Target:
+        """The run of a key: known since its claim, or found by it, or made now for one that was provisional.
+
+        Raises `TrackingError` where another driver goes on with a trial that had not `ended`.
+        """
         if key in self._targets:
             return self._targets[key]
         if not key.startswith(PROVISIONAL):
             return _Target(key)
-        found = self._all(self._experiment_ids(), f"tags.claim = '{key}'")
-        run = next(iter(found), None)
+        experiments = self._experiment_ids()
+        run = next(iter(self._all(experiments, f"tags.claim = '{key}'")), None)
         if run is not None:
             target = _Target(run.info.run_id)
-        elif opening is None:
-            raise TrackingError("another process has taken over its run")
-        elif (earlier := self._earlier(opening)) is not None:
-            target = self._take_over(earlier, opening)
         else:
-            target = _Target(self._create(opening))
+            runs = self._runs_of(opening["identity"], experiments) if opening else []
+            foreign = not opening or opening["tags"]["driver"] != self._me.driver
+            if foreign and not ended and (not opening or any(_counts(run) or self._held(run) for run in runs)):
+                raise TrackingError("another driver goes on with its trial")
+            earlier = None if opening["fresh"] else self._resumable(runs)
+            if earlier is not None:
+                target = self._take_over(earlier, opening)
+            else:
+                target = _Target(self._create(opening, opening["tags"] | opening["labels"]))
         self._targets[key] = target
         self._named[key] = target.run_id
         return target
-
-    def _earlier(self, opening: Record) -> Run | None:
-        runs = self._runs_of(opening["identity"], self._experiment_ids())
-        return None if opening["fresh"] else self._resumable(runs)
 
     def _settle(self, key: str, target: _Target, end: Record) -> tuple[_Target, End | None, dict[str, str]]:
         """How a run ends, and the tags that say why. Never two runs of an identity count as finished."""
@@ -630,11 +646,14 @@ class Tracker:
         if end["status"] != "finished":
             ends: dict[str, End] = {"stopped": "FINISHED", "failed": "FAILED"}
             return target, ends.get(end["status"], "KILLED"), {}
-        experiments = list(self._experiments) if target.exclusive else self._experiment_ids()
-        runs = self._runs_of(opening["identity"], experiments)
+        certain = self._certain(target)
+        if certain and not opening["fresh"]:
+            return target, "FINISHED", {}
+        runs = self._runs_of(opening["identity"], self._experiment_ids())
         ours = next((run for run in runs if run.info.run_id == target.run_id), None)
         if ours is None or ours.data.tags.get("claim") != key:
-            target = self._targets[key] = _Target(self._create(opening))  # ours was deleted, or taken over
+            # Ours was deleted, or taken over.
+            target = self._targets[key] = _Target(self._create(opening, opening["tags"] | opening["labels"]))
         others = [run for run in runs if run.info.run_id != target.run_id]
         rival = next((run for run in others if _counts(run)), None)
         if rival is not None and opening["fresh"]:
@@ -643,11 +662,15 @@ class Tracker:
                     self._log(run.info.run_id, tags={"superseded": target.run_id})
                     self.client.set_terminated(run.info.run_id, "FINISHED")  # again: that is what an index notices
             rival = None
-        if rival is None and not target.exclusive:
+        if rival is None and not certain:
             rival = next((run for run in others if self._held(run)), None)
         if rival is not None:
             return target, "KILLED", {"duplicate_of": rival.info.run_id}
         return target, "FINISHED", {}
+
+    def _certain(self, target: _Target) -> bool:
+        """Whether nobody can have taken over this run: its claim was won, and no sign of life came late since."""
+        return self._lapsed < target.won and time.time() - self._beaten < SILENCE / 2
 
     def _log_folder(self, run_id: str, record: Record) -> None:
         folder = Path(record["files"])
@@ -690,7 +713,7 @@ class Tracker:
         """The id of a run, given it or a provisional one."""
         if not run_id.startswith(PROVISIONAL):
             return run_id
-        return self._named.get(run_id) or self._find(run_id, None).run_id
+        return self._named.get(run_id) or self._find(run_id, {}, ended=False).run_id
 
     def _runs_of(self, identity: str, experiments: Sequence[str]) -> list[Run]:
         """Every run of an identity that is not deleted."""
@@ -727,8 +750,8 @@ class Tracker:
         if found := self.client.get_experiment_by_name(name):
             return found.experiment_id
         place = None
-        if folder := _sqlite_folder(self.uri):
-            place = (folder / "mlruns" / name).as_uri()
+        if file := _sqlite_file(self.uri):
+            place = (file.parent / "mlruns" / name).as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens in its training view
         try:
             return self.client.create_experiment(name, artifact_location=place, tags=tags)
@@ -784,11 +807,16 @@ class Tracker:
     def _beat(self) -> None:
         """Signs of life on the runs of the open sweeps, for drivers on other machines."""
         while not self._closed.wait(BEAT):
-            for run_id in list(self._sweeps):
-                try:
-                    self.client.set_tag(run_id, "heartbeat", str(time.time()))
-                except (MlflowException, OSError):
-                    break  # the outbox tells
+            try:
+                for run_id in list(self._sweeps):
+                    with self._request():
+                        self.client.set_tag(run_id, "heartbeat", str(time.time()))
+            except (MlflowException, OSError):
+                continue  # the outbox tells
+            now = time.time()  # a machine that slept shows as well
+            if now - self._beaten > SILENCE / 2:
+                self._lapsed = now
+            self._beaten = now
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -850,17 +878,23 @@ def _flat(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _sqlite_folder(uri: str) -> Path | None:
-    """The folder of a SQLite store, None for any other."""
+def _sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store, None for any other."""
     kind, _, rest = uri.partition("://")
-    return Path(rest.removeprefix("/")).resolve().parent if kind == "sqlite" else None
+    return Path(rest.removeprefix("/")).resolve() if kind == "sqlite" else None
+
+
+def _place(uri: str) -> str:
+    """The same for the same store, wherever the command is started."""
+    file = _sqlite_file(uri)
+    return f"sqlite:///{file}" if file else uri
 
 
 def _check_reachable(uri: str, shown: str) -> None:
     """Ask once, with a short limit: MLflow itself would retry for minutes before it says a word."""
-    if folder := _sqlite_folder(uri):
+    if file := _sqlite_file(uri):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrackingError(f"MLflow at {shown} cannot be used: {error}") from error
     elif uri.startswith(("http://", "https://")):

@@ -50,7 +50,7 @@ def plan(*texts: str) -> Plan:
     sweeps = [
         Sweep(Path(f"{i}.yaml"), Spec.model_validate(yaml.safe_load(t)), "paper", ()) for i, t in enumerate(texts)
     ]
-    return make_plan(sweeps, Images(Path()), lambda path: {})
+    return make_plan(sweeps, Images(Path()), lambda path, profile: {})
 
 
 def filled(of: Plan, folder: Path, store: Memory | None = None, known: Mapping[str, Known] | None = None) -> Queue:

@@ -16,7 +16,7 @@ DIGITS = ["protocol=digits", "split_family=agc", "epochs=2", "scheduler=null"]
 def caption(profile: str, changed: list[str]) -> str:
     file = ROOT / "search_spaces" / "backmix.yaml"
     sweep = Sweep(file, search_file.load(file).profile(profile, changed), profile, tuple(changed))
-    make_plan([sweep], Images(Path()), lambda path: {})
+    make_plan([sweep], Images(Path()), lambda path, profile: {})
     return str(rows_table(sweep, Results()).caption)
 
 

@@ -328,7 +328,8 @@ def test_closing_ends_what_is_open_as_killed(track: Callable[..., Tracker], uri:
     sweep = sweep_of(tracker, tmp_path / "toy.yaml")
     trial = state("a")
     tracker.claim(trial, sweep)
-    tracker._create(tracker._opening(state("b"), sweep, False))  # a claim that Ctrl-C broke off
+    opening = tracker._opening(state("b"), sweep, False)
+    tracker._create(opening, opening["tags"])  # a claim that Ctrl-C broke off
     assert tracker.close() == []
     assert tracker.close() == []
     assert statuses(uri) == {"KILLED": 2}
@@ -366,6 +367,26 @@ def test_a_driver_on_another_machine_lives_as_long_as_its_sweep_beats(
     client.set_tag(sweep.run_id, "heartbeat", str(time.time() - 200))
     later = track()
     assert later.claim(state("a"), own) == Ours(trial.run_id)
+
+
+def test_stores_of_different_folders_are_different_by_the_same_relative_name(
+    empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        shutil.copy(empty, folder)
+        tracker = Tracker("sqlite:///mlflow.db", folder / "outbox", print)
+        trial = state(name)
+        tracker.claim(trial, sweep_of(tracker, folder / "toy.yaml"))
+        finish(tracker, trial, folder)
+        known.append(set(tracker.finished()))
+        tracker.close()
+        assert (folder / "mlruns" / "toy" / trial.run_id / "artifacts" / "weights.pt").is_file()
+        tracking.MlflowClient("sqlite:///mlflow.db")._tracking_client.store._dispose_engine()
+    assert known == [{"one"}, {"two"}]
 
 
 def test_the_message_of_a_refused_store_hides_the_password(tmp_path: Path) -> None:
