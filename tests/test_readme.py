@@ -31,3 +31,24 @@ def test_every_protocol_and_family_is_named() -> None:
 def test_files_it_links_to_exist() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).is_file(), target
+
+
+def test_the_method_of_ones_own_is_the_example() -> None:
+    assert (ROOT / "examples/noise_mix.py").read_text().strip() in README
+
+
+def test_every_key_of_a_file_is_named() -> None:
+    from platform.spec import ABLATION_KEYS, SEARCH_KEYS
+
+    for key in (*ABLATION_KEYS, *SEARCH_KEYS):
+        assert f"`{key}`" in README, key
+
+
+def test_every_ablation_and_search_that_it_shows_is_valid(tmp_path: Path) -> None:
+    from platform import search_file
+
+    shown = re.findall(r"```yaml\n(name: .*?)```", README, re.DOTALL)
+    assert shown
+    for text in shown:
+        (tmp_path / "shown.yaml").write_text(text)
+        assert search_file.load(tmp_path / "shown.yaml").profiles
