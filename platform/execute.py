@@ -18,7 +18,7 @@ from platform.progress import LiveView
 from platform.queue import Queue
 from platform.results import Results
 from platform.search import Study
-from platform.tracking import Claim, Known, Tracker
+from platform.tracking import Claim, Known, Tracker, TrackingError
 from platform.tracking import Sweep as SweepRun
 from platform.trials import TrialState
 from trainables.folder import Folder
@@ -113,7 +113,10 @@ class _Store:
         if name in self.teachers.names():
             return True
         with tempfile.TemporaryDirectory() as scratch:
-            weights = self.tracker.fetch(known.run_id, "weights.pt", Path(scratch))
+            try:
+                weights = self.tracker.fetch(known.run_id, "weights.pt", Path(scratch))
+            except TrackingError:
+                return False
             if weights:
                 self.teachers.put(weights, name)
         return weights is not None

@@ -7,7 +7,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,21 @@ class Run:
             if name.endswith(own) and lost:
                 remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
 
-    def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+    def stops(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Pass a report on; whether early stopping ends the trial here."""
+        with self._ours():
+            return self._reported(trial_id, result)
+        return True
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """An error of ours within one of Tune's callbacks, which Tune would take for a trial's, ends the sweep."""
+        try:
+            yield
+        except Exception as error:
+            self.problem = error
+
+    def _reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         job = self.jobs[trial_id]
         trial = job.trial
         if failure := result.get("failure"):
@@ -196,6 +210,10 @@ class Run:
 
     def ended(self, trial_id: str) -> None:
         """Its last report was heard, or early stopping has ended it."""
+        with self._ours():
+            self._ended(trial_id)
+
+    def _ended(self, trial_id: str) -> None:
         job = self._over(trial_id)
         trial = job.trial
         folder = self.site.storage / "trials" / trial.identity
@@ -219,9 +237,10 @@ class Run:
 
     def lost(self, trial_id: str, error: str) -> None:
         """Its process or its node is gone."""
-        job = self._over(trial_id)
-        job.trial.status, job.trial.error, job.curable = "failed", error, True
-        self._end(job)
+        with self._ours():
+            job = self._over(trial_id)
+            job.trial.status, job.trial.error, job.curable = "failed", error, True
+            self._end(job)
 
     def _end(self, job: Job) -> None:
         if job.trial.status == "failed" and job.resources.workers > 1:
@@ -257,7 +276,7 @@ class _Feed(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         if self.run.interrupt.asked:
-            return None
+            return Searcher.FINISHED
         job = self.run.queue.next()
         if job:
             return self.run.start(trial_id, job)
@@ -285,16 +304,10 @@ class _Relay(tune.Callback):
         self.run.check()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        try:
-            self.run.ended(trial.trial_id)
-        except Exception as error:
-            self.run.problem = error
+        self.run.ended(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        try:
-            self.run.lost(trial.trial_id, _traceback(trial))
-        except Exception as error:
-            self.run.problem = error
+        self.run.lost(trial.trial_id, _traceback(trial))
 
 
 def _traceback(trial: Any) -> str:
@@ -322,7 +335,7 @@ def work_off(run: Run, worker: type[tune.Trainable]) -> None:
                 name="trials",
                 storage_path=scratch,
                 callbacks=[_Relay(run)],
-                stop=run.reported,
+                stop=run.stops,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials keep their own
                 verbose=0,
             ),
