@@ -225,8 +225,8 @@ class Run:
                 folder.get(name, trial.files / name)
             if trial.identity in self.queue.students or any(lacks(trial.metrics, cell.config) for cell in job.cells):
                 (self.site.storage / "teachers").put(trial.files / "weights.pt", f"{trial.identity}.pt")
-        self._end(job)
-        if trial.status != "failed" or not job.curable:
+        over = self._end(job)
+        if over and (trial.status != "failed" or not job.curable):
             folder.clear()
         if trial.files:
             shutil.rmtree(trial.files, ignore_errors=True)
@@ -242,14 +242,16 @@ class Run:
             job.trial.status, job.trial.error, job.curable = "failed", error, True
             self._end(job)
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: Job) -> bool:
+        """False where another attempt follows."""
         if job.trial.status == "failed" and job.resources.workers > 1:
             self._free_lost()
         if self.queue.tries_again(job):
-            return
+            return False
         for listener in self.listeners:
             listener.ended(job.trial)
         self.queue.ended(job)
+        return True
 
     def keep(self, actors: Sequence[Any]) -> None:
         """Have every running trial keep a checkpoint of where it is."""
