@@ -20,6 +20,7 @@ from typing import Any
 
 INTERVAL = 2.0  # seconds between deliveries: what comes in between goes together
 LONGEST_WAIT = 30.0  # seconds between two tries where the receiver does not answer
+_PATIENCE = 30.0  # seconds for a delivery that something waits for
 
 Record = dict[str, Any]
 
@@ -96,7 +97,7 @@ class Outbox:
             entries[-1] = _Entry(record, self._write(key, record, safe))
         if not copied:
             self._tell_full()
-            self.flush(LONGEST_WAIT)
+            self.flush(_PATIENCE)
 
     def flush(self, timeout: float, *, once: bool = False) -> bool:
         """Wait until everything is delivered; False after `timeout` seconds, or with `once` after the first failure."""
@@ -118,7 +119,7 @@ class Outbox:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(LONGEST_WAIT)  # it ends after the delivery under way
+        self._thread.join(_PATIENCE)  # it ends after the delivery under way
         with self._lock:
             left = sum(map(len, self._queue.values()))
             self._rotate()

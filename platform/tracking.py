@@ -125,7 +125,8 @@ class Tracker:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what MLflow raises, we tell
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        self.uri, self.shown_uri = uri, _without_password(uri)
+        self.shown_uri = _without_password(uri)
+        self._uri = uri = _absolute(uri)
         self._say = say
         self._me = Driver.this()
         self._open: dict[str, _Open] = {}  # by run id
@@ -140,7 +141,7 @@ class Tracker:
         self._beaten = time.time()  # the latest sign of life
         self._lapsed = 0.0  # when one came late
         self._latest = ""  # the part of the UI's address that names the latest sweep's experiment
-        store = sha256(_place(uri).encode()).hexdigest()[:16]
+        store = sha256(uri.encode()).hexdigest()[:16]
         self._index = cache_folder() / f"index-{store}.sqlite"
         _check_reachable(uri, self.shown_uri)
         with self._told():
@@ -272,7 +273,7 @@ class Tracker:
 
     def ui_command(self) -> str:
         """The command that shows the runs, or where the server already does."""
-        if self.uri.startswith("http"):
+        if self._uri.startswith("http"):
             return f"open {self.shown_uri}/#/experiments{self._latest}"
         return f"uv run mlflow ui --backend-store-uri {self.shown_uri}"
 
@@ -750,7 +751,7 @@ class Tracker:
         if found := self.client.get_experiment_by_name(name):
             return found.experiment_id
         place = None
-        if file := _sqlite_file(self.uri):
+        if file := _sqlite_file(self._uri):
             place = (file.parent / "mlruns" / name).as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens in its training view
         try:
@@ -880,14 +881,15 @@ def _flat(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store, None for any other."""
-    kind, _, rest = uri.partition("://")
-    return Path(rest.removeprefix("/")).resolve() if kind == "sqlite" else None
+    kind, _, rest = uri.partition("?")[0].partition(":///")
+    return Path(rest).resolve() if kind == "sqlite" and rest else None
 
 
-def _place(uri: str) -> str:
+def _absolute(uri: str) -> str:
     """The same for the same store, wherever the command is started."""
     file = _sqlite_file(uri)
-    return f"sqlite:///{file}" if file else uri
+    _, mark, options = uri.partition("?")
+    return f"sqlite:///{file}{mark}{options}" if file else uri
 
 
 def _check_reachable(uri: str, shown: str) -> None:

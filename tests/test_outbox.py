@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "INTERVAL", 0.1)
+    monkeypatch.setattr(outbox, "LONGEST_WAIT", 0.5)
 
 
 class Receiver:

@@ -33,6 +33,7 @@ CONFIG = TrialConfig.from_settings(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(outbox, "INTERVAL", 0.1)
+    monkeypatch.setattr(outbox, "LONGEST_WAIT", 0.5)
     monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
 
 
@@ -385,7 +386,6 @@ def test_stores_of_different_folders_are_different_by_the_same_relative_name(
         known.append(set(tracker.finished()))
         tracker.close()
         assert (folder / "mlruns" / "toy" / trial.run_id / "artifacts" / "weights.pt").is_file()
-        tracking.MlflowClient("sqlite:///mlflow.db")._tracking_client.store._dispose_engine()
     assert known == [{"one"}, {"two"}]
 
 
@@ -437,7 +437,8 @@ def go(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def test_two_processes_that_want_the_same_train_each_trial_once(uri: str, tmp_path: Path) -> None:
+def test_two_processes_that_want_the_same_train_each_trial_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new.db"  # both make its tables
     code = """
 wanted, trained = [f"{n:016x}" for n in range(20)], []
 while wanted:
