@@ -129,7 +129,7 @@ def test_an_interrupted_trial_goes_on_when_the_same_command_runs_again(
         assert interrupted.stdout
         assert any(line.startswith("epoch 1/4") for line in interrupted.stdout)  # reads no further
         interrupted.send_signal(number)
-        _, said = interrupted.communicate(timeout=60)
+        _, said = interrupted.communicate(timeout=300)
     if number == signal.SIGKILL:
         assert interrupted.returncode == -number
     else:
