@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,10 @@ class Plan:
 
     def _divided(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None) -> Iterator[tuple[str, TrialConfig]]:
         changes = {**(best or {}), **(row.set or {})}
-        for column, own, division in _divisions(sweep.spec):
-            settings = sweep.spec.with_teacher({**changes, **division}, own)
-            yield column, TrialConfig.from_settings(settings)
+        for column, own, divisions in _divisions(sweep.spec):
+            config = TrialConfig.from_settings(sweep.spec.with_teacher({**changes, "split": divisions[0][0]}, own))
+            for split, seed in divisions:
+                yield column, config.at(split, seed)
 
 
 def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
@@ -147,7 +149,7 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
     names = {sweep.file.resolve(): sweep.name for sweep in sweeps if sweep.spec.search}
     for sweep in plan.sweeps:
         spec = sweep.spec
-        each = len(list(_divisions(spec)))
+        each = sum(len(divisions) for _, _, divisions in _divisions(spec))
         first = 1
         if spec.search:
             sweep.search = TrialConfig.from_settings(spec.search_settings())
@@ -172,15 +174,13 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
     return plan
 
 
-def _divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """For each trial of a row: the first column that it serves, what that column changes, and split and seed."""
+def _divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], list[tuple[int, int]]]]:
+    """Of each row's trials: the first column that they serve, what that column changes, and all (split, seed)."""
     if spec.search and spec.confirm is None:
         return
     of = spec.confirm or spec
     for column, own in spec.column_groups():
-        for split in of.splits:
-            for seed in of.seeds:
-                yield column if own else "", own, {"split": split, "seed": seed}
+        yield column if own else "", own, list(product(of.splits, of.seeds))
 
 
 def _kind(config: TrialConfig) -> tuple[Any, ...]:

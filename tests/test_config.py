@@ -223,3 +223,15 @@ def test_what_yaml_cannot_build_is_a_mistake_of_the_file(text: str) -> None:
 def test_broken_yaml_names_its_line() -> None:
     with pytest.raises(ConfigError, match=r"f:2"):
         parse("a: [1,\nb: }", "f")
+
+
+@pytest.mark.parametrize("method", ["cutmix", "asymmetric"])
+def test_a_trial_at_another_split_is_the_one_that_its_settings_would_resolve_to(method: str) -> None:
+    settings = {"method": method, "protocol": "digits", "teacher": {"backbone": "wrn10-1"}, "epochs": 3}
+    moved = TrialConfig.from_settings(settings).at(3, 7)
+    resolved = TrialConfig.from_settings({**settings, "split": 3, "seed": 7})
+    assert moved == resolved
+    assert moved.teacher == resolved.teacher
+    assert moved.identity({"digits": "images"}) == resolved.identity({"digits": "images"})
+    with pytest.raises(ValueError, match="split 5 is not in"):
+        moved.at(5, 0)

@@ -7,7 +7,7 @@ A trial is written as a flat mapping of settings (`{method: backmix, epochs: 20,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -94,6 +94,23 @@ class TrialConfig:
         if problems := list(contradictions(config)):
             raise ConfigError(problems)
         return config
+
+    def at(self, split: int, seed: int) -> TrialConfig:
+        """The same trial on another split and with another seed; its teacher too.
+
+        Much cheaper than to resolve the settings once more. Raises `ValueError` for a split that the family lacks.
+        """
+        if (split, seed) not in self._moved:
+            known_classes(self.protocol, self.split_family, split)
+            other = replace(self, split=split, seed=seed)
+            if self.teacher:
+                other.__dict__["teacher"] = self.teacher.at(split, seed)
+            self._moved[split, seed] = other
+        return self._moved[split, seed]
+
+    @cached_property
+    def _moved(self) -> dict[tuple[int, int], TrialConfig]:
+        return {}  # by split and seed: a teacher is moved with each of its students
 
     def settings(self) -> dict[str, Any]:
         """The flat mapping again, with every default written out: what `config.yaml` holds."""
