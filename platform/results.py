@@ -120,8 +120,16 @@ class Results:
     interrupted: bool = False
     runs: dict[str, str] = field(default_factory=dict)  # MLflow's id of each sweep's own run
 
+    _rows: dict[tuple[str, str], list[Outcome]] = field(default_factory=dict)  # by sweep and row
+
     def add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+        place = outcome.place
+        if place.phase in ("confirm", "row"):
+            self._rows.setdefault((place.sweep, place.row), []).append(outcome)
+
+    def of_row(self, sweep: str, row: str) -> list[Outcome]:
+        return self._rows.get((sweep, row), [])
 
     def of(self, sweep: str, *phases: str) -> list[Outcome]:
         wanted = [o for o in self.outcomes if o.place.sweep == sweep and o.place.phase in phases]
@@ -147,8 +155,8 @@ class Results:
         """A row's results by (split, seed), of the trials that finished."""
         return {
             (o.place.split, o.place.seed): o.metrics[metric]
-            for o in self.of(sweep, "confirm", "row")
-            if o.place.row == row and o.place.column == column and o.done and metric in o.metrics
+            for o in self.of_row(sweep, row)
+            if o.place.column == column and o.done and metric in o.metrics
         }
 
     def differences(self, sweep: str, rows: tuple[str, str], metric: str, column: str = "") -> list[float]:
@@ -159,7 +167,7 @@ class Results:
     def summary(self, sweep: str, columns: Iterable[tuple[str, str]]) -> Iterator[tuple[str, float]]:
         """`<phase>/<row>/<metric>/<mean|std|n>` of every row, for (column of its own trials, metric) of `columns`."""
         for row in self.rows(sweep):
-            phase = next(o.place.phase for o in self.of(sweep, "confirm", "row") if o.place.row == row)
+            phase = self.of_row(sweep, row)[0].place.phase
             for column, metric in columns:
                 values = list(self.values(sweep, row, metric, column).values())
                 if values:

@@ -156,7 +156,7 @@ def rows_table(sweep: Sweep, results: Results) -> Table:
     rows = sweep.rows
     for row in rows:
         values = [list(results.values(name, row, metric, column).values()) for column, metric in shown]
-        missing = _missing(results.of(name, "confirm", "row"), row)
+        missing = _missing(results.of_row(name, row))
         table.add_row(escape(row), *(_percent(v) if v else missing for v in values), _counts_of(values))
     for row in rows[1:] if spec.search else []:
         pairs = [results.differences(name, (rows[0], row), metric, column) for column, metric in shown]
@@ -166,8 +166,8 @@ def rows_table(sweep: Sweep, results: Results) -> Table:
     return table
 
 
-def _missing(outcomes: Iterable[Outcome], row: str) -> str:
-    statuses = [o.status for o in outcomes if o.place.row == row and not o.done]
+def _missing(outcomes: Iterable[Outcome]) -> str:
+    statuses = [o.status for o in outcomes if not o.done]
     return statuses[0] if statuses else "missing"
 
 
