@@ -41,7 +41,6 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-FILES = ("config.yaml", "scores.parquet", "weights.pt")  # of a finished trial
 BYTE = 1  # of memory
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 
@@ -220,15 +219,13 @@ class Run:
         if trial.status == "running":
             trial.status = "stopped"
         if trial.status == "finished":
-            trial.files = Path(tempfile.mkdtemp(prefix="finished-"))
-            for name in FILES:
-                folder.get(name, trial.files / name)
+            trial.files = _here(folder / "files")
             if trial.identity in self.queue.students or any(lacks(trial.metrics, cell.config) for cell in job.cells):
                 (self.site.storage / "teachers").put(trial.files / "weights.pt", f"{trial.identity}.pt")
         over = self._end(job)
         if over and (trial.status != "failed" or not job.curable):
             folder.clear()
-        if trial.files:
+        if trial.files and not folder.local:
             shutil.rmtree(trial.files, ignore_errors=True)
 
     def _over(self, trial_id: str) -> Job:
@@ -310,6 +307,16 @@ class _Relay(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.run.lost(trial.trial_id, _traceback(trial))
+
+
+def _here(files: Folder) -> Path:
+    """The folder itself where it is of this machine, else a copy."""
+    if files.local:
+        return Path(files.path)
+    copy = Path(tempfile.mkdtemp(prefix="finished-"))
+    for name in files.names():
+        files.get(name, copy / name)
+    return copy
 
 
 def _traceback(trial: Any) -> str:

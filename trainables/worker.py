@@ -8,7 +8,6 @@ import socket
 import tempfile
 import time
 import traceback
-from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,14 @@ import ray.train
 import torch
 from ray import tune
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.checkpoint import Checkpoints
 from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData, build
 from trainables.distributed import ALONE, Processes
 from trainables.folder import Folder
+from trainables.mailbox import Mailbox
 from trainables.teacher import WeightsError
 from trainables.trial import Trial, evaluate_again, pick_device
 
@@ -59,7 +60,7 @@ class Order:
 
     @property
     def folder(self) -> Folder:
-        """Where the trial leaves its files."""
+        """Where the trial keeps `checkpoints/` and leaves its `files/`."""
         return Folder.at(self.storage) / "trials" / self.identity
 
     @property
@@ -151,7 +152,7 @@ def _weights(folder: Folder, identity: str, scratch: Path) -> Path:
 
 
 def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Generator[tuple[Trial | None, Result]]:
-    """Each report of a trial, with the trial; the files that last are in its folder before the last one."""
+    """Each report of a trial, with the trial; the files that last are there before the last one."""
     device = _device(order)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {order.cpus} threads"
     if order.workers > 1:
@@ -161,7 +162,7 @@ def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Gener
         config = TrialConfig.from_settings(order.settings)
         weights = _weights(order.teachers, order.identity, scratch)
         metrics = evaluate_again(config, _data(order, config), device, out, weights)
-        _leave(out, order.folder)
+        _leave(out, order.folder / "files")
         told = {"epoch": config.epochs, "metrics": metrics, "last": True, "done": True, "device": name}
         yield None, {**told, "history": [], "warnings": []}
         return
@@ -169,7 +170,7 @@ def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Gener
     lost = list(trial.history)  # reported by an earlier process: perhaps it was not heard
     for report in trial.reports(out, TICK):
         if report.last and processes.first:
-            _leave(out, order.folder)
+            _leave(out, order.folder / "files")
         result = {"epoch": report.progress, "metrics": report.metrics, "last": report.last, "device": name}
         result |= {"history": lost, "warnings": trial.warnings, "done": report.last}
         yield trial, result
@@ -200,31 +201,13 @@ class _Alone:
         self.scratch.cleanup()
 
 
-@ray.remote(num_cpus=0)
-class _Mailbox:
-    """Between the ranks of a trial, which run on freely, and the actor that Tune asks for the next report."""
-
-    def __init__(self) -> None:
-        self.results: deque[Result] = deque()
-        self.stopping = ""
-
-    def put(self, result: Result) -> str:
-        """Deliver; whether to stop, and how: "", "save" or "stop"."""
-        self.results.append(result)
-        return self.stopping
-
-    def take(self) -> Result | None:
-        return self.results.popleft() if self.results else None
-
-    def stop(self, how: str) -> None:
-        self.stopping = how
-
-
 class _Several:
     """A trial on workers of its own: Ray Train starts them, and frees what they held once they return."""
 
     def __init__(self, order: Order) -> None:
-        self.mailbox = _Mailbox.remote()  # type: ignore[attr-defined]
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+        self.heard = False
         self.scratch = tempfile.TemporaryDirectory(prefix="train-")
         self.error: Exception | None = None
         # Memory is all that Ray Train passes on to a group: it tells the driver which group to free if we are killed.
@@ -253,15 +236,16 @@ class _Several:
             alive = self.thread.is_alive()
             result: Result | None = ray.get(self.mailbox.take.remote())
             if result:
+                self.heard = True
                 return result
             if not alive:
                 raise OSError(f"the workers of the trial were lost: {self.error}") from self.error
             time.sleep(0.1)
 
     def stop(self, *, save: bool) -> None:
-        """Returns when the ranks have: with them goes their placement group."""
+        """Returns when the ranks have: with them goes their placement group. What has not begun is not waited for."""
         ray.get(self.mailbox.stop.remote("save" if save else "stop"))
-        self.thread.join(timeout=120)
+        self.thread.join(timeout=120 if self.heard else 0)
         self.scratch.cleanup()
 
 
