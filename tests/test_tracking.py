@@ -1,6 +1,7 @@
 """Tracking with real stores: one run a trial whatever is killed, nothing twice, nothing lost, nobody in the way."""
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -19,12 +22,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from platform import outbox, tracking
+from platform import outbox
 from platform.tracking import Elsewhere, Finished, Ours, Sweep, Tracker, TrackingError
+from platform.tracking.claims import Claims
+from platform.tracking.runs import opening_of
+from platform.tracking.store import Store
 from platform.trials import TrialState
 from trainables.config import TrialConfig
 
-ROOT = Path(__file__).parents[1]
 CONFIG = TrialConfig.from_settings(
     {"method": "backmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 3, "mask_ratio": 0.25}
 )
@@ -329,8 +334,8 @@ def test_closing_ends_what_is_open_as_killed(track: Callable[..., Tracker], uri:
     sweep = sweep_of(tracker, tmp_path / "toy.yaml")
     trial = state("a")
     tracker.claim(trial, sweep)
-    opening = tracker._opening(state("b"), sweep, False)
-    tracker._create(opening, opening["tags"])  # a claim that Ctrl-C broke off
+    opening = opening_of(state("b"), sweep, tracker._drivers.me, fresh=False)
+    tracker._claims.create(opening)  # a claim that Ctrl-C broke off
     assert tracker.close() == []
     assert tracker.close() == []
     assert statuses(uri) == {"KILLED": 2}
@@ -398,103 +403,78 @@ def test_the_message_of_a_refused_store_hides_the_password(tmp_path: Path) -> No
 
 # Processes
 
-DRIVER = """
-import os, sys, time
-from pathlib import Path
-import platform
-platform.__path__ = [sys.argv[1] + "/platform"]
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-from platform.tracking import *
-from test_tracking import state, report, finish, sweep_of
-uri, folder = sys.argv[2], Path(sys.argv[3])
-tracker = Tracker(uri, folder / "outbox", lambda text: print(text, file=sys.stderr))
-sweep = sweep_of(tracker, folder / "toy.yaml", experiment=folder.name)
-print("ready", flush=True)
-sys.stdin.readline()
-"""
+FORK = multiprocessing.get_context("fork")  # for importing MLflow takes seconds
 
 
-def drive(uri: str, folder: Path, code: str) -> subprocess.Popen[str]:
-    """A process with a tracker and a sweep, that runs `code` when it gets a line."""
-    folder.mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER + code, str(ROOT), uri, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return process
-
-
-def told(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == f"{line}\n"
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+def compete(uri: str, folder: Path, identities: list[str], start: Barrier, trained: Queue) -> None:
+    """A process that trains what it gets of the identities, until all are finished."""
+    folder.mkdir()
+    tracker = Tracker(uri, folder / "outbox", print)
+    sweep = sweep_of(tracker, folder / "toy.yaml", experiment=folder.name)
+    start.wait(60)
+    wanted, count = list(identities), 0
+    while wanted:
+        trial = state(wanted[0])
+        claim = tracker.claim(trial, sweep)
+        if isinstance(claim, Elsewhere):
+            wanted.append(wanted.pop(0))
+            time.sleep(0.02)
+            continue
+        if isinstance(claim, Ours):
+            finish(tracker, trial, folder)
+            count += 1
+        wanted.pop(0)
+    tracker.end_sweep(sweep, "FINISHED")
+    problems = tracker.close()
+    assert not problems, problems
+    trained.put(count)
 
 
 def test_two_processes_that_want_the_same_train_each_trial_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new.db"  # both make its tables
-    code = """
-wanted, trained = [f"{n:016x}" for n in range(20)], []
-while wanted:
-    trial = state(wanted[0])
-    match tracker.claim(trial, sweep):
-        case Ours():
-            trained.append(wanted.pop(0))
-            finish(tracker, trial, folder / "files")
-        case Finished():
-            wanted.pop(0)
-        case Elsewhere():
-            wanted.append(wanted.pop(0))
-            time.sleep(0.02)
-tracker.end_sweep(sweep, "FINISHED")
-problems = tracker.close()
-assert not problems, problems
-print(len(trained), flush=True)
-"""
-    processes = [drive(uri, tmp_path / name, code) for name in ("one", "two")]
+    identities = [f"{n:016x}" for n in range(10)]
+    start, trained = FORK.Barrier(2), FORK.Queue()
+    arguments = [(uri, tmp_path / name, identities, start, trained) for name in ("one", "two")]
+    processes = [FORK.Process(target=compete, args=each) for each in arguments]
     for process in processes:
-        told(process, "ready")
+        process.start()
+    assert sum(trained.get(timeout=120) for _ in processes) == len(identities)
     for process in processes:
-        go(process)
-    counts = [int(process.communicate(timeout=60)[0]) for process in processes]
-    assert sum(counts) == 20
-    assert Counter(run.data.tags["identity"] for run in runs(uri)) == {f"{n:016x}": 1 for n in range(20)}
-    assert statuses(uri) == {"FINISHED": 20}
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert Counter(run.data.tags["identity"] for run in runs(uri)) == dict.fromkeys(identities, 1)
+    assert statuses(uri) == {"FINISHED": len(identities)}
     assert statuses(uri, "sweep") == {"FINISHED": 2}
     for run in runs(uri):
         assert steps(uri, run.info.run_id, "train/loss") == [1, 2, 3]
 
 
+def record_and_wait(uri: str, folder: Path, recorded: Event) -> None:
+    """A process that finished one trial and is in the midst of another, with nothing of both delivered."""
+    outbox.INTERVAL = 1000.0
+    tracker = Tracker(uri, folder / "outbox", print)
+    sweep = sweep_of(tracker, folder / "toy.yaml", experiment="first")
+    done, half = state("done"), state("half")
+    tracker.claim(half, sweep)
+    tracker.claim(done, sweep)
+    finish(tracker, done, folder)
+    report(tracker, half, 1)
+    recorded.set()
+    time.sleep(1000)
+
+
 def test_what_a_killed_process_recorded_is_delivered_by_the_next(
     track: Callable[..., Tracker], uri: str, tmp_path: Path
 ) -> None:
-    code = """
-from platform import outbox
-outbox.INTERVAL = 1000.0
-done, half = state("done"), state("half")
-tracker.claim(half, sweep)
-tracker.claim(done, sweep)
-tracker._outbox._deliver = lambda key, records: time.sleep(1000)
-finish(tracker, done, folder / "files")
-report(tracker, half, 1)
-print("reported", flush=True)
-time.sleep(1000)
-"""
-    process = drive(uri, tmp_path / "first", code)
-    told(process, "ready")
-    go(process)
-    told(process, "reported")
+    recorded = FORK.Event()
+    process = FORK.Process(target=record_and_wait, args=(uri, tmp_path, recorded))
+    process.start()
+    assert recorded.wait(60)
     process.kill()
-    process.wait()
+    process.join()
     assert statuses(uri) == {"RUNNING": 2}
     said: list[str] = []
-    tracker = track(box="first/outbox", say=said.append)
+    tracker = track(box="outbox", say=said.append)
     assert any(re.fullmatch(r"\d+ records that an interrupted sweep left are being delivered", line) for line in said)
     assert set(tracker.finished()) == {"done"}
     assert statuses(uri) == {"FINISHED": 1, "KILLED": 1}
@@ -503,7 +483,7 @@ time.sleep(1000)
     assert [run.info.run_id for run in runs(uri, "sweep")] == [sweep.run_id]
     half = state("half")
     assert isinstance(tracker.claim(half, sweep), Ours)
-    finish(tracker, half, tmp_path, since=1)
+    finish(tracker, half, tmp_path / "later", since=1)
     flush(tracker)
     assert statuses(uri) == {"FINISHED": 2}
     assert {run.data.tags["identity"] for run in runs(uri)} == {"done", "half"}
@@ -608,7 +588,7 @@ def test_two_that_trained_the_same_while_the_server_was_down_leave_one_finished_
     sweeps = [sweep_of(first, tmp_path / "a.yaml"), sweep_of(second, tmp_path / "b.yaml", experiment="other")]
     with monkeypatch.context() as down:
         # As where nothing answers: nobody can see the other's claim.
-        down.setattr(Tracker, "_contest", lambda *_: (_ for _ in ()).throw(ConnectionError("refused")))
+        down.setattr(Claims, "contest", lambda *_: (_ for _ in ()).throw(ConnectionError("refused")))
         trials = [state("a"), state("a")]
         for tracker, sweep, trial in zip((first, second), sweeps, trials, strict=True):
             assert isinstance(tracker.claim(trial, sweep), Ours)
@@ -622,6 +602,26 @@ def test_two_that_trained_the_same_while_the_server_was_down_leave_one_finished_
     assert first.close() == second.close() == []
 
 
+def test_a_run_ends_when_its_trial_did_and_not_when_that_was_delivered(
+    track: Callable[..., Tracker], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = track()
+    sweep = sweep_of(tracker, tmp_path / "toy.yaml")
+    trial = state("a")
+    tracker.claim(trial, sweep)
+    flush(tracker)
+    with monkeypatch.context() as down:
+        down.setattr(Store, "log", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("refused")))
+        finish(tracker, trial, tmp_path)
+        tracker.end_sweep(sweep, "FINISHED")
+        ended = time.time()
+        assert not tracker._outbox.flush(30, once=True)
+    flush(tracker)
+    for run in [*runs(uri), *runs(uri, "sweep")]:
+        assert run.info.status == "FINISHED"
+        assert run.info.start_time <= run.info.end_time <= 1000 * ended
+
+
 def test_records_that_no_server_took_are_told_at_the_end(
     track: Callable[..., Tracker], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -630,7 +630,7 @@ def test_records_that_no_server_took_are_told_at_the_end(
     tracker.claim(trial, sweep_of(tracker, tmp_path / "toy.yaml"))
     flush(tracker)
     with monkeypatch.context() as down:
-        down.setattr(tracking.Tracker, "_log", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("refused")))
+        down.setattr(Store, "log", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("refused")))
         finish(tracker, trial, tmp_path)
         (problem,) = tracker.close(0.5)
     assert "the next sweep with this folder delivers them" in problem

@@ -1,0 +1,43 @@
+"""Where a store is: its address in one form, and whether anything answers there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from platform.tracking.errors import TrackingError, without_password
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store, None for any other."""
+    kind, _, rest = uri.partition("?")[0].partition(":///")
+    return Path(rest).resolve() if kind == "sqlite" and rest else None
+
+
+def absolute(uri: str) -> str:
+    """The same for the same store, wherever the command is started."""
+    file = sqlite_file(uri)
+    _, mark, options = uri.partition("?")
+    return f"sqlite:///{file}{mark}{options}" if file else uri
+
+
+def check_reachable(uri: str) -> None:
+    """Ask once, with a short limit: MLflow itself would retry for minutes before it says a word.
+
+    Raises `TrackingError` where nothing answers, or no folder for the database can be made.
+    """
+    shown = without_password(uri)
+    if file := sqlite_file(uri):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrackingError(f"MLflow at {shown} cannot be used: {error}") from error
+    elif uri.startswith(("http://", "https://")):
+        try:
+            with urlopen(f"{uri.rstrip('/')}/health", timeout=10):
+                pass
+        except HTTPError:
+            pass  # it answers: a server behind a login may refuse this page and still take runs
+        except OSError as error:
+            raise TrackingError(f"MLflow at {shown} does not answer: {error}. Is the server running?") from error

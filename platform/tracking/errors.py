@@ -1,0 +1,29 @@
+"""What can go wrong with MLflow: what passes, what does not, and how it is said to people."""
+
+from __future__ import annotations
+
+import re
+
+from mlflow.exceptions import MlflowException
+
+
+class TrackingError(RuntimeError):
+    """MLflow cannot be reached or refuses; the message says which store."""
+
+
+def temporary(error: Exception) -> bool:
+    """Whether the same request may succeed later: no answer, a full disk, a locked database; not refusals and bugs."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
+        return status >= 500 or status == 429
+    return not isinstance(error, TypeError | ValueError | LookupError | AttributeError | TrackingError)
+
+
+def without_password(text: str) -> str:
+    return re.sub(r"://[^/@\s]*@", "://***@", text)
+
+
+def masked(error: Exception) -> str:
+    """The first line of what MLflow or a library says, for people to see."""
+    text = str(error).strip() or type(error).__name__
+    return without_password(text.splitlines()[0])

@@ -1,0 +1,94 @@
+"""The run of a sweep: opened again by the same sweep, and read by sweeps that build on its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities import Metric, Run
+
+from platform.tracking.drivers import Drivers, sign_of_life
+from platform.tracking.provenance import code_tags
+from platform.tracking.store import Store
+
+_LATEST = "latest."  # what the tag of a param begins with that a reopened sweep would change: MLflow keeps params
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep whose run is open."""
+
+    run_id: str
+    experiment: str
+    experiment_id: str
+    shown: frozenset[str]  # metrics that are logged at every epoch
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A sweep that finished. `params` are strings, those of its result (`best.*`) the latest."""
+
+    run_id: str
+    name: str
+    key: str
+    ended: float  # unix seconds
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+
+def open_run(
+    store: Store,
+    drivers: Drivers,
+    experiment_id: str,
+    name: str,
+    key: str,
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    files: Sequence[Path],
+) -> str:
+    """The id of the newest run with this `key` unless a live process has it, else of a new one."""
+    own = {"held": "yes", "kind": "sweep", "sweep.key": key}
+    tags = {**tags, **code_tags(), **drivers.me.tags(), **own, **sign_of_life()}
+    query = f"tags.kind = 'sweep' and tags.`sweep.key` = '{key}'"
+    earlier = next((run for run in store.runs(query, [experiment_id]) if not drivers.hold(run)), None)
+    if earlier is not None:
+        run_id = earlier.info.run_id
+        store.log(run_id, tags=tags)
+        store.reopen(run_id, name)
+        log_result(store, earlier, {}, params)
+    else:
+        run_id = store.create(experiment_id, name, tags)
+        store.log(run_id, params=params.items())
+    for file in files:
+        store.put_file(run_id, file)
+    return run_id
+
+
+def log_result(store: Store, run: Run, metrics: Mapping[str, float], params: Mapping[str, str], at: int = 0) -> None:
+    """What the sweep of `run` found by the time `at`, in milliseconds."""
+    had = run.data.params
+    changed = {f"{_LATEST}{n}": v for n, v in params.items() if n in had and had[n] != v}
+    new = [(n, v) for n, v in params.items() if n not in had]
+    store.log(run.info.run_id, [Metric(n, v, at, 0) for n, v in metrics.items()], new, changed)
+
+
+def finished_sweeps(store: Store, experiment: str) -> list[SweepRun]:
+    """Those of an experiment, the newest first."""
+    experiment_id = store.experiment(experiment)
+    if experiment_id is None:
+        return []
+    query = "tags.kind = 'sweep' and attributes.status = 'FINISHED'"
+    return [_read(run) for run in store.runs(query, [experiment_id], "attributes.end_time DESC")]
+
+
+def _read(run: Run) -> SweepRun:
+    tags = run.data.tags
+    return SweepRun(
+        run.info.run_id,
+        run.info.run_name,
+        tags.get("sweep.key", ""),
+        run.info.end_time / 1000,
+        {name: tags.get(f"{_LATEST}{name}", value) for name, value in run.data.params.items()},
+        dict(run.data.metrics),
+    )

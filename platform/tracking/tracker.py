@@ -1,0 +1,284 @@
+"""What the rest of the platform talks to: claims are asked of MLflow at once, all else goes through the outbox."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from platform import index
+from platform.index import Known
+from platform.outbox import Outbox, Record
+from platform.tracking import sweeps
+from platform.tracking.claims import Claim, Claims, Ours, Target
+from platform.tracking.delivery import Delivery
+from platform.tracking.drivers import BEAT, Drivers, Heartbeat
+from platform.tracking.errors import TrackingError, masked, temporary
+from platform.tracking.runs import ended_page, flat, now, opening_of
+from platform.tracking.store import End, Store
+from platform.tracking.sweeps import Sweep, SweepRun
+from platform.trials import TrialState
+from trainables.data.sets import cache_folder
+from trainables.trial import config_yaml
+
+SHOWN = frozenset({"val/accuracy", "val/auroc", "val/oscr"})  # of each epoch, with train/*; the last has all
+LONGEST_TAG = 5000  # characters that MLflow takes
+
+
+@dataclass
+class _Open:
+    """A trial under way in this process."""
+
+    key: str  # of its records
+    trial: TrialState
+    shown: frozenset[str]
+    opening: Record
+    logged: dict[str, int]  # the latest step of each metric
+    attempts: int  # with those of earlier drivers, up to its claim
+    device: str = ""
+
+
+class Tracker:
+    """A `Listener` that writes to MLflow. Every run that this process opened has ended once `close` returns.
+
+    What a dead process left in `outbox` for the same store is delivered first, and runs of dead drivers are ended.
+    Messages for people go to `say`, from any thread. Raises `TrackingError` where the store does not answer.
+    """
+
+    def __init__(self, uri: str, outbox: Path, say: Callable[[str], None]) -> None:
+        self._store = Store(uri)
+        self._index = cache_folder() / f"index-{self._store.name}.sqlite"
+        self._drivers = Drivers(self._store)
+        self._heartbeat = Heartbeat(self._store)
+        self._claims = Claims(self._store, self._drivers)
+        self._delivery = Delivery(self._store, self._claims, self._drivers, self._heartbeat, say)
+        self._open: dict[str, _Open] = {}  # by run id
+        self._sweeps: dict[str, Sweep] = {}  # by run id
+        self._latest = ""  # the part of the UI's address that names the latest sweep's experiment
+        self._closed = False
+        receiver = f"MLflow at {self._store.shown}"
+        try:
+            self._outbox = Outbox(outbox, self._store.name, self._delivery.deliver, say, receiver)
+        except OSError as error:
+            raise TrackingError(f"records for MLflow cannot be kept: {error}. Choose another folder.") from error
+        if left := self._outbox.left_behind:
+            say(f"{left} records that an interrupted sweep left are being delivered")
+            while not self._outbox.flush(10, once=True) and not self._outbox.down:
+                pass
+        with self._store.told():
+            for run in self._running("tags.driver != ''"):
+                if not self._drivers.hold(run):  # no run stays RUNNING whose driver is gone, wanted or not
+                    self._store.end(run.info.run_id, "KILLED")
+        self._heartbeat.start()
+
+    # Before and after trials
+
+    def finished(self, identities: Iterable[str] | None = None) -> dict[str, Known]:
+        """The finished trials by identity, of all experiments. Raises `TrackingError`."""
+        self._deliver_own()
+        try:
+            with self._store.told():
+                ids = self._store.experiment_ids()
+                found = index.finished(self._index, lambda *where: ended_page(self._store, ids, *where), identities)
+        except TrackingError:
+            if self._claims.unsettled is None:
+                raise
+            return index.finished(self._index, None, identities)  # claims look again
+        self._claims.unsettled = index.unfinished(self._index)
+        return found
+
+    def start_sweep(
+        self,
+        experiment: str,
+        name: str,
+        key: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        files: Sequence[Path],
+        shown: Iterable[str] = (),
+    ) -> Sweep:
+        """Open the sweep's run, the newest with this `key` unless a live process has it, else a new one.
+
+        `files` become its artifacts; `shown` are metrics that are logged at every epoch. Raises `TrackingError`.
+        """
+        with self._store.told():
+            place = self._store.make_experiment(experiment)
+            run_id = sweeps.open_run(self._store, self._drivers, place, name, key, _strings(params), tags, files)
+        sweep = Sweep(run_id, experiment, place, SHOWN | set(shown))
+        self._sweeps[run_id] = sweep
+        self._heartbeat.sweeps.add(run_id)
+        self._latest = f"/{place}"
+        return sweep
+
+    def cells(self, sweep: Sweep, cells: Sequence[Mapping[str, Any]]) -> None:
+        """The sweep's list of rows and identities, as it is now: `cells.json`."""
+        self._outbox.put(sweep.run_id, {"op": "cells", "cells": [dict(cell) for cell in cells]})
+
+    def log_result(self, sweep: Sweep, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
+        """What the whole sweep found, on its run. A reopened sweep may find something else than before."""
+        result = {"op": "result", "metrics": dict(metrics), "params": _strings(params), "time": now()}
+        self._outbox.put(sweep.run_id, result, safe=True)
+
+    def log_files(self, run: Sweep | str, files: Path, under: str = "") -> None:
+        """Everything that the folder `files` holds, as artifacts below `under`; it may be deleted afterwards."""
+        run_id = run.run_id if isinstance(run, Sweep) else run
+        self._outbox.put(self._key(run_id), {"op": "files", "under": under}, files=files, safe=True)
+
+    def end_sweep(self, sweep: Sweep, status: End) -> None:
+        self._outbox.put(sweep.run_id, {"op": "end sweep", "status": status, "time": now()}, safe=True)
+        self._sweeps.pop(sweep.run_id, None)
+        self._heartbeat.sweeps.discard(sweep.run_id)
+
+    def sweeps(self, experiment: str) -> list[SweepRun]:
+        """The finished sweeps of an experiment, the newest first. Raises `TrackingError`."""
+        with self._store.told():
+            return sweeps.finished_sweeps(self._store, experiment)
+
+    def fetch(self, run_id: str, name: str, folder: Path) -> Path | None:
+        """A file of a run, copied into `folder`; None where it has none of this name. Raises `TrackingError`."""
+        for kept in self._outbox.files_of(self._key(run_id)):
+            try:
+                return Path(shutil.copy2(kept / name, folder))
+            except OSError:
+                continue  # delivered meanwhile, or not among these
+        with self._store.told():
+            return self._store.fetch(self._delivery.run_of(run_id), name, folder)
+
+    def ui_command(self) -> str:
+        """The command that shows the runs, or where the server already does."""
+        if self._store.uri.startswith("http"):
+            return f"open {self._store.shown}/#/experiments{self._latest}"
+        return f"uv run mlflow ui --backend-store-uri {self._store.shown}"
+
+    def close(self, timeout: float = 60) -> list[str]:
+        """End as KILLED what is still open, and deliver what can be in `timeout` seconds. Returns what to tell.
+
+        Nothing can be recorded afterwards; another call does nothing.
+        """
+        if self._closed:
+            return []
+        for opened in list(self._open.values()):
+            if opened.trial.status == "running":
+                opened.trial.status = "interrupted"
+            self.ended(opened.trial)
+        for sweep in list(self._sweeps.values()):
+            self.end_sweep(sweep, "KILLED")
+        left = self._outbox.close(timeout)
+        self._closed = True
+        self._heartbeat.end()
+        if left:
+            where = f"MLflow at {self._store.shown} are kept in {self._outbox.folder}"
+            return [f"{left} records for {where}: the next sweep with this folder delivers them"]
+        try:
+            with self._store.told():
+                for run in self._running(f"tags.driver = '{self._drivers.me.driver}'"):  # of an interrupted claim
+                    self._store.log(run.info.run_id, tags={"held": ""})
+                    self._store.end(run.info.run_id, "KILLED")
+        except TrackingError as error:
+            return [str(error)]
+        return []
+
+    # Trials
+
+    def claim(self, trial: TrialState, sweep: Sweep, *, fresh: bool = False) -> Claim:
+        """Whether this process may train `trial` now; if so `trial.run_id` is set. `fresh` where it is trained again.
+
+        A run that a dead driver left, or that was interrupted or failed, is reopened. Where MLflow does not answer the
+        claim is ours until it does. Raises `TrackingError` where it refuses.
+        """
+        if trial.evaluates_only:
+            return Ours(trial.run_id)
+        opening = opening_of(trial, sweep, self._drivers.me, fresh=fresh)
+        key: str = opening["key"]
+        provisional = Target(key)
+        contest = provisional if self._outbox.down else self._contest(opening) or provisional
+        if not isinstance(contest, Target):
+            return contest
+        if contest is not provisional:
+            self._delivery.targets[key] = contest
+        trial.run_id = contest.run_id
+        self._open[trial.run_id] = _Open(key, trial, sweep.shown, opening, dict(contest.logged), contest.attempts)
+        self._outbox.put(key, {**opening, "op": "open"})
+        return Ours(trial.run_id)
+
+    def started(self, trial: TrialState) -> None:
+        """An evaluation that is added to a finished run is opened here; a training was by its claim."""
+        if trial.evaluates_only:
+            opening = {"key": trial.run_id, "identity": trial.identity, "evaluates": True}
+            self._open[trial.run_id] = _Open(trial.run_id, trial, SHOWN, opening, {}, 1)
+
+    def reported(self, trial: TrialState) -> None:
+        opened = self._open[trial.run_id]
+        if trial.device != opened.device:
+            opened.device = trial.device
+            self._outbox.put(opened.key, {"op": "tags", "tags": {"device": trial.device}})
+        self._log_metrics(opened, everything=trial.status == "finished")
+
+    def ended(self, trial: TrialState) -> None:
+        """The trial's own folder may be deleted when this returns."""
+        opened = self._open[trial.run_id]
+        if trial.status == "finished":
+            self._log_metrics(opened, everything=True)
+        texts = {}
+        if trial.error:
+            texts["traceback.txt"] = trial.error
+        if trial.files is None and not trial.evaluates_only:
+            texts["config.yaml"] = config_yaml(trial.config)
+        tags = {}
+        if trial.status == "stopped":
+            tags["stopped"] = f"by the scheduler, after epoch {trial.epoch:g}"
+        if trial.attempt > 1:
+            tags["attempts"] = str(opened.attempts + trial.attempt - 1)
+        if trial.warnings:
+            tags["warnings"] = "\n".join(trial.warnings)[:LONGEST_TAG]
+        if opened.device != trial.device:
+            tags["device"] = trial.device
+        end = {"op": "end", "status": trial.status, "time": now(), "opening": opened.opening}
+        self._outbox.put(opened.key, end | {"texts": texts, "tags": tags}, files=trial.files, safe=True)
+        if trial.status != "finished":
+            self._claims.remember(trial.identity)
+        del self._open[trial.run_id]  # only now: an interrupt before this leaves it for `close`
+
+    def _contest(self, opening: Record) -> Target | Claim | None:
+        """The outcome of the contest for an identity; None where MLflow does not answer."""
+        try:
+            return self._claims.contest(opening, self._deliver_own)
+        except Exception as error:
+            if temporary(error):
+                return None
+            if isinstance(error, MlflowException):
+                raise TrackingError(f"MLflow at {self._store.shown} refuses a run: {masked(error)}") from error
+            raise
+
+    def _log_metrics(self, opened: _Open, *, everything: bool) -> None:
+        trial = opened.trial
+        step = int(trial.epoch)
+        if step != trial.epoch:
+            return  # between two epochs: nothing is new
+        names = [n for n in trial.metrics if everything or n.startswith("train/") or n in opened.shown]
+        values = {n: trial.metrics[n] for n in names if opened.logged.get(n, -1) < step}
+        if values:
+            opened.logged |= dict.fromkeys(values, step)
+            self._outbox.put(opened.key, {"op": "metrics", "time": now(), "step": step, "values": values})
+
+    def _deliver_own(self) -> None:
+        """What this process has recorded, where MLflow answers."""
+        if not self._outbox.down:
+            self._outbox.flush(BEAT, once=True)
+
+    def _key(self, run_id: str) -> str:
+        """Of the records of a run."""
+        return self._open[run_id].key if run_id in self._open else run_id
+
+    def _running(self, query: str) -> list[Run]:
+        found = self._store.runs(f"attributes.status = 'RUNNING' and {query}", self._store.experiment_ids())
+        return list(found)
+
+
+def _strings(params: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in flat(params)}
