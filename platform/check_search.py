@@ -85,7 +85,7 @@ def _within(value: Any, dimension: Dimension) -> bool:
     if isinstance(dimension, Choice):
         return value in dimension.choices
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    low, high = dimension.ends()
+    low, high = dimension.bounds
     return number and low <= value <= high and (isinstance(dimension, FloatRange) or value == int(value))
 
 

@@ -85,49 +85,37 @@ class _Dimension(_Strict):
         return {name: value if isinstance(value, list) else [value] for name, value in when.items()}
 
 
-class _Range(_Dimension):
+class FloatRange(_Dimension):
+    bounds: Annotated[list[Finite], Field(alias="float", min_length=2, max_length=2)]
+    step: Annotated[Finite, Field(gt=0)] | None = None
     log: bool = False
 
     @model_validator(mode="after")
-    def _possible(self) -> _Range:
-        (low, high), step = self.ends(), self.step_size()
-        if not low < high:
-            raise ValueError(f"{shown(low)} is not below {shown(high)}: write [low, high]")
-        if self.log and low <= 0:
-            raise ValueError("a logarithmic range starts above 0")
-        if self.log and step:
-            raise ValueError("has log and step: a logarithmic range has no even steps")
-        if step and (step > high - low or abs(round((high - low) / step) * step - (high - low)) > 1e-9 * (high - low)):
-            raise ValueError(f"step {step:g} does not lead from {low:g} to {high:g}")
+    def _possible(self) -> FloatRange:
+        _check_range(self.bounds[0], self.bounds[1], self.step, self.log)
         return self
 
-    def ends(self) -> tuple[float, float]:
-        raise NotImplementedError
 
-    def step_size(self) -> float | None:
-        raise NotImplementedError
-
-
-class FloatRange(_Range):
-    bounds: Annotated[list[Finite], Field(alias="float", min_length=2, max_length=2)]
-    step: Annotated[Finite, Field(gt=0)] | None = None
-
-    def ends(self) -> tuple[float, float]:
-        return self.bounds[0], self.bounds[1]
-
-    def step_size(self) -> float | None:
-        return self.step
-
-
-class IntRange(_Range):
+class IntRange(_Dimension):
     bounds: Annotated[list[Whole], Field(alias="int", min_length=2, max_length=2)]
     step: Annotated[int, Field(ge=1)] = 1
+    log: bool = False
 
-    def ends(self) -> tuple[float, float]:
-        return self.bounds[0], self.bounds[1]
+    @model_validator(mode="after")
+    def _possible(self) -> IntRange:
+        _check_range(self.bounds[0], self.bounds[1], self.step if self.step > 1 else None, self.log)
+        return self
 
-    def step_size(self) -> float | None:
-        return self.step if self.step > 1 else None
+
+def _check_range(low: float, high: float, step: float | None, log: bool) -> None:
+    if not low < high:
+        raise ValueError(f"{shown(low)} is not below {shown(high)}: write [low, high]")
+    if log and low <= 0:
+        raise ValueError("a logarithmic range starts above 0")
+    if log and step:
+        raise ValueError("has log and step: a logarithmic range has no even steps")
+    if step and (step > high - low or abs(round((high - low) / step) * step - (high - low)) > 1e-9 * (high - low)):
+        raise ValueError(f"step {step:g} does not lead from {low:g} to {high:g}")
 
 
 class Choice(_Dimension):
