@@ -8,7 +8,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from platform.spec import ROW_NAME, Choice, FloatRange, IntRange, Row, Spec
+from platform.dimensions import Choice, FloatRange, IntRange
+from platform.spec import ROW_NAME, Row, Spec
 from trainables.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig, check_settings
 from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
 from trainables.values import shown

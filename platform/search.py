@@ -21,7 +21,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from platform.spec import Choice, FloatRange, IntRange, Spec
+from platform.dimensions import Choice, FloatRange, IntRange
+from platform.spec import Spec
 from trainables.yaml_file import ConfigError, Problem
 
 

@@ -7,26 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from platform.dimensions import Dimension, Finite, Grid, Number, Numbers, Strict, Text, distinct
 from platform.rows import expand
 from trainables.config import Setting, TrialConfig, settings_table, teacher_settings
 from trainables.custom import is_custom, settings_of
 from trainables.methods import DistillSettings
-from trainables.values import misread, shown
+from trainables.values import shown
 
 ROW_NAME = r"[\w.\- ]+"  # of a baseline: what MLflow takes in a metric's name
 COMMON_KEYS = ("name", "base", "resources", "profiles")
@@ -35,138 +31,30 @@ ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an abla
 ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _finite(value: float) -> float:
-    if value in (float("inf"), float("-inf")) or value != value:
-        raise ValueError(f"{value} is not a finite number")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, str | int | float):
-        raise ValueError(f"{shown(value)} is not a text, a number or a boolean{misread(value)}")
-    return _finite(value) if isinstance(value, float) else value
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    # 1, 1.0 and true are equal in Python, and a reader would take the first two for one value as well.
-    for i, value in enumerate(values):
-        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:i]):
-            raise ValueError(f"has {shown(value)} twice")
-    return values
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty")
-    return text
-
-
-Text = Annotated[str, Field(min_length=1), BeforeValidator(lambda v: _filled(v) if isinstance(v, str) else v)]
-Finite = Annotated[float, BeforeValidator(lambda v: _finite(v) if isinstance(v, float) else v)]
-Number = Annotated[int, Field(ge=0, le=2**32 - 1)]  # of a split or a seed
-Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]  # what Optuna's floats tell apart
-Numbers = Annotated[list[Number], Field(min_length=1)]
-Grid = dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(_distinct)]]
-
-
-class _Dimension(_Strict):
-    # Searched only while each of these other settings has one of these values.
-    when: dict[str, list[Any]] = {}
-
-    @field_validator("when", mode="before")
-    @classmethod
-    def _listed(cls, when: Any) -> Any:
-        if not isinstance(when, dict) or not when or [] in when.values():
-            raise ValueError("write {other_setting: [values that it must have one of]}")
-        return {name: value if isinstance(value, list) else [value] for name, value in when.items()}
-
-
-class FloatRange(_Dimension):
-    bounds: Annotated[list[Finite], Field(alias="float", min_length=2, max_length=2)]
-    step: Annotated[Finite, Field(gt=0)] | None = None
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _possible(self) -> FloatRange:
-        _check_range(self.bounds[0], self.bounds[1], self.step, self.log)
-        return self
-
-
-class IntRange(_Dimension):
-    bounds: Annotated[list[Whole], Field(alias="int", min_length=2, max_length=2)]
-    step: Annotated[int, Field(ge=1)] = 1
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _possible(self) -> IntRange:
-        _check_range(self.bounds[0], self.bounds[1], self.step if self.step > 1 else None, self.log)
-        return self
-
-
-def _check_range(low: float, high: float, step: float | None, log: bool) -> None:
-    if not low < high:
-        raise ValueError(f"{shown(low)} is not below {shown(high)}: write [low, high]")
-    if log and low <= 0:
-        raise ValueError("a logarithmic range starts above 0")
-    if log and step:
-        raise ValueError("has log and step: a logarithmic range has no even steps")
-    if step and (step > high - low or abs(round((high - low) / step) * step - (high - low)) > 1e-9 * (high - low)):
-        raise ValueError(f"step {step:g} does not lead from {low:g} to {high:g}")
-
-
-class Choice(_Dimension):
-    choices: Annotated[list[Annotated[Any, BeforeValidator(_plain)]], Field(alias="choice", min_length=2)]
-
-    _once = field_validator("choices")(_distinct)
-
-
-def _kind(value: Any) -> str | None:
-    if isinstance(value, FloatRange | IntRange | Choice):
-        return {FloatRange: "<float>", IntRange: "<int>", Choice: "<choice>"}[type(value)]
-    kinds = [k for k in ("float", "int", "choice") if isinstance(value, dict) and k in value]
-    return f"<{kinds[0]}>" if len(kinds) == 1 else None
-
-
-Dimension = Annotated[
-    Union[  # noqa: UP007 (Annotated members need Union)
-        Annotated[FloatRange, Tag("<float>")], Annotated[IntRange, Tag("<int>")], Annotated[Choice, Tag("<choice>")]
-    ],
-    Discriminator(
-        _kind,
-        custom_error_type="dimension",
-        custom_error_message="write {float: [low, high]}, {int: [low, high]} or {choice: [a, b, …]}",
-    ),
-]
-
-
-class Objective(_Strict):
+class Objective(Strict):
     metric: str = "val/auroc"
     mode: Literal["max", "min"] = "max"
 
 
-class Optuna(_Strict):
+class Optuna(Strict):
     sampler: Literal["tpe", "random", "cmaes", "gp", "nsga2"] = "tpe"
     seed: Number = 0
     storage: Text | None = None  # an Optuna URL (sqlite:///optuna.db) or a journal file (optuna.log)
 
 
-class Asha(_Strict):
+class Asha(Strict):
     grace_epochs: Annotated[int, Field(ge=1)]
     reduction_factor: Annotated[int, Field(ge=2)] = 3
 
 
-class Median(_Strict):
+class Median(Strict):
     """A trial is stopped where its best so far is below the median of the others at the same epoch."""
 
     grace_epochs: Annotated[int, Field(ge=1)]
     startup_trials: Annotated[int, Field(ge=1)] = 5  # that end before any is stopped
 
 
-class Scheduler(_Strict):
+class Scheduler(Strict):
     asha: Asha | None = None
     median: Median | None = None
 
@@ -177,7 +65,7 @@ class Scheduler(_Strict):
         return self
 
 
-class Validation(_Strict):
+class Validation(Strict):
     """What a search is judged on: both parts come from the training images."""
 
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.1
@@ -190,7 +78,7 @@ def _published(value: Any) -> Any:
     return value
 
 
-class Row(_Strict):
+class Row(Strict):
     """A name and the settings it changes from the base.
 
     In a file it may have a grid, which makes it many rows, and for them `published` is a list. A row of `row_list` is
@@ -209,16 +97,16 @@ class Row(_Strict):
         return self.set is None and not self.grid and self.best_of is None
 
 
-class Confirm(_Strict):
+class Confirm(Strict):
     top: Annotated[int, Field(ge=1)] = 1
     splits: Numbers = [0]
     seeds: Numbers = [0]
     baselines: list[Row] = []
 
-    _once = field_validator("splits", "seeds")(_distinct)
+    _once = field_validator("splits", "seeds")(distinct)
 
 
-class LeftOut(_Strict):
+class LeftOut(Strict):
     """What a row of `leave_one_out` lacks: a setting that can be switched off, or a name and what is set instead."""
 
     name: Text
@@ -230,7 +118,7 @@ class LeftOut(_Strict):
         return {"name": item} if isinstance(item, str) else item
 
 
-class Column(_Strict):
+class Column(Strict):
     """What a column shows, and the settings of its own that its trials have: a column may be another data set."""
 
     metric: Text
@@ -244,7 +132,7 @@ class Column(_Strict):
         return {"metric": column} if isinstance(column, str) else column
 
 
-class Paper(_Strict):
+class Paper(Strict):
     """Which published table the file re-runs."""
 
     file: Literal["asymmetric_distillation", "backmix"]
@@ -258,7 +146,7 @@ class Paper(_Strict):
         return table
 
 
-class Resources(_Strict):
+class Resources(Strict):
     """Of one trial. Without a GPU in the cluster, `gpus_per_worker` is not asked for."""
 
     workers: Annotated[int, Field(ge=1)] = 1  # processes that share the batch
@@ -294,7 +182,7 @@ def methods_in(data: Any) -> Iterator[str]:
             yield from methods_in(value)
 
 
-class Spec(_Strict):
+class Spec(Strict):
     """One file with one profile merged in. Keys of the other kind are at their defaults."""
 
     name: Text
@@ -324,7 +212,7 @@ class Spec(_Strict):
     published: Annotated[Any, BeforeValidator(_published)] = []  # of the rows of `grid`
     paper: Paper | None = None
 
-    _once = field_validator("splits", "seeds")(_distinct)
+    _once = field_validator("splits", "seeds")(distinct)
 
     @property
     def is_ablation(self) -> bool:

@@ -10,11 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from platform.cost import Estimate, Work
+from platform.dimensions import Choice, FloatRange, IntRange
 from platform.plan import Images, Sweep
 from platform.results import Outcome, Results
 from platform.search import Study
 from platform.search_file import PAPER
-from platform.spec import Choice, FloatRange, IntRange, Resources
+from platform.spec import Resources
 from platform.tracking import Known
 from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
