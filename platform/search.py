@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from platform.dimensions import Choice, FloatRange, IntRange
@@ -63,8 +64,8 @@ class Study:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def unfinished(self) -> list[Proposal]:
-        """What an earlier process proposed and did not see the end of."""
-        return [Proposal(t.number, dict(t.params)) for t in self._trials(TrialState.RUNNING)]
+        """What an earlier process proposed and did not see the end of, completed where it was killed in between."""
+        return [self._suggested(optuna.Trial(self._study, t._trial_id)) for t in self._trials(TrialState.RUNNING)]
 
     def ask(self) -> Proposal | None:
         """The next proposal, None once as many were made as the file wants."""
@@ -72,10 +73,14 @@ class Study:
             return None
         self.left -= 1
         trial = self._study.ask()
+        self._asked[trial.number] = trial._trial_id
+        return self._suggested(trial)
+
+    def _suggested(self, trial: optuna.Trial) -> Proposal:
+        """With a value for each setting that applies: what it has already, else the sampler's."""
         for name in self.spec.search_order():
             if self.spec.applies(name, trial.params):
                 _suggest(trial, name, self.spec.search[name])
-        self._asked[trial.number] = trial._trial_id
         return Proposal(trial.number, dict(trial.params))
 
     def stops(self, number: int, epoch: int, metrics: Mapping[str, float]) -> bool:
@@ -161,12 +166,29 @@ def _open(spec: Spec, folder: Path) -> BaseStorage:
     try:
         if place and "://" in place:
             return RDBStorage(place)
-        path = Path(place) if place else _journal(spec, folder)
+        path = (Path(place) if place else _journal(spec, folder)).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
+        # Its lock is a link to the path it is given: one that led nowhere would never be taken for a dead process's.
+        lock = JournalFileSymlinkLock(str(path))
+        _cut_torn_line(path, lock)
+        return JournalStorage(JournalFileBackend(str(path), lock))
     except Exception as error:  # a driver's, a database's or the file system's own
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ConfigError([Problem((), f"optuna.storage {place or folder}: {reason}")]) from error
+
+
+def _cut_torn_line(journal: Path, lock: JournalFileSymlinkLock) -> None:
+    """Remove a last line that a power cut or a full disk tore: Optuna would write the next one onto it."""
+    if not journal.exists():
+        return
+    lock.acquire()
+    try:
+        content = journal.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(journal, whole)
+    finally:
+        lock.release()
 
 
 def _pruner(spec: Spec) -> optuna.pruners.BasePruner:
