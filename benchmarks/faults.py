@@ -5,8 +5,8 @@ python -m benchmarks.faults --kills 20
 The ablation (8 trials on the embedded digits, two of them teachers, one thread each) runs once undisturbed. Then, in
 another folder, it is started again and again, and its whole process group gets SIGKILL at a moment drawn from the
 length of the undisturbed run, the planning and the end included. Each time that it comes to its end all the same, its
-results are compared, its folder is wiped, and it begins anew, until it was killed as often as was asked; then it runs
-to its end once more. Every identity must have one run, FINISHED, with the same metrics, scores and weights to the last
+results are compared, and it begins anew in a new folder, until it was killed as often as was asked; then it runs to its
+end once more. Every identity must have one run, FINISHED, with the same metrics, scores and weights to the last
 digit and every epoch once; nothing that had finished may be trained again; no record, checkpoint or process may be
 left. Exits 1 on any difference.
 """
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,11 +120,9 @@ class Attempt:
         _, left = psutil.wait_procs(under, timeout=GONE)
         names = []
         for process in left:
-            try:
-                names.append(process.name())
+            with suppress(psutil.NoSuchProcess):
+                names.append(" ".join(process.cmdline())[:200])
                 process.kill()
-            except psutil.NoSuchProcess:
-                names.pop()
         return names
 
 
@@ -152,7 +151,11 @@ def read(folder: Path) -> tuple[dict[str, Trained], list[str]]:
     found = {}
     for run in runs:
         if run.data.tags["kind"] == "trial":
-            found[run.data.tags["identity"]] = trained = _trained(client, run)
+            try:
+                found[run.data.tags["identity"]] = trained = _trained(client, run)
+            except FileNotFoundError as error:
+                problems.append(f"{_name(run)} lacks {error.filename}")
+                continue
             epochs = TEACHER_EPOCHS if run.data.tags["phase"] == "teacher" else EPOCHS
             told = [step for step, _ in trained.history["train/loss"]]
             if told != list(range(1, epochs + 1)):
@@ -194,8 +197,7 @@ def differences(expected: dict[str, Trained], found: dict[str, Trained]) -> list
 
 
 def new(folder: Path) -> Path:
-    """An empty folder that looks like the repository's root, with the ablation."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """A folder that looks like the repository's root, with the ablation."""
     folder.mkdir()
     for name in ("platform", "trainables"):
         (folder / name).symlink_to(ROOT / name)
@@ -209,9 +211,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     console = Console(width=160, highlight=False)
-    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
-        table, problems = kill_often(Path(scratch), args.kills, random.Random(args.seed), console)
+    scratch = Path(tempfile.mkdtemp(prefix="faults-"))
+    table, problems = kill_often(scratch, args.kills, random.Random(args.seed), console)
     console.print(table)
+    if problems:
+        console.print(f"see {scratch}")
+    else:
+        shutil.rmtree(scratch)
     for problem in problems:
         console.print(f"[red]{escape(problem)}[/red]", soft_wrap=True)
     console.print(f"{args.kills} kills: {f'{len(problems)} differences' if problems else 'nothing was lost'}")
@@ -229,7 +235,7 @@ def kill_often(scratch: Path, kills: int, moments: random.Random, console: Conso
     expected, problems = read(undisturbed.folder)
     table.add_row("alone", "by itself", f"{length:.1f} s", "", f"{TRIALS} of {TRIALS}", "")
     console.print(f"undisturbed: {length:.1f} s")
-    folder, done, starts, killed = new(scratch / "killed"), set[str](), 0, 0
+    folder, done, starts, killed = new(scratch / "killed 1"), set[str](), 0, 0
     while True:
         attempt, starts = Attempt.begin(folder), starts + 1
         moment = moments.uniform(0, length) if killed < kills else LONGEST
@@ -254,10 +260,10 @@ def kill_often(scratch: Path, kills: int, moments: random.Random, console: Conso
         console.print(f"start {starts}: {how} after {seconds:.1f} s, {doing or lost}", soft_wrap=True)
         if killed > kills:
             return table, [*problems, f"start {starts} had not ended after {LONGEST:g} s"]
-        if ended and killed == kills:
+        if ended and (killed == kills or problems):
             return table, problems
         if ended:
-            folder, done = new(scratch / "killed"), set()
+            folder, done = new(scratch / f"killed {starts}"), set()  # MLflow keeps a database of this path open
 
 
 if __name__ == "__main__":
