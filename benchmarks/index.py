@@ -89,6 +89,8 @@ def _copy(database: Path, run_id: str, count: int, *, first: int = 1) -> list[st
                         new["end_time"] += 1000 * number
                     if row.get("key") == "identity":
                         new["value"] = f"{number:016x}"
+                    elif row.get("key", "").endswith(f"{0:016x}"):  # the tag that claims find the identity by
+                        new["key"] = row["key"].replace(f"{0:016x}", f"{number:016x}")
                     connection.execute(statement, list(new.values()))
     return ids
 

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from platform.index import Known
 from platform.outbox import Record
 from platform.tracking.drivers import Drivers
-from platform.tracking.runs import counts, known
+from platform.tracking.runs import counts, known, query_of
 from platform.tracking.store import Store
 
 PATIENCE = 1.0  # seconds that a driver waits for later ones to withdraw
@@ -88,8 +88,7 @@ class Claims:
 
     def runs_of(self, identity: str) -> list[Run]:
         """Every run of an identity that is not deleted."""
-        found = self._store.runs(f"tags.identity = '{identity}'", self._store.experiment_ids())
-        return [run for run in found if run.data.tags.get("kind") == "trial"]
+        return list(self._store.runs(query_of(identity), self._store.experiment_ids()))
 
     def create(self, opening: Record) -> Target:
         """A run for a trial that is ours already."""
