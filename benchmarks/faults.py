@@ -49,7 +49,7 @@ rows:
 """
 TRIALS = 8  # with the two teachers
 LONGEST = 600.0  # seconds that a run may take
-GONE = 20.0  # seconds within which the processes of a killed driver must be gone
+GONE = 90.0  # seconds within which the processes of a killed driver must be gone: one that only starts finds out late
 
 
 @dataclass
@@ -235,7 +235,7 @@ def kill_often(scratch: Path, kills: int, moments: random.Random, console: Conso
     expected, problems = read(undisturbed.folder)
     table.add_row("alone", "by itself", f"{length:.1f} s", "", f"{TRIALS} of {TRIALS}", "")
     console.print(f"undisturbed: {length:.1f} s")
-    folder, done, starts, killed = new(scratch / "killed 1"), set[str](), 0, 0
+    folder, done, starts, killed = new(scratch / "killed-1"), set[str](), 0, 0
     while True:
         attempt, starts = Attempt.begin(folder), starts + 1
         moment = moments.uniform(0, length) if killed < kills else LONGEST
@@ -255,15 +255,15 @@ def kill_often(scratch: Path, kills: int, moments: random.Random, console: Conso
             if attempt.process.returncode != 0:
                 wrong.append(f"it ended with {attempt.process.returncode}:\n{attempt.said}")
             problems += [f"start {starts}: {line}" for line in wrong]
-            lost, doing = "; ".join(wrong) or "nothing: all numbers equal", ""
-        table.add_row(str(starts), how, f"{seconds:.1f} s", doing, f"{len(done)} of {TRIALS}", escape(lost))
+            lost, doing = f"{len(wrong)} differences" if wrong else "nothing: all numbers equal", ""
+        table.add_row(str(starts), how, f"{seconds:.1f} s", doing, f"{len(done)} of {TRIALS}", lost)
         console.print(f"start {starts}: {how} after {seconds:.1f} s, {doing or lost}", soft_wrap=True)
         if killed > kills:
             return table, [*problems, f"start {starts} had not ended after {LONGEST:g} s"]
         if ended and (killed == kills or problems):
             return table, problems
         if ended:
-            folder, done = new(scratch / f"killed {starts}"), set()  # MLflow keeps a database of this path open
+            folder, done = new(scratch / f"killed-{starts}"), set()  # MLflow keeps a database of this path open
 
 
 if __name__ == "__main__":
