@@ -110,16 +110,16 @@ class _Store:
 
     def fetch_weights(self, known: Known) -> bool:
         name = f"{known.identity}.pt"
-        if name in self.teachers.names():
-            return True
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
+        try:
+            if name in self.teachers.names():
+                return True
+            with tempfile.TemporaryDirectory() as scratch:
                 weights = self.tracker.fetch(known.run_id, "weights.pt", Path(scratch))
-            except TrackingError:
-                return False
-            if weights:
-                self.teachers.put(weights, name)
-        return weights is not None
+                if weights:
+                    self.teachers.put(weights, name)
+            return weights is not None
+        except (TrackingError, OSError):  # no answer, or no room
+            return False
 
 
 def _start(tracker: Tracker, sweep: Sweep) -> SweepRun:

@@ -7,8 +7,9 @@ import logging
 import os
 import shutil
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,14 +220,24 @@ class Run:
         if trial.status == "running":
             trial.status = "stopped"
         if trial.status == "finished":
-            trial.files = _here(folder / "files")
-            if trial.identity in self.queue.students or any(lacks(trial.metrics, cell.config) for cell in job.cells):
-                (self.site.storage / "teachers").put(trial.files / "weights.pt", f"{trial.identity}.pt")
+            try:
+                self._collect(job, folder / "files")
+            except OSError:  # a full disk, or a store that does not answer
+                trial.status, trial.error, job.curable = "failed", traceback.format_exc(), True
         over = self._end(job)
-        if over and (trial.status != "failed" or not job.curable):
-            folder.clear()
+        goes_on = not over or (trial.status == "failed" and job.curable)  # from the checkpoints, now or another time
+        with suppress(OSError):  # what cannot be removed costs no more than its room
+            (folder / "files" if goes_on else folder).clear()
         if trial.files and not folder.local:
             shutil.rmtree(trial.files, ignore_errors=True)
+
+    def _collect(self, job: Job, files: Folder) -> None:
+        """Take over the files of a finished trial; its weights go where other trials look for them. May `OSError`."""
+        trial = job.trial
+        here = _here(files)
+        if trial.identity in self.queue.students or any(lacks(trial.metrics, cell.config) for cell in job.cells):
+            (self.site.storage / "teachers").put(here / "weights.pt", f"{trial.identity}.pt")
+        trial.files = here
 
     def _over(self, trial_id: str) -> Job:
         self.marks.pop(trial_id, None)
