@@ -5,6 +5,10 @@ else as records into the outbox, which `delivery` turns into what a run holds. `
 tells which processes live; `runs` and `sweeps` say what the run of a trial and of a sweep consist of.
 """
 
+import os
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before it is imported: what is trained here is nobody's
+
 from platform.index import Known
 from platform.tracking.claims import Claim, Elsewhere, Finished, Ours
 from platform.tracking.errors import TrackingError
