@@ -201,6 +201,15 @@ class _Alone:
         self.scratch.cleanup()
 
 
+class _Trainer(TorchTrainer):
+    """Without Ray's actor that frees the group of a trainer that was killed, which the driver does: where there is no
+    dashboard, that actor cannot tell, and stays for ever."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+
 class _Several:
     """A trial on workers of its own: Ray Train starts them, and frees what they held once they return."""
 
@@ -212,7 +221,7 @@ class _Several:
         self.error: Exception | None = None
         # Memory is all that Ray Train passes on to a group: it tells the driver which group to free if we are killed.
         each = {"CPU": order.cpus, "memory": order.mark} | ({"GPU": order.gpus} if order.gpus else {})
-        self.trainer = TorchTrainer(
+        self.trainer = _Trainer(
             _rank,
             train_loop_config={"order": json.dumps(order.__dict__), "mailbox": self.mailbox},
             scaling_config=ray.train.ScalingConfig(
@@ -263,6 +272,11 @@ def _rank(config: dict[str, Any]) -> None:
                         trial.save()
                     return
         except Exception as error:
-            if not isinstance(error, torch.distributed.DistError):  # another rank's failure, seen from here
+            if not _is_of_another(error):
                 ray.get(mailbox.put.remote(failure(error)))
             raise
+
+
+def _is_of_another(error: Exception) -> bool:
+    """Whether a rank has failed only because another one has: NCCL says it by a type of its own, gloo in a word."""
+    return isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))

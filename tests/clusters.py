@@ -1,0 +1,82 @@
+"""Ray clusters of several nodes on this machine, and the command running on one, for tests that kill parts of it."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+from test_sweep import sweep
+
+
+@contextmanager
+def cluster_of(*nodes: dict[str, Any]) -> Iterator[Cluster]:
+    """A node for each of `nodes`, without the dashboard; this process is connected to them."""
+    cluster = Cluster(initialize_head=True, head_node_args={**nodes[0], "include_dashboard": False})
+    try:
+        for node in nodes[1:]:
+            cluster.add_node(**node)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def actors(cluster: Cluster, kind: str) -> dict[int, int]:
+    """Processes of the actors of a class, each with that of its node."""
+    found = {}
+    for node in cluster.list_all_nodes():
+        raylet = node.all_processes["raylet"][0].process.pid
+        for process in psutil.Process(raylet).children():
+            try:
+                if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::{kind}"):
+                    found[process.pid] = raylet
+            except psutil.NoSuchProcess:
+                pass
+    return found
+
+
+def is_free(cluster: Cluster) -> bool:
+    """Whether nothing of a trial is left: no reservation, no process but Ray's own, and every CPU is to be had."""
+    reserved = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
+    kinds = ("ResourceTrainable", "RayTrainWorker", "TrainController", "Mailbox", "PlacementGroupCleaner")
+    left = [process for kind in kinds for process in actors(cluster, kind)]
+    return not reserved and not left and ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"]
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (done := holds()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return done
+
+
+class Driver:
+    """The command while it runs; killed where it takes longer than it ever should."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.process = sweep(folder, *arguments)
+        self.said = ""
+        self.alarm = Timer(900, self.process.kill)
+        self.alarm.start()
+
+    def until(self, what: str) -> None:
+        """Read on to a line that `what` is found in."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+            if re.search(what, line):
+                return
+        raise AssertionError(f"it never said {what!r}:\n{self.said}")
+
+    def end(self) -> int:
+        """Its exit code."""
+        self.said += self.process.communicate()[0]
+        self.alarm.cancel()
+        return self.process.returncode
