@@ -1,6 +1,7 @@
 """Ray clusters of several nodes on this machine, and the command running on one, for tests that kill parts of it."""
 
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,13 +59,11 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
 
 
 class Driver:
-    """The command while it runs; killed where it takes longer than it ever should."""
+    """The command while it runs."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.process = sweep(folder, *arguments)
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
         self.said = ""
-        self.alarm = Timer(900, self.process.kill)
-        self.alarm.start()
 
     def until(self, what: str) -> None:
         """Read on to a line that `what` is found in."""
@@ -78,5 +77,18 @@ class Driver:
     def end(self) -> int:
         """Its exit code."""
         self.said += self.process.communicate()[0]
-        self.alarm.cancel()
         return self.process.returncode
+
+
+@contextmanager
+def driver(folder: Path, *arguments: str) -> Iterator[Driver]:
+    """The command started in `folder`; killed where the test fails, or it takes longer than it ever should."""
+    process = sweep(folder, *arguments)
+    alarm = Timer(900, process.kill)
+    alarm.start()
+    try:
+        yield Driver(process)
+    finally:
+        alarm.cancel()
+        process.kill()
+        process.wait()

@@ -159,6 +159,7 @@ def stops(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Sto
     return folder, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGTERM", "Ctrl-C", "twice"])
 def test_a_signal_ends_a_sweep_with_130_and_no_run_running(how: str, stops: tuple[Path, dict[str, Stop]]) -> None:
     stop = stops[1][how]
@@ -171,16 +172,19 @@ def test_a_signal_ends_a_sweep_with_130_and_no_run_running(how: str, stops: tupl
     assert "Traceback" not in stop.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGTERM", "Ctrl-C"])
 def test_a_signal_leaves_a_checkpoint_within_an_epoch(how: str, stops: tuple[Path, dict[str, Stop]]) -> None:
     steps = [int(files[-1].name.split(".")[0]) for files in stops[1][how].checkpoints.values()]
     assert any(step % STEPS for step in steps), steps
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait_for_checkpoints(stops: tuple[Path, dict[str, Stop]]) -> None:
     assert stops[1]["twice"].seconds < 30  # they may take twice as long
 
 
+@pytest.mark.slow
 def test_after_all_that_it_ends_with_the_numbers_of_a_sweep_left_alone(
     alone: Path, stops: tuple[Path, dict[str, Stop]]
 ) -> None:
@@ -193,6 +197,7 @@ def test_after_all_that_it_ends_with_the_numbers_of_a_sweep_left_alone(
     assert not [file for file in (folder / "results").rglob("*") if file.is_file()]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_told_and_the_one_before_serves(stops: tuple[Path, dict[str, Stop]]) -> None:
     _, found = stops
     row, files = next((row, files) for row, files in found["SIGTERM"].checkpoints.items() if len(files) > 1)
@@ -203,6 +208,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_serves(stops: tuple[Pat
 # More of the same
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_train_only_what_is_new_and_each_once(alone: Path) -> None:
     """One row and one split more in one file, that row again in another; both files given to two commands at once."""
     more = SPEC.replace("splits: [0]", "splits: [0, 1]").replace("name: toy", "name: other")
@@ -225,6 +231,7 @@ def test_two_sweeps_at_once_train_only_what_is_new_and_each_once(alone: Path) ->
     assert {run.info.status for run in every} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_fresh_trains_again_and_one_run_of_each_identity_counts(tmp_path: Path) -> None:
     folder = project(tmp_path, QUICK)
     for arguments, wanted in [([], 2), (["--fresh"], 2), ([], 0)]:
@@ -241,6 +248,7 @@ def test_fresh_trains_again_and_one_run_of_each_identity_counts(tmp_path: Path) 
 # A server that dies
 
 
+@pytest.mark.slow
 def test_what_an_mlflow_server_missed_while_it_was_dead_is_there_afterwards_once(tmp_path: Path) -> None:
     folder = project(tmp_path, QUICK)
     server = Server(f"sqlite:///{folder}/mlflow.db", folder)
@@ -287,6 +295,7 @@ def proposals(folder: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name=name, storage=storage).trials
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_what_it_had_proposed(tmp_path: Path) -> None:
     search = """\
 name: toy

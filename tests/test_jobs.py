@@ -18,7 +18,7 @@ from clusters import within
 
 ROOT = Path(__file__).parents[1]
 SHORT = "--set trials=1 --set epochs=1 --set scheduler=null --set confirm.splits=[0]"
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from clusters import Driver, actors, cluster_of, is_free, within
+from clusters import actors, cluster_of, driver, is_free, within
 from mlflow.entities import Run
 from ray.cluster_utils import Cluster
 from test_sweep import artifact, project, runs
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 SPEC = """\
 name: toy
 base:
@@ -64,10 +64,10 @@ def cluster() -> Iterator[Cluster]:
 def alone(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[int]]:
     """Two trials on one worker each, and the nodes that those were on."""
     folder = project(tmp_path_factory.mktemp("alone"), SPEC.replace("[0]", "[0, 1]"))
-    driver = Driver(folder, "--address", cluster.address)
-    within(300, lambda: len(actors(cluster, "ResourceTrainable")) == 2)
-    nodes = set(actors(cluster, "ResourceTrainable").values())
-    assert driver.end() == 0, driver.said
+    with driver(folder, "--address", cluster.address) as command:
+        within(300, lambda: len(actors(cluster, "ResourceTrainable")) == 2)
+        nodes = set(actors(cluster, "ResourceTrainable").values())
+        assert command.end() == 0, command.said
     return folder, nodes
 
 
@@ -75,10 +75,10 @@ def alone(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def together(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[int]]:
     """The first of them on two workers, and the nodes that those were on."""
     folder = project(tmp_path_factory.mktemp("together"), SPEC)
-    driver = Driver(folder, "--address", cluster.address, *TWO)
-    within(300, lambda: len(actors(cluster, "RayTrainWorker")) == 2)
-    nodes = set(actors(cluster, "RayTrainWorker").values())
-    assert driver.end() == 0, driver.said
+    with driver(folder, "--address", cluster.address, *TWO) as command:
+        within(300, lambda: len(actors(cluster, "RayTrainWorker")) == 2)
+        nodes = set(actors(cluster, "RayTrainWorker").values())
+        assert command.end() == 0, command.said
     return folder, nodes
 
 
@@ -89,23 +89,23 @@ def struck(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     With what the command said before SIGTERM, and from then on.
     """
     folder = project(tmp_path_factory.mktemp("struck"), SPEC)
-    first = Driver(folder, "--address", cluster.address, *TWO)
-    wait_for_checkpoint(folder)
-    os.kill(min(actors(cluster, "RayTrainWorker")), signal.SIGKILL)
-    first.until("attempt 2 of 3 follows")
-    assert within(300, lambda: len(actors(cluster, "RayTrainWorker")) == 2)
-    os.kill(min(actors(cluster, "ResourceTrainable")), signal.SIGKILL)
-    first.until("attempt 3 of 3 follows")
-    wait_for_checkpoint(folder)
-    first.process.send_signal(signal.SIGTERM)
-    assert first.end() == 130, first.said
+    with driver(folder, "--address", cluster.address, *TWO) as first:
+        wait_for_checkpoint(folder)
+        os.kill(min(actors(cluster, "RayTrainWorker")), signal.SIGKILL)
+        first.until("attempt 2 of 3 follows")
+        assert within(300, lambda: len(actors(cluster, "RayTrainWorker")) == 2)
+        os.kill(min(actors(cluster, "ResourceTrainable")), signal.SIGKILL)
+        first.until("attempt 3 of 3 follows")
+        wait_for_checkpoint(folder)
+        first.process.send_signal(signal.SIGTERM)
+        assert first.end() == 130, first.said
     assert within(60, lambda: is_free(cluster))
 
-    second = Driver(folder, "--address", cluster.address, *TWO)
-    wait_for_checkpoint(folder)
-    cluster.remove_node(min(cluster.worker_nodes, key=id), allow_graceful=False)
-    cluster.add_node(num_cpus=1)
-    assert second.end() == 0, second.said
+    with driver(folder, "--address", cluster.address, *TWO) as second:
+        wait_for_checkpoint(folder)
+        cluster.remove_node(min(cluster.worker_nodes, key=id), allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        assert second.end() == 0, second.said
     return folder, first.said, second.said
 
 
@@ -150,7 +150,7 @@ def test_each_fault_is_told_in_one_line(struck: tuple[Path, str, str]) -> None:
 
 def test_early_stopping_frees_what_two_workers_held(cluster: Cluster, tmp_path: Path) -> None:
     """One trial takes every CPU. In this order the second is the worse one."""
-    driver = Driver(project(tmp_path, SEARCH), "--address", cluster.address, *TWO)
-    assert driver.end() == 0, driver.said
-    assert "search 2 stopped at epoch 6" in driver.said
+    with driver(project(tmp_path, SEARCH), "--address", cluster.address, *TWO) as command:
+        assert command.end() == 0, command.said
+    assert "search 2 stopped at epoch 6" in command.said
     assert within(60, lambda: is_free(cluster))
