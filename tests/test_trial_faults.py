@@ -11,6 +11,8 @@ import pytest
 from mlflow.entities import Run
 from test_sweep import artifact, project, runs, sweep
 
+pytestmark = pytest.mark.slow
+
 LEARNERS = '''\
 """Plain, with faults. What has happened once is remembered in files beside this one."""
 
