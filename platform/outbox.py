@@ -198,7 +198,8 @@ class Outbox:
                     return
                 self._hurry = False
                 self._rotate()
-                keys = list(self._queue)
+                # What is marked `last` names other keys: it comes when theirs have been delivered.
+                keys = sorted(self._queue, key=lambda key: any(e.record.get("last") for e in self._queue[key]))
             failed = False
             for key in keys:
                 failed = not self._attempt(key)

@@ -117,7 +117,7 @@ class Tracker:
 
     def cells(self, sweep: Sweep, cells: Sequence[Mapping[str, Any]]) -> None:
         """The sweep's list of rows and identities, as it is now: `cells.json`."""
-        self._outbox.put(sweep.run_id, {"op": "cells", "cells": [dict(cell) for cell in cells]})
+        self._outbox.put(sweep.run_id, {"op": "cells", "last": True, "cells": [dict(cell) for cell in cells]})
 
     def log_result(self, sweep: Sweep, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
         """What the whole sweep found, on its run. A reopened sweep may find something else than before."""
