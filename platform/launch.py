@@ -40,15 +40,20 @@ for _name, _value in {
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+# Tune would send a store's keys to workers in a way that Ray writes into logs which everyone on a node can read. Each
+# node has keys in its own environment, as this machine's Ray has those that are here.
+class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 BYTE = 1  # of memory
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 
 
 class ClusterError(RuntimeError):
-    """A Ray cluster that does not answer; the message says which."""
+    """A Ray cluster that does not answer, or does not start; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def connect(address: str | None, methods: Iterable[str] = ()) -> Cluster:
     A cluster's workers get `trainables` and the modules of `methods` as they are here. Workers on this machine read
     them where they are, and those of a submitted job in the folder that was submitted.
 
-    Raises `ClusterError` where no cluster answers.
+    Raises `ClusterError` where no cluster answers, or none can be started.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address or os.environ.get("RAY_ADDRESS"):
@@ -86,7 +91,11 @@ def connect(address: str | None, methods: Iterable[str] = ()) -> Cluster:
                 raise ClusterError(f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}") from error
     else:
         own = local_cluster()
-        ray.init("local", num_cpus=own.cpus, num_gpus=int(own.gpus), include_dashboard=False, **options)
+        try:
+            ray.init("local", num_cpus=own.cpus, num_gpus=int(own.gpus), include_dashboard=False, **options)
+        except Exception as error:  # Ray has no type of its own for it: after half a minute it gives up
+            again = "The machine may be busy: run the same command again"
+            raise ClusterError(f"Ray did not start on this machine ({error}). {again}") from error
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failed trial's traceback is the listeners' to tell
     return cluster()
 

@@ -100,6 +100,20 @@ def test_a_driver_that_is_killed_at_random_moments_loses_nothing() -> None:
     assert "3 kills: nothing was lost" in done.stdout
 
 
+def test_a_ray_that_does_not_start_is_told_and_leaves_no_run_running(tmp_path: Path) -> None:
+    folder = project(tmp_path, QUICK)
+    (folder / "no folder").touch()
+    command = [sys.executable, "-m", "platform.sweep", "toy.yaml"]
+    environment = {**os.environ, "RAY_TMPDIR": str(folder / "no folder")}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Ray did not start on this machine" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {status for _, status in statuses(folder)} == {"KILLED"}
+
+
 # Signals, and a checkpoint that is damaged
 
 
