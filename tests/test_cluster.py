@@ -140,9 +140,10 @@ def test_trials_and_their_teacher_go_on_from_an_s3_like_store(
 
     assert re.search(r"to train .* 2 trials ", second.said)
     assert re.search(r"cached .* 1 teachers beside them", second.said)
-    finished = [r for r in runs(folder) if r.data.tags["kind"] == "trial" and r.info.status == "FINISHED"]
-    assert sorted(run.data.tags["row"] for run in finished) == ["DIST", "KL", "teacher wrn10-1"]
-    assert not [run for run in runs(folder) if run.info.status == "RUNNING"]
+    active = [run for run in runs(folder) if run.info.lifecycle_stage == "active"]
+    assert {run.info.status for run in active} == {"FINISHED"}
+    trials = sorted(run.data.tags["row"] for run in active if run.data.tags["kind"] == "trial")
+    assert trials == ["DIST", "KL", "teacher wrn10-1"]
     assert not [file for file in kept(store) if "trials/" in file]
     assert SECRET not in first.said + second.said
     assert not holding(SECRET, folder)

@@ -35,7 +35,8 @@ TWO = ("--set", "resources.workers=2")
 
 
 def trial_of(folder: Path) -> Run:
-    (run,) = (run for run in runs(folder) if run.data.tags["kind"] == "trial" and run.data.params["split"] == "0")
+    active = [run for run in runs(folder) if run.info.lifecycle_stage == "active"]
+    (run,) = (run for run in active if run.data.tags["kind"] == "trial" and run.data.params["split"] == "0")
     return run
 
 
