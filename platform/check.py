@@ -7,6 +7,7 @@ from typing import Any
 
 from platform.check_rows import row_problems, row_trial_problems
 from platform.check_search import search_problems, search_trial_problems
+from platform.needs import without
 from platform.spec import ABLATION_KEYS, ROW_KEYS, SEARCH_KEYS, Spec
 from trainables.config import check_settings
 from trainables.methods import METHODS
@@ -60,7 +61,7 @@ def problems_of_spec(spec: Spec) -> list[Problem]:
 
 def base_problems(spec: Spec) -> Iterator[Problem]:
     """What is wrong with single settings of the base."""
-    yield from under(("base",), check_settings(spec.base, spec.methods)[1])
+    yield from under(("base",), check_settings(without(spec.base, spec.needs), spec.methods)[1])
     if not spec.is_ablation and "method" not in spec.base:
         yield Problem(("base",), f"method is missing; one of {', '.join(METHODS)}")
     for name, said in (NOT_IN_BASE_OF_ABLATION if spec.is_ablation else NOT_IN_BASE_OF_SEARCH).items():

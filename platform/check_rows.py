@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from platform.needs import absent, without
 from platform.rows import MAX_ROWS, expand, off, say, size
-from platform.spec import Column, LeftOut, Row, Spec
+from platform.spec import Claim, Column, LeftOut, Row, Spec
 from trainables.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig, check_settings
-from trainables.data.protocols import known_classes
+from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
 from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
 from trainables.values import shown
 from trainables.yaml_file import ConfigError, KeyPath, Problem, nearest, under
@@ -37,6 +38,24 @@ def row_problems(spec: Spec) -> Iterator[Problem]:
         yield from _row_problems(row, ("rows", i), spec)
     for i, item in enumerate(spec.leave_one_out):
         yield from _left_out_problems(item, ("leave_one_out", i), spec)
+    for name, values in spec.needs.items():
+        yield from _needs_problems(name, values, spec)
+    if "search" in spec.figures:
+        yield Problem(("figures",), "search shows what a search tried, and this file has rows")
+    if "grid" in spec.figures and len(spec.grid) != 2:
+        yield Problem(("figures",), "grid shows two settings against each other: the file has no `grid` of two")
+
+
+def _needs_problems(name: str, values: list[Any], spec: Spec) -> Iterator[Problem]:
+    """A setting that does not exist, and values that have come to be there."""
+    if name not in spec.table:
+        yield Problem(("needs", name), f"is not a setting{nearest(name, spec.table)}")
+        return
+    sets = {s for protocol, entry in PROTOCOLS.items() for f in entry.families for s in evaluation_sets(protocol, f)}
+    for value in values:
+        there = value in sets if name == "evaluate" else not check_settings({name: value}, spec.methods)[1]
+        if there:
+            yield Problem(("needs", name), f"{shown(value)} is there: take it out of `needs`, so that its rows run")
 
 
 def _row_problems(row: Row, path: KeyPath, spec: Spec) -> Iterator[Problem]:
@@ -52,7 +71,7 @@ def _row_problems(row: Row, path: KeyPath, spec: Spec) -> Iterator[Problem]:
 def _set_problems(
     settings: Mapping[str, Any], path: KeyPath, refused: Mapping[str, str], spec: Spec
 ) -> Iterator[Problem]:
-    yield from under(path, check_settings(settings, spec.methods)[1])
+    yield from under(path, check_settings(without(settings, spec.needs), spec.methods)[1])
     for name, instead in refused.items():
         if name in settings:
             yield Problem((*path, name), f"has no place here: {instead}")
@@ -72,7 +91,7 @@ def _value_problems(grid: Mapping[str, list[Any]], path: KeyPath, spec: Spec) ->
             yield Problem((*path, name), f"has no place here: {NOT_IN_ROW[name]}")
             continue
         for value in values:
-            if problems := check_settings({name: value}, spec.methods)[1]:
+            if problems := check_settings(without({name: value}, spec.needs), spec.methods)[1]:
                 yield Problem((*path, name), problems[0].message)
                 break
 
@@ -144,6 +163,8 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem(("rows",), "have published numbers only: give one a `set`, so that there is something to train")
         return
     yield from _names_twice(expanded)
+    for i, claim in enumerate(spec.claims):
+        yield from _claim_problems(claim, ("claims", i), [row for _, row in expanded], spec)
     if "method" in spec.base and (problems := _problems_of_base(spec)):
         yield from problems
         return
@@ -151,6 +172,8 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
     configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConfig]] = []
     for _, column in spec.column_groups():
         for path, row in trained:
+            if spec.lacking(row.set or {}, column):
+                continue
             config, problems = _resolve(spec, row, column, path)
             if config:
                 configs.append((path, row, column, config))
@@ -171,7 +194,23 @@ def _names_twice(expanded: list[tuple[KeyPath, Row]]) -> Iterator[Problem]:
         seen.add(row.name)
 
 
+def _claim_problems(claim: Claim, path: KeyPath, rows: list[Row], spec: Spec) -> Iterator[Problem]:
+    named = {row.name: row for row in rows}
+    for key in ("row", "over"):
+        if getattr(claim, key) not in named:
+            yield Problem((*path, key), f"{getattr(claim, key)!r} is no row{nearest(getattr(claim, key), named)}")
+            return
+    for column in claim.columns:
+        pair = (named[claim.row], named[claim.over])
+        if column not in spec.columns:
+            yield Problem((*path, "columns"), f"{column!r} is no column{nearest(column, spec.columns)}")
+        elif claim.sign is None and not all(column in row.published for row in pair):
+            yield Problem(path, f"{column} is not published for both rows: write what the paper says of it as `sign`")
+
+
 def _problems_of_base(spec: Spec) -> list[Problem]:
+    if absent(spec.base, spec.needs):
+        return []
     try:
         TrialConfig.from_settings(spec.with_teacher({}))
     except ConfigError as error:
@@ -220,7 +259,7 @@ def _split_problems(spec: Spec, configs: list[TrialConfig]) -> Iterator[Problem]
 def _metric_problems(spec: Spec, configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConfig]]) -> Iterator[Problem]:
     for name, column in spec.columns.items():
         of = [(path, row, config) for path, row, settings, config in configs if settings == column.set]
-        lacking = [(path, row, config) for path, row, config in of if column.metric not in _metrics_of(config)]
+        lacking = [(p, row, c) for p, row, c in of if column.metric.replace("{score}", c.score) not in _metrics_of(c)]
         if not lacking:
             continue
         path, row, config = lacking[0]

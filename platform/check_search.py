@@ -36,6 +36,9 @@ def search_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem(("search", str(error).split()[0], "when"), str(error))
     yield from _objective_problems(spec)
     yield from _optuna_problems(spec)
+    for figure in spec.figures:
+        if figure == "grid":
+            yield Problem(("figures",), "grid shows two settings of a grid against each other: a search has none")
     if spec.scheduler and len({objective.metric for objective in spec.objectives}) > 1:
         message = "stops trials by one objective, and this search has several: take it out, or all objectives but one"
         yield Problem(("scheduler",), message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from platform import launch
 from platform.interrupt import Interrupt, ignored
-from platform.plan import Plan, Sweep
+from platform.plan import Images, Plan, Sweep
 from platform.progress import LiveView
 from platform.queue import Queue
 from platform.results import Results
@@ -59,7 +60,7 @@ def execute(
             if sweep.search
         }
         for sweep in plan.sweeps:
-            runs[sweep.name] = _start(tracker, sweep)
+            runs[sweep.name] = _start(tracker, sweep, plan.images)
             results.runs[sweep.name] = runs[sweep.name].run_id
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
         view = LiveView(console, results, objectives)
@@ -122,14 +123,18 @@ class _Store:
             return False
 
 
-def _start(tracker: Tracker, sweep: Sweep) -> SweepRun:
-    """The sweep's own run. The same file, profile and overrides go on with the one that they have."""
+def _start(tracker: Tracker, sweep: Sweep, images: Images) -> SweepRun:
+    """The sweep's own run. The same file, profile and overrides go on with the one that they have.
+
+    Its tag `images` says on which image sets the command trained: a report finds the trials by it, without images.
+    """
     spec, config = sweep.spec, sweep.config
     tags = {
         "profile": sweep.profile,
         "changed": " ".join(sweep.changed),
         "split_family": config.split_family,
         "protocol": config.protocol,
+        "images": json.dumps(images.trained_on),
     }
     params = {"profile": sweep.profile, **spec.base}
     if spec.search:

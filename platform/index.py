@@ -20,13 +20,14 @@ from functools import cached_property
 from pathlib import Path
 
 LARGE, SMALL = 1000, 50  # runs of a page
-FORMAT = 1  # goes up when the tables or what is kept of a run change
+FORMAT = 2  # goes up when the tables or what is kept of a run change
 _PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
 _TABLES = """
 create table pages (number integer primary key, token text, first text not null);
 create table runs (
-    run_id text primary key, page integer not null, counts integer not null, identity text not null, sweep text,
-    row text, phase text, git_sha text, git_dirty text, ended real, seconds real, device text, details text
+    run_id text primary key, page integer not null, counts integer not null, identity text not null,
+    ending text not null, sweep text, row text, phase text, git_sha text, git_dirty text, ended real, seconds real,
+    device text, details text
 );
 create index runs_by_identity on runs (counts, identity, ended);
 create index runs_by_page on runs (page)
@@ -61,11 +62,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run that ended, of which `known` is None where it does not count as finished."""
+    """A run that ended, as `ending` says, of which `known` is None where it does not count as finished."""
 
     run_id: str
     identity: str
     known: Known | None
+    ending: str = "finished"
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,13 @@ def finished(file: Path, read: Read | None, identities: Iterable[str] | None = N
         return finished(file, read, identities)
 
 
-def unfinished(file: Path) -> set[str] | None:
-    """Identities with a run that ended and does not count, at the latest `finished`; None where the file is no use."""
+def unfinished(file: Path) -> dict[str, tuple[str, str]] | None:
+    """The run and its ending of identities with one that ended and does not count, at the latest `finished`, of several
+    runs that which ended last; None where the file is no use."""
+    query = "select identity, run_id, ending from runs where not counts order by page, rowid"
     try:
         with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
-            return {identity for (identity,) in database.execute("select distinct identity from runs where not counts")}
+            return {identity: (run_id, ending) for identity, run_id, ending in database.execute(query)}
     except sqlite3.DatabaseError:
         return None
 
@@ -174,9 +178,9 @@ def _keep(database: sqlite3.Connection, number: int, token: str | None, page: Pa
     for entry in page.runs:
         known = entry.known
         if known is None:
-            rows.append((entry.run_id, number, 0, entry.identity, *[None] * 9))
+            rows.append((entry.run_id, number, 0, entry.identity, entry.ending, *[None] * 9))
         else:
             told = (known.sweep, known.row, known.phase, known.git_sha, known.git_dirty, known.ended, known.seconds)
-            rows.append((entry.run_id, number, 1, entry.identity, *told, known.device, known.details))
+            rows.append((entry.run_id, number, 1, entry.identity, entry.ending, *told, known.device, known.details))
     # A run that ended anew while the store was read may come up twice.
-    database.executemany(f"insert or replace into runs values ({', '.join('?' * 13)})", rows)
+    database.executemany(f"insert or replace into runs values ({', '.join('?' * 14)})", rows)

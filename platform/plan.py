@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+from platform.rows import columns, divisions, trials
 from platform.spec import Row, Spec
 from platform.trials import Phase, Place
 from trainables.config import TrialConfig
@@ -64,8 +64,7 @@ class Sweep:
     @property
     def columns(self) -> list[tuple[str, str]]:
         """For each column of the table, the `Place.column` of its trials and the metric that it shows."""
-        groups = {repr(sorted(own.items())): name if own else "" for name, own in self.spec.column_groups()}
-        return [(groups[repr(sorted(c.set.items()))], c.metric) for c in self.spec.columns.values()]
+        return columns(self.spec)
 
     @property
     def config(self) -> TrialConfig:
@@ -90,6 +89,12 @@ class Images:
             self.opened[kind] = build(config, self.root, download=self.download, progress=self.progress)
             self.fingerprints |= self.opened[kind].fingerprints
         return self.opened[kind]
+
+    @property
+    def trained_on(self) -> dict[str, list[Any]]:
+        """Of every set that some trial trains on: its fingerprint and how many images it has here."""
+        parts = [s for data in self.opened.values() for s in (data.train, data.outliers) if s]
+        return {s.source.name: [s.source.fingerprint, len(s.source.labels)] for s in parts}
 
 
 @dataclass
@@ -118,25 +123,18 @@ class Plan:
 
     def configs(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[TrialConfig]:
         """The trials of a row whose settings are known now, `best` under those of its own."""
-        for _, config in self._divided(sweep, row, best):
+        for _, config in trials(sweep.spec, row, best):
             yield config
 
     def add_cells(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None, first: int = 1) -> list[Cell]:
         """The cells of such a row, from the number `first` on."""
         phase: Phase = "confirm" if sweep.spec.search else "row"
         added = []
-        for number, (column, config) in enumerate(self._divided(sweep, row, best), first):
+        for number, (column, config) in enumerate(trials(sweep.spec, row, best), first):
             place = Place(sweep.name, phase, row.name, number, config.split, config.seed, column)
             added.append(Cell(place, config, self.identity(config)))
         sweep.cells += added
         return added
-
-    def _divided(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None) -> Iterator[tuple[str, TrialConfig]]:
-        changes = {**(best or {}), **(row.set or {})}
-        for column, own, divisions in _divisions(sweep.spec):
-            config = TrialConfig.from_settings(sweep.spec.with_teacher({**changes, "split": divisions[0][0]}, own))
-            for split, seed in divisions:
-                yield column, config.at(split, seed)
 
 
 def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
@@ -149,7 +147,7 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
     names = {sweep.file.resolve(): sweep.name for sweep in sweeps if sweep.spec.search}
     for sweep in plan.sweeps:
         spec = sweep.spec
-        each = sum(len(divisions) for _, _, divisions in _divisions(spec))
+        each = sum(len(splits_and_seeds) for _, _, splits_and_seeds in divisions(spec))
         first = 1
         if spec.search:
             sweep.search = TrialConfig.from_settings(spec.search_settings())
@@ -172,15 +170,6 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
                 plan.add_cells(sweep, row, best_of(source, sweep.profile) if source else None, first)
             first += each
     return plan
-
-
-def _divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], list[tuple[int, int]]]]:
-    """Of each row's trials: the first column that they serve, what that column changes, and all (split, seed)."""
-    if spec.search and spec.confirm is None:
-        return
-    of = spec.confirm or spec
-    for column, own in spec.column_groups():
-        yield column if own else "", own, list(product(of.splits, of.seeds))
 
 
 def _kind(config: TrialConfig) -> tuple[Any, ...]:

@@ -7,15 +7,17 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from platform.index import Known
-from platform.plan import Cell
 from platform.spec import Objective
 from platform.trials import Place, TrialState
 from trainables.config import RequestedScore, TrialConfig
+
+if TYPE_CHECKING:
+    from platform.plan import Cell
 
 Ending = Literal["finished", "cached", "stopped", "failed", "left out", "interrupted"]
 
@@ -153,10 +155,11 @@ class Results:
 
     def values(self, sweep: str, row: str, metric: str, column: str = "") -> dict[tuple[int, int], float]:
         """A row's results by (split, seed), of the trials that finished."""
+        found = ((o, metric.replace("{score}", o.config.score)) for o in self.of_row(sweep, row))
         return {
-            (o.place.split, o.place.seed): o.metrics[metric]
-            for o in self.of_row(sweep, row)
-            if o.place.column == column and o.done and metric in o.metrics
+            (o.place.split, o.place.seed): o.metrics[name]
+            for o, name in found
+            if o.place.column == column and o.done and name in o.metrics
         }
 
     def differences(self, sweep: str, rows: tuple[str, str], metric: str, column: str = "") -> list[float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from trainables.config import TrialConfig
 from trainables.values import convert
 from trainables.yaml_file import KeyPath
 
@@ -37,6 +38,33 @@ def expand(spec: Spec) -> Iterator[tuple[KeyPath, Row]]:
     for i, item in enumerate(spec.leave_one_out):
         changes = item.set or {item.name: off(spec.table[item.name].annotation)}
         yield ("leave_one_out", i), Row.model_construct(name=f"without {item.name}", set=changes)
+
+
+def columns(spec: Spec) -> list[tuple[str, str]]:
+    """For each column of a table, the `Place.column` of its trials and the metric that it shows."""
+    groups = {repr(sorted(own.items())): name if own else "" for name, own in spec.column_groups()}
+    return [(groups[repr(sorted(c.set.items()))], c.metric) for c in spec.columns.values()]
+
+
+def trials(spec: Spec, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[tuple[str, TrialConfig]]:
+    """The trials of a row on all splits and seeds, each with the `Place.column` that it serves, `best` under the
+    row's own settings; without those that need what the project lacks."""
+    changes = {**(best or {}), **(row.set or {})}
+    for column, own, both in divisions(spec):
+        if spec.lacking(changes, own):
+            continue
+        config = TrialConfig.from_settings(spec.with_teacher({**changes, "split": both[0][0]}, own))
+        for split, seed in both:
+            yield column, config.at(split, seed)
+
+
+def divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], list[tuple[int, int]]]]:
+    """Of each row's trials: the first column that they serve, what that column changes, and all (split, seed)."""
+    if spec.search and spec.confirm is None:
+        return
+    of = spec.confirm or spec
+    for column, own in spec.column_groups():
+        yield column if own else "", own, list(product(of.splits, of.seeds))
 
 
 def cells(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

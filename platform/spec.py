@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     field_validator,
@@ -18,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from platform.dimensions import Dimension, Finite, Grid, Number, Numbers, Strict, Text, distinct
+from platform.needs import absent
 from platform.rows import expand
 from trainables.config import Setting, TrialConfig, settings_table, teacher_settings
 from trainables.custom import is_custom, settings_of
@@ -25,10 +27,24 @@ from trainables.methods import DistillSettings
 from trainables.values import shown
 
 ROW_NAME = r"[\w.\- ]+"  # of a baseline: what MLflow takes in a metric's name
-COMMON_KEYS = ("name", "base", "resources", "profiles")
+COMMON_KEYS = ("name", "base", "resources", "figures", "profiles")
 SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
-ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper")
+ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "needs", "claims")
+
+
+Figure = Literal[
+    "accuracy-auroc",  # of every row: Fig. 1 of the asymmetric paper
+    "class-distances",  # between class means of features: its Fig. 2 (a)
+    "norms",  # of features and logits, known and unknown: its Fig. 2 (b)
+    "teacher",  # its errors and over-confidence on mixed images: its Fig. 2 (c)
+    "feature-space",  # t-SNE: its Fig. 4
+    "uncertainty",  # 1 - max p, known and unknown: its Fig. 5
+    "grid",  # two settings of a grid against each column: Fig. 4 of BackMix
+    "masks",  # estimated foregrounds, and the mixed images: its Figs. 5 and 6
+    "confidence",  # max p and entropy, known and unknown: Fig. 1 of its supplement
+    "search",  # a search's history, importances, slices and Pareto front
+]
 
 
 class Objective(Strict):
@@ -119,7 +135,10 @@ class LeftOut(Strict):
 
 
 class Column(Strict):
-    """What a column shows, and the settings of its own that its trials have: a column may be another data set."""
+    """What a column shows, and the settings of its own that its trials have: a column may be another data set.
+
+    `{score}` in a metric is the score of each row's trials.
+    """
 
     metric: Text
     set: dict[str, Any] = {}
@@ -132,11 +151,24 @@ class Column(Strict):
         return {"metric": column} if isinstance(column, str) else column
 
 
+class Claim(Strict):
+    """What a paper says of two rows: the first is better than the second, by their published difference.
+
+    `sign` stands where the paper prints no numbers, as in a figure.
+    """
+
+    row: Text
+    over: Text
+    columns: Annotated[list[Text], Field(min_length=1)]
+    sign: Literal["+", "-"] | None = None
+
+
 class Paper(Strict):
     """Which published table the file re-runs."""
 
     file: Literal["asymmetric_distillation", "backmix"]
     table: int | str
+    title: Text | None = None  # in our words
 
     @field_validator("table", mode="plain")
     @classmethod
@@ -211,6 +243,10 @@ class Spec(Strict):
     }
     published: Annotated[Any, BeforeValidator(_published)] = []  # of the rows of `grid`
     paper: Paper | None = None
+    claims: list[Claim] = []
+    needs: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # values of settings that the project lacks
+
+    figures: Annotated[list[Figure], AfterValidator(distinct)] = []
 
     _once = field_validator("splits", "seeds")(distinct)
 
@@ -250,6 +286,28 @@ class Spec(Strict):
         for name, column in self.columns.items():
             groups.setdefault(repr(sorted(column.set.items())), (name, column.set))
         return list(groups.values())
+
+    def lacking(self, changes: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
+        """What the project lacks for a row's trials of a column; empty where they can be trained."""
+        return absent({**self.base, **column, **changes}, self.needs) if self.needs else []
+
+    def untrained(self) -> tuple[dict[str, list[str]], bool]:
+        """What the project lacks, with the rows (of the columns) that wait for it, and whether any row can be trained.
+
+        Rows of grids that take their settings from a search count by what they set themselves.
+        """
+        waiting: dict[str, list[str]] = {}
+        trained = False
+        groups = self.column_groups()
+        for row in self.row_list():
+            if row.published_only:
+                continue
+            for name, own in groups:
+                lacking = self.lacking(row.set or {}, own)
+                trained = trained or not lacking
+                for need in lacking:
+                    waiting.setdefault(need, []).append(f"{row.name} ({name})" if own else row.name)
+        return waiting, trained
 
     def search_order(self) -> list[str]:
         """The searched settings, each after those that its `when` names; raises `ValueError` for a circle."""

@@ -152,6 +152,8 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         sweeps = [_fit(args, file, cluster, console) for file in files]
         _refuse_one_name_twice(sweeps)
         for sweep in sweeps:
+            _refuse_nothing_to_train(sweep)
+        for sweep in sweeps:
             _refuse_too_large(sweep.spec.resources, cluster)
         uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         if not (args.dry_run and uri.startswith("sqlite:///") and not Path(uri[10:]).exists()):
@@ -209,6 +211,17 @@ def _refuse_one_name_twice(sweeps: Sequence[Sweep]) -> None:
             message = f"{names[sweep.name]} and {sweep.file} are both named {sweep.name}: give one another name"
             raise ConfigError([Problem((), message)])
         names[sweep.name] = sweep.file
+
+
+def _refuse_nothing_to_train(sweep: Sweep) -> None:
+    waiting, trained = sweep.spec.untrained()
+    if waiting and not trained:
+        needs = " and ".join(waiting)
+        message = (
+            f"{sweep.file}, profile {sweep.profile}: every row needs {needs}, which this project does not have yet. "
+            "Nothing to train; its published numbers are shown by python -m platform.report"
+        )
+        raise ConfigError([Problem((), message)])
 
 
 def _refuse_too_large(needs: Resources, cluster: Cluster) -> None:

@@ -50,6 +50,9 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
         named = ", ".join(map(escape, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
         label = "confirm" if spec.search else f"{len(rows)} rows"
         table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
+    for need, waiting in spec.untrained()[0].items() if spec.is_ablation else ():
+        some = ", ".join(map(escape, waiting[:6])) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
+        table.add_row("left out", f"needs {escape(need)}, which this project does not have yet: {some}", style="yellow")
     table.add_row("at once", f"{at_once} trials, each {_needs(spec.resources)}")
     return table
 

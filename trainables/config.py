@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+import yaml
+
 from trainables.backbones import parse_backbone
 from trainables.contradictions import contradictions
 from trainables.custom import is_custom, settings_of
@@ -161,6 +163,12 @@ class TrialConfig:
     @cached_property
     def _identities(self) -> dict[tuple[str, ...], str]:
         return {}  # by fingerprints: a teacher is asked for its own by each of its students
+
+
+def config_yaml(config: TrialConfig) -> str:
+    """The resolved settings as the file that `python -m trainables.trial` runs."""
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in config.settings().items()}
+    return yaml.safe_dump(plain, sort_keys=False)
 
 
 # What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.

@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from trainables.backbones import cells, parse_backbone
 from trainables.config import TrialConfig
 from trainables.data.augmentations import augmix, rand_augment, randomized_quantization
-from trainables.data.trial_data import TrialData, seeds
+from trainables.data.trial_data import TrialData
 from trainables.distributed import ALONE, Processes, over_processes
+from trainables.identity import seeds
 from trainables.learners import learner_of
 from trainables.learners.base import Augmentation, Training
 from trainables.models import build_model

@@ -22,11 +22,10 @@ from types import FrameType
 
 import pandas as pd
 import torch
-import yaml
 
 from trainables import yaml_file
 from trainables.checkpoint import Checkpoints
-from trainables.config import TrialConfig
+from trainables.config import TrialConfig, config_yaml
 from trainables.data.sets import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.distributed import ALONE, Processes
@@ -231,12 +230,6 @@ def _evaluate(
         torch.save(model.state_dict(), out / "weights.pt")
         (out / "config.yaml").write_text(config_yaml(config), encoding="utf-8")
     return metrics
-
-
-def config_yaml(config: TrialConfig) -> str:
-    """The resolved settings as the file that `python -m trainables.trial` runs."""
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in config.settings().items()}
-    return yaml.safe_dump(plain, sort_keys=False)
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -18,7 +18,7 @@ from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
 from platform.tracking.sweeps import Sweep
 from platform.trials import TrialState
-from trainables.data.trial_data import seeds
+from trainables.identity import seeds
 
 PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not give yet
 # A tag of its own for each identity: MLflow's database finds a tag by its name at once, by its value only among all of
@@ -74,6 +74,13 @@ def counts(run: Run) -> bool:
     return run.info.status == "FINISHED" and not {"stopped", "superseded"} & set(run.data.tags)
 
 
+def ending(run: Run) -> str:
+    """What became of a run that ended: finished, failed, interrupted, stopped or superseded."""
+    if tag := next((tag for tag in ("superseded", "stopped") if tag in run.data.tags), ""):
+        return tag
+    return {"FAILED": "failed", "KILLED": "interrupted"}.get(run.info.status, "finished")
+
+
 def known(run: Run, sweep: str) -> Known:
     """What is known of a finished trial, the experiment of whose run is called `sweep`."""
     tags, metrics = run.data.tags, run.data.metrics
@@ -106,7 +113,7 @@ def ended_page(store: Store, experiments: Sequence[str], token: str | None, size
     for run in found:
         sweep = store.experiments.get(run.info.experiment_id, "")
         told = known(run, sweep) if counts(run) else None
-        entries.append(Entry(run.info.run_id, run.data.tags.get("identity", ""), told))
+        entries.append(Entry(run.info.run_id, run.data.tags.get("identity", ""), told, ending(run)))
     following = found.token.decode() if isinstance(found.token, bytes) else found.token
     return Page(entries, following or None)
 

@@ -51,6 +51,7 @@ class Store:
         self.shown = without_password(uri)  # as people see it
         self.uri = absolute(uri)
         self.name = sha256(self.uri.encode()).hexdigest()[:16]  # in the names of what this machine keeps for it
+        self.index = cache_folder() / f"index-{self.name}.sqlite"
         self.experiments: dict[str, str] = {}  # name by id, as found by the latest `experiment_ids`
         # Two threads in SQLAlchemy at once take many times as long as one after the other: deliveries wait for claims.
         self._turn, self._claiming = threading.RLock(), threading.RLock()

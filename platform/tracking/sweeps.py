@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import Metric, Run
 
@@ -27,14 +29,15 @@ class Sweep:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A sweep that finished. `params` are strings, those of its result (`best.*`) the latest."""
+    """A sweep that began. `params` are strings, those of its result (`best.*`) the latest."""
 
     run_id: str
-    name: str
-    key: str
-    ended: float  # unix seconds
+    experiment: str  # the name of its file
+    finished: bool
+    profile: str
+    changed: str  # by `--set`; empty: the profile as it stands
+    images: dict[str, list[Any]]  # of each set that it trained on: the fingerprint, how many there are
     params: dict[str, str]
-    metrics: dict[str, float]
 
 
 def open_run(
@@ -73,22 +76,28 @@ def log_result(store: Store, run: Run, metrics: Mapping[str, float], params: Map
     store.log(run.info.run_id, [Metric(n, v, at, 0) for n, v in metrics.items()], new, changed)
 
 
+def newest_sweeps(store: Store, experiments: Sequence[str]) -> list[SweepRun]:
+    """Those of these experiments, the one that began last first."""
+    return [_read(run, store) for run in store.runs("tags.kind = 'sweep'", experiments)]
+
+
 def finished_sweeps(store: Store, experiment: str) -> list[SweepRun]:
-    """Those of an experiment, the newest first."""
+    """Those of an experiment that finished, the newest first."""
     experiment_id = store.experiment(experiment)
     if experiment_id is None:
         return []
     query = "tags.kind = 'sweep' and attributes.status = 'FINISHED'"
-    return [_read(run) for run in store.runs(query, [experiment_id], "attributes.end_time DESC")]
+    return [_read(run, store) for run in store.runs(query, [experiment_id], "attributes.end_time DESC")]
 
 
-def _read(run: Run) -> SweepRun:
+def _read(run: Run, store: Store) -> SweepRun:
     tags = run.data.tags
     return SweepRun(
         run.info.run_id,
-        run.info.run_name,
-        tags.get("sweep.key", ""),
-        run.info.end_time / 1000,
+        store.experiments.get(run.info.experiment_id, ""),
+        run.info.status == "FINISHED",
+        tags.get("profile", ""),
+        tags.get("changed", ""),
+        json.loads(tags.get("images", "{}")),
         {name: tags.get(f"{_LATEST}{name}", value) for name, value in run.data.params.items()},
-        dict(run.data.metrics),
     )

@@ -23,8 +23,7 @@ from platform.tracking.runs import ended_page, flat, now, opening_of
 from platform.tracking.store import End, Store
 from platform.tracking.sweeps import Sweep, SweepRun
 from platform.trials import TrialState
-from trainables.data.sets import cache_folder
-from trainables.trial import config_yaml
+from trainables.config import config_yaml
 
 SHOWN = frozenset({"val/accuracy", "val/auroc", "val/oscr"})  # of each epoch, with train/*; the last has all
 LONGEST_TAG = 5000  # characters that MLflow takes
@@ -52,7 +51,7 @@ class Tracker:
 
     def __init__(self, uri: str, outbox: Path, say: Callable[[str], None]) -> None:
         self._store = Store(uri)
-        self._index = cache_folder() / f"index-{self._store.name}.sqlite"
+        self._index = self._store.index
         self._drivers = Drivers(self._store)
         self._heartbeat = Heartbeat(self._store)
         self._claims = Claims(self._store, self._drivers)
@@ -89,7 +88,8 @@ class Tracker:
             if self._claims.unsettled is None:
                 raise
             return index.finished(self._index, None, identities)  # claims look again
-        self._claims.unsettled = index.unfinished(self._index)
+        unfinished = index.unfinished(self._index)
+        self._claims.unsettled = None if unfinished is None else set(unfinished)
         return found
 
     def start_sweep(

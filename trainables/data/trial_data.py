@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data.protocols import PROTOCOLS
+from trainables.data.protocols import PROTOCOLS, image_set_of, unknown_classes
 from trainables.data.sets import I64, DataError, ImageSet, Progress, load_set
+from trainables.identity import seeds
 
 UNKNOWN = -1
 
@@ -83,12 +84,6 @@ class TrialData:
         return {samples.source.name: samples.source.fingerprint for samples in sets}
 
 
-def seeds(config: TrialConfig) -> tuple[int, int, int]:
-    """Seeds of (weights and batches, choice of training images, draws on the host), derived from (seed, split)."""
-    first, second, third = np.random.SeedSequence([config.seed, config.split]).generate_state(3, np.uint64)
-    return int(first >> 1), int(second >> 1), int(third >> 1)
-
-
 Opened = Mapping[tuple[str, str], ImageSet]  # by name and part
 
 KEPT = 2  # divisions that a process remembers, with the copies of their images on a device
@@ -109,7 +104,8 @@ def build(
     own, size = config.training_sets[0], PROTOCOLS[config.protocol].image_size
     wanted = [(name, "train") for name in config.training_sets]
     if config.test:
-        wanted += [(name, "test") for name in dict.fromkeys((own, *config.evaluation_sets))]
+        sets = (image_set_of(config.protocol, name) for name in config.evaluation_sets)
+        wanted += [(name, "test") for name in dict.fromkeys((own, *sets))]
     opened = {
         (name, part): load_set(name, part, size, data_root, download=download, progress=progress)
         for name, part in wanted
@@ -117,8 +113,8 @@ def build(
     drawn = (config.images_per_class, config.holdout, config.pseudo_unknown)
     by_chance = (config.seed, config.split) if any(drawn) else ()
     contents = tuple((*place, s.source, s.left_out, s.fingerprint, s.index.tobytes()) for place, s in opened.items())
-    tested = config.evaluation_sets if config.test else ()
-    key = (config.protocol, config.known_classes, drawn, by_chance, tested, contents)
+    tested = [(name, _unknown_classes(config, name)) for name in config.evaluation_sets] if config.test else []
+    key = (config.protocol, config.known_classes, drawn, by_chance, tuple(tested), contents)
     data = _recent.pop(key, None) or _divide(config, opened)
     _recent[key] = data  # the newest is the last
     for oldest in list(_recent)[:-KEPT]:
@@ -166,14 +162,22 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
             if name == protocol.image_set:
                 test[name] = _unknown(own, np.flatnonzero(~is_known))
             else:
-                other = opened[name, "test"]
-                test[name] = _unknown(other, np.arange(len(other.labels)))
+                other = opened[image_set_of(config.protocol, name), "test"]
+                classes_of = _unknown_classes(config, name)
+                wanted = np.isin(other.labels, classes_of) if classes_of else np.ones(len(other.labels), dtype=bool)
+                if not wanted.any():
+                    raise DataError(f"{other.source} has no image of the classes of {name}")
+                test[name] = _unknown(other, np.flatnonzero(wanted))
     outliers = None
     for name in config.training_sets[1:]:
         auxiliary = opened[name, "train"]
         outliers = _unknown(auxiliary, np.arange(len(auxiliary.labels)))
     known_train = _known(source, _sorted(train), classes)
     return TrialData(classes, protocol.image_size, protocol.flip, known_train, validation, test, outliers)
+
+
+def _unknown_classes(config: TrialConfig, name: str) -> tuple[int, ...] | None:
+    return unknown_classes(config.protocol, config.split_family, config.split, name)
 
 
 def _sorted(rows: list[I64]) -> I64:

@@ -1,0 +1,86 @@
+"""What a report reads of a store: which trials are finished, what became of the others, and the files of runs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platform import index
+from platform.index import Known
+from platform.tracking.address import sqlite_file
+from platform.tracking.runs import ended_page
+from platform.tracking.store import Store
+from platform.tracking.sweeps import SweepRun, newest_sweeps
+
+CELLS = "cells.json"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A store as it is now. Every method raises `TrackingError` where it does not answer."""
+
+    store: Store
+    known: Mapping[str, Known] = field(default_factory=dict)  # finished trials by identity
+    ended: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the others: the run and its ending
+    running: Mapping[str, str] = field(default_factory=dict)  # the run of each identity that is being trained
+    sweeps: Sequence[SweepRun] = ()  # of all experiments, the newest first
+
+    @classmethod
+    def open(cls, uri: str, identities: Iterable[str] | None = None) -> Reader | None:
+        """None where a SQLite store has not been made yet."""
+        file = sqlite_file(uri)
+        if file and not file.exists():
+            return None
+        store = Store(uri)
+        with store.told():
+            experiments = store.experiment_ids()
+            found = index.finished(store.index, lambda *where: ended_page(store, experiments, *where), identities)
+            query = "attributes.status = 'RUNNING' and tags.kind = 'trial'"
+            running = {r.data.tags["identity"]: r.info.run_id for r in store.runs(query, experiments)}
+            sweeps = newest_sweeps(store, experiments)
+        return cls(store, found, index.unfinished(store.index) or {}, running, sweeps)
+
+    def images(self, name: str) -> dict[str, tuple[str, int]]:
+        """Of each image set, the fingerprint and the number of images that trials were trained on here.
+
+        Where machines have different ones, that of the newest sweep called `name`, else of the newest at all.
+        """
+        found: dict[str, tuple[str, int]] = {}
+        for sweep in [*reversed(self.sweeps), *(s for s in reversed(self.sweeps) if s.experiment == name)]:
+            found |= {s: (str(print_), int(count)) for s, (print_, count) in sweep.images.items()}
+        return found
+
+    def cells(self, sweep: SweepRun) -> list[dict[str, Any]]:
+        """What a sweep wanted, and what became of it."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.fetch(sweep.run_id, CELLS, Path(folder))
+            return json.loads(file.read_text(encoding="utf-8")) if file else []
+
+    def fetch(self, run_id: str, name: str, folder: Path) -> Path | None:
+        """A file of a run, copied into `folder`; None where it has none of this name."""
+        with self.store.told():
+            return self.store.fetch(run_id, name, folder)
+
+    def runs(self, run_ids: Sequence[str]) -> dict[str, tuple[dict[str, str], dict[str, float], dict[str, str]]]:
+        """Params, metrics and tags of runs, ended or not, by their ids."""
+        found = {}
+        with self.store.told():
+            for start in range(0, len(run_ids), 500):
+                listed = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + 500])
+                for run in self.store.runs(f"attributes.run_id IN ({listed})", list(self.store.experiments)):
+                    found[run.info.run_id] = (dict(run.data.params), dict(run.data.metrics), dict(run.data.tags))
+        return found
+
+    def keep(self, run_id: str, folder: Path, under: str) -> None:
+        """Everything that a folder holds becomes files of a run."""
+        with self.store.told():
+            self.store.put_folder(run_id, folder, under)
+
+    def link(self, run_id: str, experiment: str) -> str:
+        """The part of the UI's address that shows a run."""
+        ids = {name: number for number, name in self.store.experiments.items()}
+        return f"/#/experiments/{ids.get(experiment, '0')}/runs/{run_id}"
