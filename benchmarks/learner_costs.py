@@ -25,8 +25,9 @@ import torch
 import torch.nn.functional as F
 
 from trainables.config import TrialConfig
+from trainables.data.protocols import UNKNOWN
 from trainables.data.sets import ImageSet
-from trainables.data.trial_data import UNKNOWN, Samples, TrialData
+from trainables.data.trial_data import Samples, TrialData
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
 from trainables.trial import pick_device

@@ -289,7 +289,7 @@ def _metrics_of(config: TrialConfig) -> frozenset[str]:
 
 @cache
 def test_metrics(sets: tuple[str, ...], scores: tuple[str, ...], held_out: bool) -> frozenset[str]:
-    """The names that `trainables.evaluation.metrics_of` gives to what is measured on the test set."""
+    """The names that `trainables.measured.metrics_of` gives to what is measured on the test set."""
     each = [*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95", *(["f1.val95"] if held_out else [])]
     names = {"test/accuracy", "test/auroc", "test/oscr", *(f"test/{name}/feature_cosine" for name in sets)}
     return frozenset(names | {f"test/{name}/{score}/{metric}" for name in sets for score in scores for metric in each})

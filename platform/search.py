@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -25,6 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 from platform.dimensions import Choice, FloatRange, IntRange
 from platform.spec import Spec
 from trainables.yaml_file import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -220,3 +225,57 @@ def _sampler(spec: Spec, seed: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():  # `group` is experimental; without it, a condition would make TPE look at nothing
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=conditional)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial of a search as it was tracked: what was proposed, each objective, and whether it ran to its end."""
+
+    settings: dict[str, Any]
+    values: list[float | None]
+    finished: bool
+
+
+def plots(spec: Spec, tried: Sequence[Tried]) -> dict[str, tuple[str, Figure]]:
+    """Optuna's own plots of tracked trials, with what each shows; empty where fewer than two finished."""
+    from optuna.visualization import matplotlib as drawn
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives])
+    for trial in tried:
+        values = [value for value in trial.values if value is not None]
+        done = trial.finished and len(values) == len(spec.objectives)
+        state = TrialState.COMPLETE if done else TrialState.PRUNED
+        distributions = {name: _distribution(spec.search[name]) for name in trial.settings}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state, values=values if done else None, params=trial.settings, distributions=distributions
+            )
+        )
+    if len(study.get_trials(states=(TrialState.COMPLETE,))) < 2:
+        return {}
+    made: dict[str, tuple[str, Any]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls these plots experimental
+        for number, objective in enumerate(spec.objectives):
+            target: dict[str, Any] = {"target_name": objective.metric}
+            if len(spec.objectives) > 1:
+                target["target"] = lambda t, number=number: t.values[number]
+            name = objective.metric.replace("/", "-")
+            history = drawn.plot_optimization_history(study, **target)
+            made[f"history-{name}"] = ("Objective of each trial in order", history)
+            if len(spec.search) > 1:
+                with suppress(RuntimeError, ValueError):  # of trials that are all alike, or that share no setting
+                    importances = drawn.plot_param_importances(study, **target)
+                    said = "How much of the objective's variance each setting explains (fANOVA)"
+                    made[f"importances-{name}"] = (said, importances)
+            made[f"slices-{name}"] = ("Objective over each searched setting", drawn.plot_slice(study, **target))
+        if len(spec.objectives) in (2, 3):
+            names = [objective.metric for objective in spec.objectives]
+            made["pareto"] = ("The Pareto front", drawn.plot_pareto_front(study, target_names=names))
+    return {name: (caption, _canvas(axes)) for name, (caption, axes) in made.items()}
+
+
+def _canvas(axes: Any) -> Figure:
+    """Of one part, or of the first of several."""
+    return np.ravel(axes)[0].figure

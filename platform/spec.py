@@ -289,7 +289,12 @@ class Spec(Strict):
 
     def lacking(self, changes: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
         """What the project lacks for a row's trials of a column; empty where they can be trained."""
-        return absent({**self.base, **column, **changes}, self.needs) if self.needs else []
+        if not self.needs:
+            return []
+        settings = {**self.base, **column, **changes}
+        method = settings.get("method")
+        foreign = {n for n in settings if n in self.table and (of := self.table[n].methods) and method not in of}
+        return absent({n: v for n, v in settings.items() if n not in foreign}, self.needs)
 
     def untrained(self) -> tuple[dict[str, list[str]], bool]:
         """What the project lacks, with the rows (of the columns) that wait for it, and whether any row can be trained.

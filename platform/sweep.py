@@ -7,9 +7,10 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -125,6 +126,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
     # Only now what is slow to import: a mistake in a file has been told at once.
     with console.status("loading torch, Ray and MLflow …"):
         from platform import launch
+        from platform.best import best_of
         from platform.cost import estimate, work
         from platform.execute import Place, execute
         from platform.interrupt import Interrupt
@@ -161,7 +163,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
                 tracker = Tracker(uri, local / "outbox", say)
         with _Reading(console) as reading:
             images = Images(args.data_root, args.download, reading)
-            plan = make_plan(sweeps, images, lambda path, profile: _best_of(path, profile, tracker))
+            plan = make_plan(sweeps, images, partial(best_of, sweeps=tracker.sweeps if tracker else lambda _: []))
         with console.status("looking for what is finished …"):
             known = dict(tracker.finished()) if tracker and not args.fresh else {}
             behind = {s.name: proposed(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search}
@@ -252,23 +254,6 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
         fewer = spec.resources.model_copy(update={"gpus_per_worker": 0.0, "cpus_per_worker": cores})
         spec = spec.model_copy(update={"resources": fewer})
     return Sweep(Path(file.path), spec, profile, tuple(args.set))
-
-
-def _best_of(path: Path, profile: str, tracker: Tracker | None) -> Mapping[str, Any]:
-    """The best settings that the search of `path` has found in this profile, or as it stands where it has none such.
-
-    Raises `ConfigError` where it has found none yet.
-    """
-    from trainables import yaml_file
-
-    file = search_file.load(path)
-    profile = profile if profile in file.profiles else PAPER
-    for run in tracker.sweeps(file.profile(profile).name) if tracker else []:
-        best = {k.removeprefix("best."): v for k, v in run.params.items() if k.startswith("best.")}
-        if best and run.params.get("profile") == profile:
-            return {name: yaml_file.parse(value, f"best.{name}").data for name, value in best.items()}
-    message = f"{path}, profile {profile}, has no result yet. Run it first, or give both files to one command"
-    raise ConfigError([Problem((), message)])
 
 
 def _summarise(console: Console, plan: Plan, place: Place, results: Results, tracker: Tracker, minutes: float) -> None:

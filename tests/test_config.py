@@ -29,7 +29,10 @@ def trial(**settings: Any) -> TrialConfig:
         ({"method": "backmixx"}, "method: 'backmixx' is not one of plain, cutout,"),
         ({"method": ["plain", "backmix"]}, "method: ['plain', 'backmix'] is not one of plain, cutout"),
         ({"lr": float("inf")}, "lr: inf is out of range"),
-        ({"protocol": "cifar"}, "protocol: 'cifar' is not one of digits, cifar10 (did you mean 'cifar10'?)"),
+        (
+            {"protocol": "cifar"},
+            "svhn, tiny-imagenet (did you mean 'cifar10'?)",
+        ),
         ({"split_family": "osrc"}, "split_family: cifar10 has no split family 'osrc' (did you mean 'osrci'?)"),
         ({"split": 5}, "split: split 5 is not in 0..4"),
         ({"backbone": "wrn41-4"}, "backbone: 'wrn41-4': a WRN's depth is 6n+4"),

@@ -19,9 +19,9 @@ import torchvision
 from PIL import Image
 
 from trainables.config import TrialConfig
-from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes, num_splits
+from trainables.data.protocols import PROTOCOLS, UNKNOWN, evaluation_sets, known_classes, num_splits
 from trainables.data.sets import DataError, load_set
-from trainables.data.trial_data import UNKNOWN, build
+from trainables.data.trial_data import build
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from trainables.config import TrialConfig
+from trainables.data.protocols import UNKNOWN
 from trainables.data.sets import ImageSet
-from trainables.data.trial_data import UNKNOWN, Samples, TrialData
-from trainables.evaluation import metrics_of, score_samples
+from trainables.data.trial_data import Samples, TrialData
+from trainables.evaluation import score_samples
+from trainables.measured import metrics_of
 from trainables.methods import METHODS
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer

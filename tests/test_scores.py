@@ -14,10 +14,12 @@ from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.data.augment import normalise
+from trainables.data.protocols import UNKNOWN
 from trainables.data.sets import ImageSet
-from trainables.data.trial_data import UNKNOWN, Samples, build
-from trainables.evaluation import forward, metrics_of, score_samples
+from trainables.data.trial_data import Samples, build
+from trainables.evaluation import forward, score_samples
 from trainables.extra_scores import Mahalanobis, extra_scores, perturbed
+from trainables.measured import metrics_of
 from trainables.models.output import Output
 from trainables.scores import SCORES, energy, feature_norm, mean_cosine, mls, msp
 from trainables.trial import Report, run_trial

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from trainables.config import TrialConfig
-from trainables.evaluation import metrics_of
+from trainables.measured import metrics_of
 
 ROOT = Path(__file__).parents[1]
 BARE = """

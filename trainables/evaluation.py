@@ -1,14 +1,13 @@
-"""From a trained network to one line per sample, and from those lines to metrics.
+"""From a trained network to one line per sample: the table that `scores.parquet` holds.
 
-The table is what `scores.parquet` holds: any metric of any score can be computed from it again,
-without the network. Columns: part (val, test), set, index, class, label, prediction, one column a
-score, known_cosine, logits. The scores of `trainables.scores.SCORES` follow from the logits too; feature_norm,
-known_cosine and the scores on request are there as columns only.
+Columns: part (val, test), set, index, class, label, prediction, one column a score, known_cosine, logits. The scores of
+`trainables.scores.SCORES` follow from the logits too; feature_norm, known_cosine and the scores on request are there as
+columns only. `trainables.measured` makes metrics of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from trainables.config import EXTRA_SCORES, SCORE_NAMES
 from trainables.data.augment import normalise
-from trainables.data.trial_data import UNKNOWN, Samples
-from trainables.metrics import accuracy, open_set_metrics
+from trainables.data.protocols import UNKNOWN
+from trainables.data.trial_data import Samples
 from trainables.scores import F64, SCORES, feature_norm, mean_cosine
 
 BATCH = 500
@@ -84,43 +82,3 @@ def score_samples(
         )
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
-
-
-def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: str) -> dict[str, float]:
-    """`<part>/<set>/<score>/<metric>` for every unknown set and every score in the table, in 0..1.
-
-    `<part>/<set>/feature_cosine` is BackMix's FT-Cos, the mean cosine similarity of the features of all pairs of a
-    known sample and one of the set, in -1..1. `<part>/accuracy`, `<part>/auroc` and `<part>/oscr` are the defaults:
-    `default_score`, and the mean over the unknown sets where there are several.
-    """
-    of_part = table[table["part"] == part]
-    known = of_part[of_part["label"] != UNKNOWN]
-    result: dict[str, float] = {}
-    if len(known):
-        result[f"{part}/accuracy"] = accuracy(known["prediction"].to_numpy(), known["label"].to_numpy())
-    held_out = table[(table["part"] == "val") & (table["label"] != UNKNOWN)] if part == "test" else None
-    scores = [score for score in (*SCORE_NAMES, *EXTRA_SCORES) if score in table]
-    unknown_sets = list(dict.fromkeys(of_part.loc[of_part["label"] == UNKNOWN, "set"]))
-    if not len(known) or not unknown_sets:
-        return result
-    for name in unknown_sets:
-        unknown = of_part[of_part["set"] == name]
-        result[f"{part}/{name}/feature_cosine"] = float(unknown["known_cosine"].mean())
-        for score in scores:
-            values = open_set_metrics(
-                known[score].to_numpy(),
-                unknown[score].to_numpy(),
-                known["prediction"].to_numpy(),
-                known["label"].to_numpy(),
-                unknown["prediction"].to_numpy(),
-                num_classes,
-                held_out=None if held_out is None else held_out[score].to_numpy(),
-            )
-            result |= {f"{part}/{name}/{score}/{metric}": value for metric, value in values.items()}
-    for metric in ("auroc", "oscr"):
-        result[f"{part}/{metric}"] = _mean(result[f"{part}/{n}/{default_score}/{metric}"] for n in unknown_sets)
-    return result
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))

@@ -29,9 +29,10 @@ from trainables.config import TrialConfig, config_yaml
 from trainables.data.sets import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.distributed import ALONE, Processes
-from trainables.evaluation import metrics_of, score_samples
+from trainables.evaluation import score_samples
 from trainables.extra_scores import extra_scores
 from trainables.folder import Folder
+from trainables.measured import metrics_of
 from trainables.teacher import TeacherError, keep_weights, read_weights, weights_path
 from trainables.training import Trainer
 

@@ -9,6 +9,8 @@ from importlib.resources import files
 
 from trainables.yaml_file import nearest
 
+UNKNOWN = -1  # the training label of a sample of no known class
+
 
 @dataclass(frozen=True)
 class Protocol:

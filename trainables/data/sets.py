@@ -56,16 +56,24 @@ class _Source:
     num_classes: int
     parquet: dict[str, str]
     torchvision: str | None = None
+    training_images: int = 0  # as published; 0 where none are, or the division is ours
 
 
 _SOURCES: dict[str, _Source] = {
     "digits": _Source(10, {}),
-    "cifar10": _Source(10, {p: f"cifar10/{p}.parquet" for p in ("train", "test")}, "CIFAR10"),
-    "cifar100": _Source(100, {p: f"cifar100/{p}.parquet" for p in ("train", "test")}, "CIFAR100"),
-    "svhn": _Source(10, {p: f"svhn/{p}.parquet" for p in ("train", "test")}, "SVHN"),
-    "tiny-imagenet": _Source(200, {"train": "tinyimagenet/train20.parquet", "test": "tinyimagenet/val.parquet"}),
+    "cifar10": _Source(10, {p: f"cifar10/{p}.parquet" for p in ("train", "test")}, "CIFAR10", 50_000),
+    "cifar100": _Source(100, {p: f"cifar100/{p}.parquet" for p in ("train", "test")}, "CIFAR100", 50_000),
+    "svhn": _Source(10, {p: f"svhn/{p}.parquet" for p in ("train", "test")}, "SVHN", 73_257),
+    "tiny-imagenet": _Source(
+        200, {"train": "tinyimagenet/train20.parquet", "test": "tinyimagenet/val.parquet"}, training_images=100_000
+    ),
     "textures": _Source(47, {"test": "textures/dtd10_64.parquet"}),
 }
+
+
+def published_images(name: str) -> int:
+    """How many training images a set was published with; 0 where it has none, or its division is ours."""
+    return _SOURCES[name].training_images
 
 
 @dataclass(frozen=True)

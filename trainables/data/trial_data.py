@@ -11,11 +11,9 @@ import numpy as np
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data.protocols import PROTOCOLS, image_set_of, unknown_classes
+from trainables.data.protocols import PROTOCOLS, UNKNOWN, image_set_of, unknown_classes
 from trainables.data.sets import I64, DataError, ImageSet, Progress, load_set
 from trainables.identity import seeds
-
-UNKNOWN = -1
 
 
 @dataclass(frozen=True)

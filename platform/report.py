@@ -1,0 +1,302 @@
+"""The command that prints tables of tracked runs: python -m platform.report search_spaces/asymmetric/table06.yaml"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from platform import search_file
+from platform.search_file import PAPER, SearchFile
+from trainables.config import EXTRA_SCORES, SCORE_NAMES
+from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
+from trainables.yaml_file import ConfigError, Problem, nearest
+
+if TYPE_CHECKING:
+    from platform.reports.page import Figure, Links
+    from platform.reports.recorded import Recorded
+    from platform.reports.table import ReportTable
+    from platform.tracking.reader import Reader
+
+DONE, NOTHING_SHOWN = 0, 2
+FORMATS = ("terminal", "markdown", "latex", "csv", "html")
+TABLES = Path("search_spaces")
+
+EXAMPLES = """examples:
+  python -m platform.report search_spaces/asymmetric/table06.yaml
+      the table, measured beside published; Markdown where the output is piped
+  python -m platform.report search_spaces/asymmetric/table06.yaml --format html
+      one page with its figures, and the runs behind every cell: reports/asymmetric/table06.html
+  python -m platform.report search_spaces/asymmetric/table06.yaml --format latex > table06.tex
+  python -m platform.report search_spaces/asymmetric/table06.yaml --score msp --metric auroc.arpl
+      the same trials by another score and definition, from what they recorded; nothing is trained
+  python -m platform.report --all
+      a page for each table of search_spaces/, and reports/index.html over all of them
+
+exit codes: 0 shown, also where nothing of it has run yet; 2 a file, an option or the store is wrong"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    console = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        return _run(args, console, errors)
+    except ConfigError as error:
+        errors.print(escape(str(error)), style="red")
+        return NOTHING_SHOWN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m platform.report",
+        description="Print the tables of search files from tracked runs, measured beside published.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", type=Path, nargs="*", metavar="file", help="as search_spaces/asymmetric/table06.yaml")
+    parser.add_argument("--all", action="store_true", help=f"every file of {TABLES}/ that re-runs a published table")
+    parser.add_argument(
+        "--profile", help="a profile of the files (default: `paper` if it was run, else the newest run)"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as the sweep was started with")
+    parser.add_argument("--format", choices=FORMATS, help="default: terminal; markdown where the output is piped")
+    parser.add_argument("--out", type=Path, help="write there; a folder for html (default: reports)")
+    parser.add_argument(
+        "--score", metavar="SCORE", help=f"recompute with it: {', '.join((*SCORE_NAMES, *EXTRA_SCORES))}"
+    )
+    parser.add_argument("--metric", metavar="METRIC", help="recompute with it: auroc, auroc.arpl, oscr, tnr95, …")
+    parser.add_argument(
+        "--recompute", action="store_true", help="every number from scores.parquet, not as its run recorded it"
+    )
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="for figures that need images")
+    parser.add_argument("--no-figures", action="store_true", help="leave the figures of a page out")
+    parser.add_argument(
+        "--ui", metavar="URL", help="where MLflow's UI runs, for links (default: http://127.0.0.1:5000)"
+    )
+    parser.add_argument(
+        "--tracking-uri", help="MLflow store or server (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here)"
+    )
+    return parser
+
+
+def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    paths = _paths(args)
+    _check_choices(args)
+    files = [search_file.load(path) for path in paths]
+    # Only now what is slow to import: a mistake in a file has been told at once.
+    from platform.tracking.errors import TrackingError
+    from platform.tracking.reader import Reader
+
+    uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    try:
+        with errors.status("reading what has run …"):
+            reader = Reader.open(uri)
+        if reader is None:
+            errors.print(f"no runs yet: there is no {escape(uri)}", style="yellow")
+        return _show(args, files, reader, uri, console, errors)
+    except TrackingError as error:
+        errors.print(escape(str(error)), style="red")
+        return NOTHING_SHOWN
+
+
+def _paths(args: argparse.Namespace) -> list[Path]:
+    if args.all == bool(args.files):
+        raise ConfigError([Problem((), "name files, or --all for every table of search_spaces/")])
+    if not args.all:
+        return list(args.files)
+    from trainables import yaml_file
+
+    found = [path for path in sorted(TABLES.rglob("*.yaml")) if "paper" in (yaml_file.load(path).data or {})]
+    if not found:
+        raise ConfigError([Problem((), f"no table in {TABLES.absolute()}: start from the folder of this project")])
+    return found
+
+
+def _check_choices(args: argparse.Namespace) -> None:
+    choices = {"score": (*SCORE_NAMES, *EXTRA_SCORES), "metric": (*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95")}
+    for option, allowed in choices.items():
+        value = getattr(args, option)
+        if value is not None and value not in allowed:
+            message = f"--{option} {value}: unknown{nearest(value, allowed)}; one of {', '.join(allowed)}"
+            raise ConfigError([Problem((), message)])
+
+
+def _show(
+    args: argparse.Namespace,
+    files: Sequence[SearchFile],
+    reader: Reader | None,
+    uri: str,
+    console: Console,
+    errors: Console,
+) -> int:
+    from platform.reports.page import Links
+    from platform.reports.recorded import Recorded
+
+    recorded = Recorded(reader, args.recompute) if reader else None
+    with errors.status("making the tables …"):
+        tables = [_table(args, file, reader, recorded) for file in files]
+    for run_id in sorted(recorded.unreadable) if recorded else ():
+        errors.print(f"run {run_id} has no scores.parquet: its cells are missing", style="yellow")
+    form = args.format or ("html" if args.all else "terminal" if console.is_terminal else "markdown")
+    if form == "html":
+        _write_pages(args, tables, reader, recorded, Links.of(uri, reader, args.ui), console, errors)
+        return DONE
+    if form == "terminal" and args.out is None:
+        _print(tables, console)
+        return DONE
+    text = _text(tables, form)
+    if args.out is None:
+        print(text, end="")
+        return DONE
+    try:
+        args.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem((), f"--out: {error}")]) from error
+    console.print(f"wrote {escape(str(args.out))}")
+    return DONE
+
+
+def _table(args: argparse.Namespace, file: SearchFile, reader: Reader | None, recorded: Recorded | None) -> ReportTable:
+    from platform.best import best_of
+    from platform.reports.source import Source
+
+    profile = args.profile or _profile(file, reader)
+    spec = file.profile(profile, args.set)
+
+    def finished(name: str) -> Iterable[object]:
+        return (s for s in reader.sweeps if s.experiment == name and s.finished) if reader else ()
+
+    best = partial(best_of, sweeps=finished)  # type: ignore[arg-type]
+    changed = tuple(args.set)
+    source = Source(spec, Path(file.path), profile, changed, reader, best, args.score, args.metric)
+    return source.table(recorded or (lambda trial, name: None))
+
+
+def _profile(file: SearchFile, reader: Reader | None) -> str:
+    """The paper's where it was run, else that of the newest sweep of the file, else the paper's."""
+    name = file.profile(PAPER).name
+    run = [s.profile for s in reader.sweeps if s.experiment == name and not s.changed] if reader else []
+    there = [profile for profile in run if profile in file.profiles]
+    return PAPER if PAPER in there or not there else there[0]
+
+
+def _print(tables: Sequence[ReportTable], console: Console) -> None:
+    from platform.reports.forms import compared, decimals, terminal
+
+    for table in tables:
+        console.print(terminal(table))
+        for comparison in table.comparisons:
+            console.print("  " + escape(compared(comparison, decimals(table))), soft_wrap=True)
+        if any(table.counts()[state] for state in ("partial", "missing")):
+            console.print(f"This fills it:\n  {escape(_command(table))}", soft_wrap=True)
+
+
+def _text(tables: Sequence[ReportTable], form: str) -> str:
+    from platform.reports import forms
+
+    if form == "csv":
+        first, *others = [forms.comma_separated(table) for table in tables]
+        return first + "".join(text.partition("\n")[2] for text in others)
+    make = {"latex": forms.latex, "markdown": forms.markdown, "terminal": forms.markdown}[form]
+    made = [make(table) for table in tables]
+    if form != "latex":
+        missing = [any(table.counts()[state] for state in ("partial", "missing")) for table in tables]
+        made = [
+            f"{text}\nThis fills it: `{_command(table)}`\n" if some else text
+            for text, table, some in zip(made, tables, missing, strict=True)
+        ]
+    return "\n".join(made)
+
+
+def _command(table: ReportTable) -> str:
+    profile = [] if table.profile == PAPER else ["--profile", table.profile]
+    changes = [part for change in table.changed for part in ("--set", change)]
+    if table.profile == PAPER and not changes:
+        profile = ["--profile", PAPER]
+    return shlex.join(["python", "-m", "platform.sweep", str(table.file), *profile, *changes])
+
+
+def _write_pages(
+    args: argparse.Namespace,
+    tables: Sequence[ReportTable],
+    reader: Reader | None,
+    recorded: Recorded | None,
+    links: Links,
+    console: Console,
+    errors: Console,
+) -> None:
+    from platform.reports.page import index_page, page
+
+    folder: Path = args.out or Path("reports")
+    written: list[tuple[ReportTable, str]] = []
+    try:
+        for table in tables:
+            target = folder / f"{table.name}.html"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            figures, left_out = _figures(args, table, reader, recorded, target.with_suffix(""), errors)
+            back = os.path.relpath(folder / "index.html", target.parent) if args.all else ""
+            target.write_text(page(table, _command(table), links, figures, left_out, back), encoding="utf-8")
+            written.append((table, f"{table.name}.html"))
+            if not args.all:
+                console.print(f"wrote {escape(str(target))}", soft_wrap=True)
+            if reader and table.sweep_run and not args.all:
+                _keep(reader, table, target, figures)
+                console.print(f"and kept it with the sweep's run {table.sweep_run}, under report/")
+        if args.all:
+            (folder / "index.html").write_text(index_page(written), encoding="utf-8")
+            _print_index(tables, console)
+            console.print(f"wrote {escape(str(folder / 'index.html'))} and {len(tables)} pages", soft_wrap=True)
+    except OSError as error:
+        raise ConfigError([Problem((), f"--out: {error}")]) from error
+
+
+def _figures(
+    args: argparse.Namespace,
+    table: ReportTable,
+    reader: Reader | None,
+    recorded: Recorded | None,
+    folder: Path,
+    errors: Console,
+) -> tuple[list[Figure], dict[str, str]]:
+    """The figures that the file names, drawn into `folder`; a page of all tables has none: they take long."""
+    if args.all or args.no_figures or reader is None or recorded is None or not table.spec.figures:
+        return [], {}
+    from platform.reports.figures import draw
+
+    with errors.status("drawing figures …"):
+        return draw(table, reader, recorded, args.data_root, folder)
+
+
+def _keep(reader: Reader, table: ReportTable, page: Path, figures: Sequence[Figure]) -> None:
+    """The page and its figures among the files of the sweep's run, so that MLflow's UI shows them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for file in (page, *(f.png for f in figures), *(f.png.with_suffix(".parquet") for f in figures)):
+            (folder / file.name).write_bytes(file.read_bytes())
+        reader.keep(table.sweep_run, folder, "report")
+
+
+def _print_index(tables: Sequence[ReportTable], console: Console) -> None:
+    from rich.table import Table
+
+    shown = Table(title="Cells of the published tables, by their state", title_justify="left")
+    for number, name in enumerate(("table", "profile", "done", "partial", "missing", "needs", "published only")):
+        shown.add_column(name, justify="left" if number < 2 else "right")
+    for table in tables:
+        counts = (str(count or "") for count in table.counts().values())
+        shown.add_row(escape(table.name), table.profile, *counts)
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

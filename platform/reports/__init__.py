@@ -1,0 +1,1 @@
+"""Tables of tracked runs beside published numbers: read, compared, and shown in several forms."""

@@ -1,0 +1,39 @@
+"""Figures of what a search tried, as Optuna draws them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from platform.reports.figures.drawing import Drawing, MissingError, Runs
+from platform.search import Tried, plots
+from trainables import yaml_file
+
+
+def search(runs: Runs) -> list[Drawing]:
+    """Its history, the importance of each setting, slices, and the Pareto front of several objectives."""
+    spec = runs.table.spec
+    sweep = next((s for s in runs.reader.sweeps if s.run_id == runs.table.sweep_run), None)
+    if sweep is None:
+        raise MissingError("the search has not run in this profile")
+    cells = [cell for cell in runs.reader.cells(sweep) if cell["phase"] == "search" and cell["run_id"]]
+    found = runs.reader.runs([cell["run_id"] for cell in cells])
+    tried = []
+    for cell in cells:
+        if cell["run_id"] not in found:
+            continue
+        params, metrics, _ = found[cell["run_id"]]
+        settings = {name: yaml_file.parse(params[name], name).data for name in spec.search if name in params}
+        values = [metrics.get(objective.metric) for objective in spec.objectives]
+        tried.append(Tried(settings, values, cell["status"] in ("finished", "cached")))
+    drawn = plots(spec, tried)
+    if not drawn:
+        raise MissingError("fewer than two trials of the search have finished")
+    lines = [
+        {**t.settings, **dict(zip((o.metric for o in spec.objectives), t.values, strict=True)), "finished": t.finished}
+        for t in tried
+    ]
+    data = pd.DataFrame(lines)
+    return [
+        Drawing(f"search-{name}", f"{caption}, of {len(tried)} trials.", figure, data)
+        for name, (caption, figure) in drawn.items()
+    ]

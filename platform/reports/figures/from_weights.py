@@ -1,0 +1,151 @@
+"""Figures that look into networks again: they need the trials' weights and, on this machine, their images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from platform.reports.figures.drawing import Drawing, MissingError, Runs, canvas, which
+from platform.reports.table import ReportTrial
+from trainables import inspection
+from trainables.config import TrialConfig
+from trainables.data.sets import DataError
+from trainables.data.trial_data import TrialData, build
+from trainables.trial import pick_device
+
+SHARES = [round(0.05 * step, 2) for step in range(1, 20)]  # mixing coefficients that a teacher is shown
+MIXED = 10_000  # images at each of them, as in the paper
+POINTS = 1500  # of a t-SNE
+IMAGES = 8  # of the masks
+
+
+def class_distances(runs: Runs) -> list[Drawing]:
+    """Distances between class means of features, known then unknown classes (asymmetric paper, Fig. 2 a)."""
+    found = list(_features(runs))
+    drawn = canvas(len(found), width=2.9, height=2.7)
+    largest, parts = 0.0, []
+    for row, trial, seen in found:
+        classes = [*trial.config.known_classes, *sorted(set(seen.class_N[~seen.known_N].tolist()))]
+        kinds = [True] * len(trial.config.known_classes) + [False] * (len(classes) - len(trial.config.known_classes))
+        means = np.stack(
+            [
+                seen.features_NC[(seen.class_N == c) & (seen.known_N == k)].mean(axis=0)
+                for c, k in zip(classes, kinds, strict=True)
+            ]
+        )
+        distances = np.linalg.norm(means[:, None] - means[None], axis=2)
+        largest = max(largest, float(distances.max()))
+        names = [f"{'k' if k else 'uk'}_{c}" for c, k in zip(classes, kinds, strict=True)]
+        parts.append((row, names, distances))
+    lines = []
+    for axes, (row, names, distances) in zip(drawn.axes, parts, strict=True):
+        image = axes.imshow(distances, vmin=0, vmax=largest, cmap="magma")
+        axes.set_title(row, fontsize=8)
+        if len(names) <= 30:
+            axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+            axes.set_yticks(range(len(names)), names, fontsize=6)
+        lines += [
+            {"row": row, "one": a, "other": b, "distance": distances[i, j]}
+            for i, a in enumerate(names)
+            for j, b in enumerate(names)
+        ]
+    drawn.colorbar(image, ax=drawn.axes, shrink=0.8, label="distance of class means")
+    said = "Euclidean distances between the mean features of classes on the test set, k known, uk unknown"
+    return [Drawing("class-distances", f"{said}. {_trials(found)}", drawn, pd.DataFrame(lines))]
+
+
+def feature_space(runs: Runs) -> list[Drawing]:
+    """Test features in two dimensions by t-SNE, unknown ones purple (asymmetric paper, Fig. 4)."""
+    from sklearn.manifold import TSNE
+
+    found = list(_features(runs))
+    drawn = canvas(len(found), width=2.9, height=2.9)
+    parts = []
+    for axes, (row, trial, seen) in zip(drawn.axes, found, strict=True):
+        chosen = np.random.default_rng(0).permutation(len(seen.class_N))[:POINTS]
+        points = TSNE(random_state=0, init="pca").fit_transform(seen.features_NC[chosen])
+        known, classes = seen.known_N[chosen], seen.class_N[chosen]
+        axes.scatter(points[~known, 0], points[~known, 1], s=4, color="#7b3fa0", label="unknown", alpha=0.6)
+        for c in trial.config.known_classes:
+            of_class = points[known & (classes == c)]
+            axes.scatter(of_class[:, 0], of_class[:, 1], s=4, alpha=0.8)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(row, fontsize=8)
+        parts.append(pd.DataFrame({"row": row, "x": points[:, 0], "y": points[:, 1], "class": classes, "known": known}))
+    said = f"t-SNE of up to {POINTS:,} pooled test features, purple: unknown, other colours: known classes"
+    data = pd.concat(parts, ignore_index=True)
+    return [Drawing("feature-space", f"{said}. {_trials(found)}", drawn, data)]
+
+
+def teacher(runs: Runs) -> list[Drawing]:
+    """What a teacher makes of mixed images, by how they are mixed (asymmetric paper, Fig. 2 c)."""
+    for row, trial in runs.firsts():
+        config = trial.config.teacher
+        if config is None:
+            continue
+        data = _images(runs, trial.config)
+        known = runs.reader.known.get(config.identity(data.fingerprints))
+        if known is None:
+            raise MissingError(f"the teacher of {row} has no finished run")
+        with runs.weights(known.run_id) as weights:
+            found = inspection.mistakes(config, data, weights, pick_device(), SHARES, MIXED)
+        drawn = canvas(1, width=4.2, height=2.8)
+        (axes,) = drawn.axes
+        axes.plot(found["share"], 100 * found["error"], "o-", label="error: neither of the two classes")
+        axes.plot(found["share"], 100 * found["overconfident"], "s-", label="over-confident: max p > 0.95")
+        axes.set(xlabel="mixing coefficient λ", ylabel="share of mixed images, %")
+        axes.legend(frameon=False)
+        said = f"The teacher ({config.backbone}) on {MIXED:,} CutMix images of training images at each λ"
+        return [Drawing("teacher", f"{said}. {which(trial)}.", drawn, found)]
+    raise MissingError("no row with a teacher has a finished trial")
+
+
+def masks(runs: Runs) -> list[Drawing]:
+    """Estimated foregrounds and mixed images (BackMix, Figs. 5 and 6)."""
+    for row, trial in runs.firsts():
+        if trial.config.method != "backmix":
+            continue
+        data = _images(runs, trial.config)
+        with runs.weights(trial.run_id) as weights:
+            found = inspection.masks(trial.config, data, weights, pick_device(), IMAGES)
+        titles = ("background image", "class activation", "masked", "target", "mixed")
+        drawn = canvas(IMAGES, len(titles), width=1.1, height=1.15)
+        size, cells = found.mixed_NHWC.shape[1], found.mask_Nhw.shape[1]
+        for number, axes in enumerate(drawn.axes):
+            part, i = divmod(number, IMAGES)
+            hidden = np.kron(found.mask_Nhw[i], np.ones((size // cells, size // cells))).astype(bool)
+            shown = (found.backgrounds_NHWC, found.backgrounds_NHWC, found.backgrounds_NHWC, found.targets_NHWC,
+                     found.mixed_NHWC)[part][i]  # fmt: skip
+            axes.imshow(np.where(hidden[..., None], 128, shown) if part == 2 else shown)
+            if part == 1:
+                spread = {"extent": (-0.5, size - 0.5, size - 0.5, -0.5), "vmin": 0, "vmax": 1, "cmap": "inferno"}
+                axes.imshow(found.cam_Nhw[i], alpha=0.6, interpolation="bilinear", **spread)  # type: ignore[arg-type]
+            axes.set(xticks=[], yticks=[])
+            if i == 0:
+                axes.set_ylabel(titles[part], fontsize=6)
+        lines = pd.DataFrame(
+            {"image": range(IMAGES), "class": found.class_N, "cam": [c.ravel() for c in found.cam_Nhw]}
+        )
+        said = "Foregrounds estimated by the final weights on training images, and what BackMix makes of them"
+        return [Drawing("masks", f"{said}. {row}, {which(trial)}.", drawn, lines)]
+    raise MissingError("no row of BackMix has a finished trial")
+
+
+def _features(runs: Runs) -> Iterator[tuple[str, ReportTrial, inspection.Features]]:
+    for row, trial in runs.firsts():
+        data = _images(runs, trial.config)
+        with runs.weights(trial.run_id) as weights:
+            yield row, trial, inspection.features(trial.config, data, weights, pick_device())
+
+
+def _images(runs: Runs, config: TrialConfig) -> TrialData:
+    try:
+        return build(config, runs.data_root)
+    except DataError as error:
+        raise MissingError(str(error)) from error
+
+
+def _trials(found: list[tuple[str, ReportTrial, inspection.Features]]) -> str:
+    return f"One trial a row: {' and '.join(dict.fromkeys(which(trial) for _, trial, _ in found))}."

@@ -1,0 +1,105 @@
+"""A table as one HTML page that needs no network, and an index of all of them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from platform.reports.forms import compared, decimals, measured, notes, published
+from platform.reports.table import ReportTable, ReportTrial
+from platform.tracking.reader import Reader
+
+_TEMPLATES = files(__package__) / "templates"
+SAID_FIRST = ("Profile ", "Changed by hand", "Recomputed", "Trained on ")  # sentences that no reader may miss
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: `<name>.png` and the data behind it, `<name>.parquet`."""
+
+    name: str
+    caption: str
+    png: Path
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.png.read_bytes()).decode()
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where the runs of a store are seen: the UI's address, and the command that starts it where none runs yet."""
+
+    ui: str
+    command: str
+    reader: Reader | None
+
+    @classmethod
+    def of(cls, uri: str, reader: Reader | None, ui: str | None) -> Links:
+        if ui:
+            return cls(ui.rstrip("/"), "", reader)
+        if uri.startswith("http"):
+            return cls(uri.rstrip("/"), "", reader)
+        return cls("http://127.0.0.1:5000", f"uv run mlflow ui --backend-store-uri {uri}", reader)
+
+    def __call__(self, trial: ReportTrial) -> str:
+        return self.ui + (self.reader.link(trial.run_id, trial.experiment) if self.reader else "")
+
+
+def page(
+    table: ReportTable,
+    command: str,
+    links: Links,
+    figures: Sequence[Figure] = (),
+    left_out: Mapping[str, str] | None = None,
+    index: str = "",
+) -> str:
+    """The table, what was claimed of it, its figures, and behind every cell its runs. `left_out` says why a figure is
+    not there; `command` fills the table; `index` leads to the page of all tables."""
+    digits = decimals(table)
+    environment = _environment()
+    environment.filters |= {
+        "measured": lambda cell: measured(cell, digits),
+        "published": lambda cell: published(cell, digits),
+        "link": links,
+    }
+    return environment.from_string(_read("table.html")).render(
+        table=table,
+        digits=digits,
+        reduced=[said for said in table.caption if said.startswith(SAID_FIRST)],
+        notes=[said for said in notes(table) if not said.startswith(SAID_FIRST)],
+        comparisons=[(one, compared(one, digits)) for one in table.comparisons],
+        figures=figures,
+        left_out=left_out or {},
+        command=command,
+        ui=links.ui,
+        ui_command=links.command,
+        style=Markup(_read("style.css")),
+        index=index,
+    )
+
+
+def index_page(tables: Sequence[tuple[ReportTable, str]]) -> str:
+    """All tables with the addresses of their pages, and how far each is."""
+    entries: list[dict[str, Any]] = []
+    for table, address in tables:
+        held = sum(one.verdict == "holds" for one in table.comparisons)
+        claims = f"{held} of {len(table.comparisons)}" if table.comparisons else ""
+        counts = list(table.counts().values())
+        entries.append({"table": table, "page": address, "counts": counts, "claims": claims})
+    return _environment().from_string(_read("index.html")).render(entries=entries, style=Markup(_read("style.css")))
+
+
+def _environment() -> Environment:
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")

@@ -1,0 +1,49 @@
+"""Metrics of finished trials: as their runs have them, or made again from `scores.parquet`, never by training."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from platform.reports.table import ReportTrial
+from platform.tracking.reader import Reader
+from trainables.measured import metrics_of
+
+SCORES = "scores.parquet"
+
+
+@dataclass
+class Recorded:
+    """A metric of a trial by its name; `always` reads every file, also for what the run has recorded."""
+
+    reader: Reader
+    always: bool = False
+    unreadable: set[str] = field(default_factory=set)  # runs without such a file
+    _again: dict[str, dict[str, float]] = field(default_factory=dict)  # by run
+
+    def __call__(self, trial: ReportTrial, name: str) -> float | None:
+        """None where neither the run nor its file has it, as for a score on request that was not asked for."""
+        if name in trial.metrics and not self.always:
+            return trial.metrics[name]
+        if trial.run_id not in self._again:
+            self._again[trial.run_id] = self._read(trial)
+        return self._again[trial.run_id].get(name)
+
+    def _read(self, trial: ReportTrial) -> dict[str, float]:
+        scores = self.scores(trial, logits=False)
+        if scores is None:
+            return {}
+        return metrics_of(scores, "test", len(trial.config.known_classes), trial.config.score)
+
+    def scores(self, trial: ReportTrial, *, logits: bool = True) -> pd.DataFrame | None:
+        """One line per sample of a trial; None, and in `unreadable`, where its run has no such file."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.reader.fetch(trial.run_id, SCORES, Path(folder))
+            if file is None:
+                self.unreadable.add(trial.run_id)
+                return None
+            table = pd.read_parquet(file)
+        return table if logits else table.drop(columns="logits")

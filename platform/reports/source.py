@@ -1,0 +1,214 @@
+"""From a file and a store to its table: which trials every cell stands for, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from platform.best import best_settings
+from platform.reports.statistics import Verdict, paired, size, verdict
+from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
+from platform.rows import columns, trials
+from platform.search_file import PAPER
+from platform.spec import Claim, Row, Spec
+from platform.tracking.reader import Reader
+from platform.tracking.sweeps import SweepRun
+from trainables.config import TrialConfig
+from trainables.data.protocols import evaluation_sets, unknown_classes
+from trainables.data.sets import published_images
+from trainables.yaml_file import ConfigError
+
+BestOf = Callable[[Path, str], Mapping[str, Any]]
+Metrics = Callable[[ReportTrial, str], float | None]  # a metric of a finished trial, None where there is none
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a table is made from. `score` and `metric` replace those of the file."""
+
+    spec: Spec
+    file: Path
+    profile: str
+    changed: tuple[str, ...]
+    reader: Reader | None
+    best_of: BestOf
+    score: str | None = None
+    metric: str | None = None
+
+    def table(self, metrics: Metrics) -> ReportTable:
+        """Read every cell; `metrics` gives those that the run of a trial has not recorded."""
+        spec, images = self.spec, self._images()
+        rows = list(self._rows(images))
+        comparable = self.profile == PAPER and not self.changed
+        cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
+        configs = [trial.config for _, groups in rows for trials_ in groups.values() for trial in trials_]
+        by_name = {row.name: {cell.column: cell for cell in line} for (row, _), line in zip(rows, cells, strict=True)}
+        own = next((s for s in self._own_sweeps()), None)
+        return ReportTable(
+            spec,
+            self.file,
+            self.profile,
+            self.changed,
+            cells,
+            tuple(self._caption(configs, images)),
+            tuple(self._compare(c, name, by_name, comparable) for c in spec.claims for name in c.columns),
+            own.run_id if own else "",
+            self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
+        )
+
+    def _images(self) -> dict[str, tuple[str, int]]:
+        return self.reader.images(self.spec.name) if self.reader else {}
+
+    def _own_sweeps(self) -> Iterator[SweepRun]:
+        wanted = (self.spec.name, self.profile, " ".join(self.changed))
+        sweeps = self.reader.sweeps if self.reader else ()
+        return (s for s in sweeps if (s.experiment, s.profile, s.changed) == wanted)
+
+    # Rows and their trials
+
+    def _rows(self, images: Mapping[str, tuple[str, int]]) -> Iterator[tuple[Row, dict[str, list[ReportTrial]]]]:
+        """Each row, with its trials by the column group that they serve."""
+        if self.spec.search:
+            yield from self._confirmed(images)
+            return
+        for row in self.spec.row_list():
+            groups: dict[str, list[ReportTrial]] = {}
+            if not row.published_only:
+                try:
+                    best = self.best_of(Path(row.best_of), self.profile) if row.best_of else None
+                except ConfigError:  # that search has no result yet: nothing of the row is known
+                    yield row, groups
+                    continue
+                for group, config in trials(self.spec, row, best):
+                    groups.setdefault(group, []).append(self._trial(config, images))
+            yield row, groups
+
+    def _confirmed(self, images: Mapping[str, tuple[str, int]]) -> Iterator[tuple[Row, dict[str, list[ReportTrial]]]]:
+        """What a search retrained: its best, as the newest sweep of the profile has it, then its baselines."""
+        own = next(self._own_sweeps(), None)
+        best = best_settings(own) if own else {}
+        if best and self.spec.confirm:
+            row = Row.model_construct(name="best", set=best)
+            yield row, {"": [self._trial(config, images) for _, config in trials(self.spec, row)]}
+        for row in self.spec.confirm.baselines if self.spec.confirm else ():
+            yield row, {"": [self._trial(config, images) for _, config in trials(self.spec, row)]}
+
+    def _trial(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> ReportTrial:
+        if self.score:
+            config = replace(config, score=self.score)  # type: ignore[arg-type]
+        if self.reader is None or any(name not in images for name in config.training_sets):
+            return ReportTrial(config, "", "missing")
+        identity = config.identity({name: images[name][0] for name in config.training_sets})
+        known = self.reader.known.get(identity)
+        if known:
+            where = (known.run_id, known.sweep, known.git_sha, known.git_dirty == "true")
+            return ReportTrial(config, identity, "finished", *where, metrics=known.metrics)
+        if identity in self.reader.running:
+            return ReportTrial(config, identity, "running", self.reader.running[identity])
+        run_id, ending = self.reader.ended.get(identity, ("", "missing"))
+        states: dict[str, State] = {"failed": "failed", "interrupted": "interrupted", "stopped": "stopped"}
+        return ReportTrial(config, identity, states.get(ending, "missing"), run_id if ending in states else "")
+
+    def _cells(
+        self, row: Row, groups: Mapping[str, list[ReportTrial]], comparable: bool, metrics: Metrics
+    ) -> Iterator[ReportCell]:
+        for (name, column), (group, metric) in zip(self.spec.columns.items(), columns(self.spec), strict=True):
+            behind = groups.get(group, [])
+            values = {}
+            for trial in behind:
+                value = self._value(trial, metric, metrics) if trial.state == "finished" else None
+                if value is not None:
+                    values[trial.key] = value
+            lacks = () if row.published_only else tuple(self.spec.lacking(row.set or {}, column.set))
+            published = row.published.get(name) if isinstance(row.published, Mapping) else None
+            same = comparable and self.score is None and (self.metric is None or metric.endswith("accuracy"))
+            yield ReportCell(row.name, name, published, tuple(behind), values, lacks, same)
+
+    def _value(self, trial: ReportTrial, metric: str, metrics: Metrics) -> float | None:
+        """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own."""
+        name = metric.replace("{score}", trial.config.score)
+        if self.metric and not name.endswith(("/accuracy", "/feature_cosine")):
+            name = f"{name.rpartition('/')[0]}/{self.metric}"
+        parts = name.split("/")
+        if self.score and len(parts) == 4:
+            parts[2] = self.score
+        names = ["/".join(parts)]
+        if len(parts) == 2 and parts[1] != "accuracy":
+            names = [f"{parts[0]}/{s}/{trial.config.score}/{parts[1]}" for s in trial.config.evaluation_sets]
+        found = [metrics(trial, one) for one in names]
+        return None if any(value is None for value in found) else float(np.mean([v for v in found if v is not None]))
+
+    # What is said of it
+
+    def _compare(
+        self, claim: Claim, column: str, cells: Mapping[str, Mapping[str, ReportCell]], comparable: bool
+    ) -> Comparison:
+        one, other = cells[claim.row][column], cells[claim.over][column]
+        published = None
+        if claim.sign is None and one.published is not None and other.published is not None:
+            published = one.published - other.published
+        partitions = {trial.config.split: _partition(trial.config) for trial in one.trials}
+        percent = [{key: 100 * value for key, value in cell.values.items()} for cell in (one, other)]
+        found = paired(percent[0], percent[1], partitions)
+        sign = published if published is not None else float(f"{claim.sign}1")
+        sign = 0.0 if abs(sign) < 1e-9 else sign
+        judged: Verdict | Literal["not comparable"] = verdict(found, sign)
+        if judged in ("holds", "reversed", "undecided") and not comparable:
+            judged = "not comparable"
+        return Comparison(claim, column, published, found, judged, size(found, published) if judged == "holds" else "")
+
+    def _caption(self, configs: Sequence[TrialConfig], images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
+        if configs:
+            yield described(configs)
+        yield "Measured mean ± standard deviation over splits × seeds, in percent; n where it is not all of them."
+        yield from _on_partitions(configs)
+        if self.score or self.metric:
+            chosen = [f"score {self.score}"] if self.score else []
+            chosen += [f"metric {self.metric}"] if self.metric else []
+            yield f"Recomputed with {' and '.join(chosen)}: not what the paper shows, so not compared with it."
+        if self.profile != PAPER:
+            yield f"Profile {self.profile}: a reduced run, not the paper's protocol, not comparable with its table."
+        if self.changed:
+            yield f"Changed by hand: {', '.join(self.changed)}: not the protocol of the file."
+        for name in dict.fromkeys(name for config in configs for name in config.training_sets):
+            there, all_ = images.get(name, ("", 0))[1], published_images(name)
+            if all_ and there and there < all_:
+                yield f"Trained on {there:,} of the {all_:,} published training images of {name}."
+
+
+def described(configs: Sequence[TrialConfig]) -> str:
+    """Data, unknowns, score, networks and length of training, each as all of the trials have it."""
+
+    def all_of(value: Callable[[TrialConfig], Sequence[str]]) -> str:
+        return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
+
+    teachers = all_of(lambda c: [c.teacher.backbone] if c.teacher else [])
+    return (
+        f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
+        f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
+        f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
+        f"{all_of(lambda c: [str(c.epochs)])} epochs, last epoch."
+    )
+
+
+def _partition(config: TrialConfig) -> object:
+    """What a split divides classes into, whatever their order: known ones, and the listed unknown ones of each set."""
+    place = (config.protocol, config.split_family, config.split)
+    sets = evaluation_sets(config.protocol, config.split_family)
+    listed = tuple(frozenset(unknown_classes(*place, name) or ()) for name in sets)
+    return frozenset(config.known_classes), listed
+
+
+def _on_partitions(configs: Sequence[TrialConfig]) -> Iterator[str]:
+    for protocol, family in dict.fromkeys((c.protocol, c.split_family) for c in configs):
+        splits = {c.split: c for c in configs if (c.protocol, c.split_family) == (protocol, family)}
+        distinct = len({_partition(config) for config in splits.values()})
+        if distinct < len(splits):
+            yield (
+                f"The {len(splits)} splits of {protocol} ({family}) are {distinct} distinct partitions of the classes: "
+                "means keep all of them, paired differences average equal ones first."
+            )

@@ -1,0 +1,156 @@
+"""A table of tracked runs beside the published one: every cell with its trials, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from platform.reports.statistics import Paired, Verdict, beyond_spread, std
+from platform.spec import Claim, Spec
+from trainables.config import TrialConfig
+
+State = Literal["finished", "failed", "interrupted", "stopped", "running", "missing"]
+
+
+@dataclass(frozen=True)
+class ReportTrial:
+    """A trial behind a cell, and the run that has it."""
+
+    config: TrialConfig
+    identity: str  # empty where nothing was ever trained on its images here
+    state: State
+    run_id: str = ""
+    experiment: str = ""  # the sweep that it was first part of
+    git_sha: str = ""
+    git_dirty: bool = False
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.config.split, self.config.seed
+
+
+@dataclass(frozen=True)
+class ReportCell:
+    """One number of a table. Values are in 0..1, published ones in percent as printed."""
+
+    row: str
+    column: str
+    published: float | None
+    trials: tuple[ReportTrial, ...] = ()
+    values: Mapping[tuple[int, int], float] = field(default_factory=dict)  # by split and seed
+    lacks: tuple[str, ...] = ()  # what this project does not have for it
+    comparable: bool = True  # with the published number
+
+    @property
+    def percent(self) -> list[float]:
+        return [100 * value for value in self.values.values()]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def wanted(self) -> int:
+        return len(self.trials)
+
+    @property
+    def mean(self) -> float | None:
+        return float(np.mean(self.percent)) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        return std(self.percent)
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published; None where one is missing or they may not be compared."""
+        if self.mean is None or self.published is None or not self.comparable:
+            return None
+        return self.mean - self.published
+
+    @property
+    def marked(self) -> bool:
+        """Whether the difference exceeds what the spread explains."""
+        if self.difference is None or self.published is None:
+            return False
+        return bool(beyond_spread(self.percent, self.published))
+
+    @property
+    def state(self) -> str:
+        """In one word or two: done, 3 of 5, failed, running, missing, published only, needs …."""
+        if self.lacks:
+            return f"needs {' and '.join(self.lacks)}"
+        if not self.trials:
+            return "published only"
+        if self.n == self.wanted:
+            return "done"
+        others = {t.state for t in self.trials if t.state != "finished"}
+        why = next((s for s in ("failed", "running", "interrupted", "stopped") if s in others), "missing")
+        return f"{self.n} of {self.wanted}, {why}" if self.n else why
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paper's claim of two rows in one column, and what our trials say. Differences are in percentage points."""
+
+    claim: Claim
+    column: str
+    published: float | None
+    found: Paired | None
+    verdict: Verdict | Literal["not comparable"]
+    size: str  # of the published difference, against the measured interval
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """Everything that a form shows of a file."""
+
+    spec: Spec
+    file: Path
+    profile: str
+    changed: tuple[str, ...]
+    cells: tuple[tuple[ReportCell, ...], ...]  # rows × columns
+    caption: tuple[str, ...]  # sentences
+    comparisons: tuple[Comparison, ...] = ()
+    sweep_run: str = ""  # of the newest sweep of this profile
+    sweep_link: str = ""  # the part of the UI's address that shows it
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def title(self) -> str:
+        paper = self.spec.paper
+        if paper is None:
+            return self.name
+        of = {"asymmetric_distillation": "Asymmetric distillation", "backmix": "BackMix"}[paper.file]
+        table = str(paper.table)
+        number = table if table.lower().startswith(("fig", "supp")) else f"Table {table}"
+        return f"{of}, {number}" + (f": {paper.title}" if paper.title else "")
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(cell.column for cell in self.cells[0]) if self.cells else ()
+
+    @property
+    def all_cells(self) -> Iterator[ReportCell]:
+        return (cell for row in self.cells for cell in row)
+
+    def counts(self) -> dict[str, int]:
+        """How many cells are done, partial, missing, need what is not there, or are published only."""
+        found = dict.fromkeys(("done", "partial", "missing", "needs", "published only"), 0)
+        for cell in self.all_cells:
+            if cell.lacks:
+                found["needs"] += 1
+            elif not cell.trials:
+                found["published only"] += 1
+            else:
+                found["done" if cell.n == cell.wanted else "partial" if cell.n else "missing"] += 1
+        return found
