@@ -178,7 +178,7 @@ def _table(args: argparse.Namespace, file: SearchFile, reader: Reader | None, re
 
     best = partial(best_of, sweeps=finished)  # type: ignore[arg-type]
     changed = tuple(args.set)
-    source = Source(spec, Path(file.path), profile, changed, reader, best, args.score, args.metric)
+    source = Source(spec, file.profile(PAPER), Path(file.path), profile, changed, reader, best, args.score, args.metric)
     return source.table(recorded or (lambda trial, name: None))
 
 

@@ -99,8 +99,8 @@ def terminal(table: ReportTable) -> Table:
     digits = decimals(table)
     shown = Table(title=escape(table.title), title_justify="left", caption_justify="left", show_lines=False)
     shown.add_column("row")
-    for column in table.columns:
-        shown.add_column(escape(column), justify="right")
+    for heading in table.headings:
+        shown.add_column(escape(heading), justify="right")
     for line in table.cells:
         shown.add_row(escape(line[0].row), *(_in_terminal(cell, digits) for cell in line))
     shown.caption = "\n".join(map(escape, notes(table)))
@@ -117,8 +117,8 @@ def _in_terminal(cell: ReportCell, digits: int) -> str:
 def markdown(table: ReportTable) -> str:
     digits = decimals(table)
     lines = [f"**{table.title}**", ""]
-    lines.append(_piped(["row", *table.columns]))
-    lines.append("|---|" + "---:|" * len(table.columns))
+    lines.append(_piped(["row", *table.headings]))
+    lines.append("|---|" + "---:|" * len(table.headings))
     lines += [_piped([line[0].row, *(cell_text(cell, digits) for cell in line)]) for line in table.cells]
     lines += ["", " ".join(notes(table))]
     if table.comparisons:
@@ -133,8 +133,8 @@ def _piped(cells: list[str]) -> str:
 def latex(table: ReportTable) -> str:
     """A `table` environment for `\\usepackage{booktabs}`: of each column what was measured, then what was published."""
     digits = decimals(table)
-    both = ["r@{\\hspace{0.6em}}r" for _ in table.columns]
-    heads = [f"\\multicolumn{{2}}{{c}}{{{tex(column)}}}" for column in table.columns]
+    both = ["r@{\\hspace{0.6em}}r" for _ in table.headings]
+    heads = [f"\\multicolumn{{2}}{{c}}{{{tex(heading)}}}" for heading in table.headings]
     rules = [f"\\cmidrule(lr){{{2 * i + 2}-{2 * i + 3}}}" for i in range(len(heads))]
     lines = [
         "% \\usepackage{booktabs}",

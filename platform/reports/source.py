@@ -31,6 +31,7 @@ class Source:
     """What a table is made from. `score` and `metric` replace those of the file."""
 
     spec: Spec
+    paper: Spec  # the file as it stands
     file: Path
     profile: str
     changed: tuple[str, ...]
@@ -53,12 +54,21 @@ class Source:
             self.file,
             self.profile,
             self.changed,
+            tuple(map(self._heading, spec.columns)),
             cells,
             tuple(self._caption(configs, images)),
             tuple(self._compare(c, name, by_name, comparable) for c in spec.claims for name in c.columns),
             own.run_id if own else "",
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
         )
+
+    def _heading(self, name: str) -> str:
+        """A column's name; where its trials are on other data than the paper's, it says on which."""
+        ours, theirs = (
+            {**spec.base, **(spec.columns[name].set if name in spec.columns else {})}.get("protocol")
+            for spec in (self.spec, self.paper)
+        )
+        return name if ours == theirs else f"{name}, on {ours}"
 
     def _images(self) -> dict[str, tuple[str, int]]:
         return self.reader.images(self.spec.name) if self.reader else {}

@@ -32,7 +32,7 @@ def beyond_spread(values: Sequence[float], published: float) -> bool | None:
     if n < 2:
         return None
     limit = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * float(np.std(values, ddof=1)) * math.sqrt(2 / n)
-    return abs(float(np.mean(values)) - published) > limit
+    return bool(abs(float(np.mean(values)) - published) > limit)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +114,7 @@ class ReportTable:
     file: Path
     profile: str
     changed: tuple[str, ...]
+    headings: tuple[str, ...]  # of the columns, with the data that they are on where it is not the paper's
     cells: tuple[tuple[ReportCell, ...], ...]  # rows × columns
     caption: tuple[str, ...]  # sentences
     comparisons: tuple[Comparison, ...] = ()
@@ -134,10 +134,6 @@ class ReportTable:
         table = str(paper.table)
         number = table if table.lower().startswith(("fig", "supp")) else f"Table {table}"
         return f"{of}, {number}" + (f": {paper.title}" if paper.title else "")
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(cell.column for cell in self.cells[0]) if self.cells else ()
 
     @property
     def all_cells(self) -> Iterator[ReportCell]:

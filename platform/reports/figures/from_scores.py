@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 from scipy.special import entr, softmax
 
-from platform.reports.figures.drawing import Drawing, Runs, canvas, which
+from platform.reports.figures.drawing import COLOURS, Drawing, Runs, canvas, which
 
 BINS = 30
 KNOWN, UNKNOWN = "known", "unknown"
@@ -23,7 +23,7 @@ def norms(runs: Runs) -> list[Drawing]:
     names = list(data["row"].unique())
     drawn = canvas(2, width=1.5 + 0.45 * len(names), height=3)
     for axes, norm in zip(drawn.axes, ("features", "logits"), strict=True):
-        for shift, (kind, colour) in enumerate(((KNOWN, "C0"), (UNKNOWN, "C1"))):
+        for shift, (kind, colour) in enumerate(((KNOWN, COLOURS[0]), (UNKNOWN, COLOURS[1]))):
             values = [data.loc[(data["row"] == n) & (data["kind"] == kind), norm] for n in names]
             places = [number + 0.4 * shift - 0.2 for number in range(len(names))]
             boxes = axes.boxplot(values, positions=places, widths=0.35, showfliers=False, patch_artist=True)
@@ -72,7 +72,7 @@ def _histograms(data: pd.DataFrame, names: list[str], labels: dict[str, str]) ->
     for number, axes in enumerate(drawn.axes):
         name, row = names[number // len(rows)], rows[number % len(rows)]
         bins = np.linspace(data[name].min(), data[name].max(), BINS + 1).tolist()
-        for kind, colour in ((KNOWN, "C0"), (UNKNOWN, "C1")):
+        for kind, colour in ((KNOWN, COLOURS[0]), (UNKNOWN, COLOURS[1])):
             of_kind = data.loc[(data["row"] == row) & (data["kind"] == kind), name]
             axes.hist(of_kind, bins, density=True, alpha=0.6, color=colour, label=kind)
         axes.set(xlabel=labels[name], yticks=[])

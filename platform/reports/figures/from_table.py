@@ -69,7 +69,7 @@ def grid(runs: Runs) -> list[Drawing]:
             place = {down: changes[down], across: changes[across]}
             lines += [{**place, "column": c.column, "mean": c.mean, "std": c.std, "n": c.n} for c in cells]
     means = {(line["column"], line[down], line[across]): line["mean"] for line in lines}
-    shown = [name for name in runs.table.columns if any(m is not None for (c, *_), m in means.items() if c == name)]
+    shown = [name for name in spec.columns if any(m is not None for (c, *_), m in means.items() if c == name)]
     if not shown:
         raise MissingError("no cell of the grid has a finished trial")
     drawn = canvas(len(shown), width=1.2 + 0.55 * len(acrosses), height=0.9 + 0.4 * len(downs))

@@ -1,0 +1,251 @@
+"""The report of a store that real sweeps made: what it says, that it is right, and in which forms."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from tests.test_sweep import artifact, project
+
+ROOT = Path(__file__).parents[1]
+TABLE = """\
+name: toy
+paper: {file: backmix, table: IV, title: A toy}
+base:
+  {protocol: digits, backbone: wrn10-1, epochs: 2, batch_size: 64, images_per_class: 60, score: mls}
+needs: {protocol: [imagenet30]}
+splits: [0, 1, 2]
+seeds: [0, 1]
+columns:
+  Acc.: test/accuracy
+  AUROC: test/auroc
+  IN30: {metric: test/auroc, set: {protocol: imagenet30}}
+rows:
+  - {name: Theirs, published: {Acc.: 50.0, AUROC: 60.0}}
+  - {name: Plain, set: {method: plain}, published: {Acc.: 10.0, AUROC: 70.5, IN30: 89.9}}
+  - {name: BackMix & more, set: {method: backmix}, published: {Acc.: 11.0, AUROC: 71.5}}
+claims:
+  - {row: BackMix & more, over: Plain, columns: [Acc., AUROC]}
+figures: [accuracy-auroc, norms, uncertainty, confidence, class-distances, feature-space, masks, teacher]
+"""
+
+
+def report(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "platform.report", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+
+
+def sweep(folder: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "platform.sweep", *arguments], cwd=folder, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all of the table but one row's last split."""
+    made = project(tmp_path_factory.mktemp("report"), TABLE)
+    (made / "toy.yaml").write_text(TABLE.replace("splits: [0, 1, 2]", "splits: [0, 1]"))
+    sweep(made, "toy.yaml")
+    (made / "toy.yaml").write_text(TABLE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def lines(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """The CSV by row and column."""
+    done = report(folder, "toy.yaml", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    return {(line["row"], line["column"]): line for line in csv.DictReader(io.StringIO(done.stdout))}
+
+
+def scores(run_id: str, folder: Path) -> pd.DataFrame:
+    run = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(run_id)
+    return pd.read_parquet(artifact(run, "scores.parquet"))
+
+
+def by_hand(run_id: str, folder: Path, score: str = "mls") -> dict[str, float]:
+    table = scores(run_id, folder)
+    table = table[table["part"] == "test"]
+    known = table["label"] >= 0
+    right = table.loc[known, "prediction"] == table.loc[known, "label"]
+    return {"Acc.": 100 * right.mean(), "AUROC": 100 * roc_auc_score(known, table[score])}
+
+
+def test_a_cell_is_the_mean_and_spread_of_what_its_runs_recorded(folder: Path, lines: Any) -> None:
+    for row in ("Plain", "BackMix & more"):
+        for column in ("Acc.", "AUROC"):
+            line = lines[row, column]
+            values = [by_hand(run_id, folder)[column] for run_id in line["runs"].split()]
+            assert len(values) == 4
+            assert float(line["mean"]) == pytest.approx(np.mean(values))
+            assert float(line["std"]) == pytest.approx(np.std(values, ddof=1))
+
+
+def test_cells_say_what_they_are(lines: Any) -> None:
+    assert lines["Theirs", "AUROC"]["state"] == "published only"
+    assert lines["Plain", "IN30"]["state"] == "needs protocol imagenet30"
+    assert lines["Plain", "AUROC"]["state"] == "4 of 6, missing"
+    assert (lines["Plain", "AUROC"]["n"], lines["Plain", "AUROC"]["wanted"]) == ("4", "6")
+
+
+def test_measured_stands_beside_published_with_a_mark_where_the_spread_does_not_explain_it(lines: Any) -> None:
+    line = lines["Plain", "Acc."]
+    assert float(line["difference"]) == pytest.approx(float(line["mean"]) - 10.0)
+    assert line["marked"] == "yes"
+
+
+def test_a_claim_is_judged_over_partitions(folder: Path, lines: Any) -> None:
+    said = report(folder, "toy.yaml").stdout
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+    def by_place(row: str) -> dict[tuple[str, str], float]:
+        tags = {run_id: client.get_run(run_id).data.tags for run_id in lines[row, "AUROC"]["runs"].split()}
+        return {(t["split"], t["seed"]): by_hand(run_id, folder)["AUROC"] for run_id, t in tags.items()}
+
+    one, other = by_place("BackMix & more"), by_place("Plain")
+    by_split = [np.mean([one[split, seed] - other[split, seed] for seed in "01"]) for split in "01"]
+    low, high = stats.ttest_1samp(by_split, 0).confidence_interval(0.95)
+    text = f"{np.mean(by_split):+.1f} [{low:+.1f}, {high:+.1f}], n = 2 partitions".replace("-", "−")
+    assert f"BackMix & more − Plain, AUROC: published +1.0; measured {text}" in said
+
+
+def test_another_score_is_read_from_what_was_recorded(folder: Path) -> None:
+    done = report(folder, "toy.yaml", "--format", "csv", "--score", "msp", "--metric", "auroc.arpl")
+    assert done.returncode == 0, done.stderr
+    line = next(
+        line for line in csv.DictReader(io.StringIO(done.stdout)) if (line["row"], line["column"]) == ("Plain", "AUROC")
+    )
+    values = [by_hand(run_id, folder, "msp")["AUROC"] for run_id in line["runs"].split()]
+    assert float(line["mean"]) == pytest.approx(np.mean(values), abs=0.01)  # ties apart
+    assert line["difference"] == ""
+
+
+def test_numbers_computed_again_from_the_scores_are_the_recorded_ones(folder: Path) -> None:
+    recorded, again = (
+        report(folder, "toy.yaml", "--format", "csv", *option).stdout for option in ((), ("--recompute",))
+    )
+    assert recorded == again
+
+
+def test_piped_it_is_markdown_with_the_caption_and_the_command_that_fills_it(folder: Path) -> None:
+    said = report(folder, "toy.yaml").stdout
+    assert said.startswith("**BackMix, Table IV: A toy**")
+    assert "| row | Acc. | AUROC | IN30 |" in said
+    assert "digits, split family agc, unknown: digits, score mls; wrn10-1, 2 epochs" in said
+    assert "needs protocol imagenet30 [89.9]" in said
+    assert "python -m platform.sweep toy.yaml --profile paper" in said
+
+
+def test_a_changed_or_reduced_run_says_so_and_is_not_compared(folder: Path) -> None:
+    said = report(folder, "toy.yaml", "--set", "epochs=1").stdout
+    assert "Changed by hand: epochs=1: not the protocol of the file." in said
+    assert "missing [70.5]" in said
+
+
+def test_the_page_holds_its_runs_and_figures_and_is_kept_with_the_sweep(folder: Path) -> None:
+    done = report(folder, "toy.yaml", "--format", "html")
+    assert done.returncode == 0, done.stderr
+    text = (folder / "reports" / "toy.html").read_text()
+    assert not re.search(r'(?:src|href)="(?!data:|http://127\.0\.0\.1:5000/#/experiments/\d+/runs/)', text)
+    assert "BackMix &amp; more" in text
+    pictures = re.findall(r"data:image/png;base64,([^\"]+)", text)
+    assert len(pictures) == 7
+    assert all(base64.b64decode(p).startswith(b"\x89PNG") for p in pictures)
+    assert "teacher: no row with a teacher has a finished trial" in text
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (run_id,) = set(re.findall(r"sweep&#39;s run (\w+)|sweep’s run (\w+)|sweep's run (\w+)", done.stdout)[0]) - {""}
+    kept = {Path(f.path).name for f in client.list_artifacts(run_id, "report")}
+    assert {"toy.html", "norms.png", "norms.parquet"} <= kept
+
+
+def test_the_page_is_well_formed(folder: Path) -> None:
+    class Checker(HTMLParser):
+        open: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            if tag not in ("meta", "img", "br", "!doctype"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    report(folder, "toy.yaml", "--format", "html", "--no-figures")
+    Checker().feed((folder / "reports" / "toy.html").read_text())
+    assert Checker.open == []
+
+
+def test_latex_has_a_line_a_row_and_escapes_names(folder: Path, tmp_path: Path) -> None:
+    text = report(folder, "toy.yaml", "--format", "latex").stdout
+    assert r"BackMix \& more &" in text
+    assert text.count(r"\\") == 1 + 3
+    found = subprocess.run("kpsewhich booktabs.sty", shell=True, capture_output=True).returncode == 0
+    if found:  # compiled where LaTeX is installed
+        document = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{text}\\end{{document}}"
+        (tmp_path / "t.tex").write_text(document)
+        done = subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_an_empty_store_shows_the_skeleton_with_the_published_numbers(tmp_path: Path) -> None:
+    folder = project(tmp_path, TABLE)
+    done = report(folder, "toy.yaml")
+    assert done.returncode == 0
+    assert "missing [70.5]" in done.stdout
+    assert "This fills it" in done.stdout
+    assert "no runs yet" in done.stderr
+    assert not (folder / "mlflow.db").exists()
+
+
+def test_all_tables_make_an_index(folder: Path) -> None:
+    (folder / "search_spaces").mkdir(exist_ok=True)
+    shutil.copy(folder / "toy.yaml", folder / "search_spaces" / "toy.yaml")
+    done = report(folder, "--all")
+    assert done.returncode == 0, done.stderr
+    index = (folder / "reports" / "index.html").read_text()
+    assert 'href="toy.html"' in index
+    assert "BackMix, Table IV: A toy" in index
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("toy.yaml", "--score", "mps"), "--score mps: unknown (did you mean 'msp'?)"),
+        (("toy.yaml", "--metric", "aurok"), "--metric aurok: unknown (did you mean 'auroc'?)"),
+        (("nowhere.yaml",), "nowhere.yaml"),
+        (("toy.yaml", "--profile", "quik"), "no profile 'quik'"),
+        ((), "name files, or --all"),
+        (("toy.yaml", "--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
+        (("toy.yaml", "--format", "csv", "--out", "no/such/folder/x.csv"), "--out"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_2(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = report(folder, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_trial_is_shown_as_failed(folder: Path) -> None:
+    text = json.dumps({"name": "broken", "base": {"protocol": "digits", "backbone": "wrn10-1", "epochs": 2, "lr": 1e30,
+                       "images_per_class": 20}, "rows": [{"name": "Plain", "set": {"method": "plain"}}]})  # fmt: skip
+    (folder / "broken.yaml").write_text(text)
+    subprocess.run(
+        [sys.executable, "-m", "platform.sweep", "broken.yaml"], cwd=folder, capture_output=True, timeout=200
+    )
+    assert "| Plain | failed | failed | failed |" in report(folder, "broken.yaml").stdout
