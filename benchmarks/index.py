@@ -33,8 +33,8 @@ def main() -> None:
         os.environ["OSR_CACHE"] = str(folder / "cache")
         uri = f"sqlite:///{folder}/mlflow.db"
         tracker = Tracker(uri, folder / "outbox", print)
-        run_id = _one_run(tracker, folder)
-        copies = _copy(folder / "mlflow.db", run_id, count - 1)
+        run_id = one_run(tracker, folder)
+        made = copies(folder / "mlflow.db", run_id, count - 1)
         _measure(f"{count} runs read for the first time", tracker.finished)
         _measure("nothing new, all returned", tracker.finished)
         identities = [f"{n:016x}" for n in range(count)]
@@ -42,11 +42,11 @@ def main() -> None:
         known = _measure(f"nothing new, {count} looked up", lambda: tracker.finished(identities))
         assert len(known) == count, len(known)
         _measure("params and metrics of all of them", lambda: [(k.params, k.metrics) for k in known.values()])
-        _copy(folder / "mlflow.db", run_id, 100, first=count)
+        copies(folder / "mlflow.db", run_id, 100, first=count)
         assert len(_measure("100 new", tracker.finished)) == count + 100
-        MlflowClient(uri).delete_run(copies[-50])
+        MlflowClient(uri).delete_run(made[-50])
         assert len(_measure("one of the last 200 deleted", tracker.finished)) == count + 99
-        MlflowClient(uri).delete_run(copies[10])
+        MlflowClient(uri).delete_run(made[10])
         assert len(_measure("one of the first deleted", tracker.finished)) == count + 98
         tracker.close()
 
@@ -59,7 +59,7 @@ def _measure(what: str, call: Callable[[], T]) -> T:
     return found
 
 
-def _one_run(tracker: Tracker, folder: Path) -> str:
+def one_run(tracker: Tracker, folder: Path) -> str:
     file = folder / "toy.yaml"
     file.write_text("name: toy")
     sweep = tracker.start_sweep("toy", "sweep toy", "key", {}, {}, [file])
@@ -73,7 +73,7 @@ def _one_run(tracker: Tracker, folder: Path) -> str:
     return trial.run_id
 
 
-def _copy(database: Path, run_id: str, count: int, *, first: int = 1) -> list[str]:
+def copies(database: Path, run_id: str, count: int, *, first: int = 1) -> list[str]:
     """`count` more runs like this one, each ended a second after the one before, their identities from `first` on."""
     ids = [uuid.uuid4().hex for _ in range(count)]
     with sqlite3.connect(database) as connection:

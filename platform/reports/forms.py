@@ -65,13 +65,14 @@ def numbers(table: ReportTable) -> str:
     counts = sorted({cell.wanted for cell in table.all_cells if cell.trials})
     if not counts:
         return "Nothing of it is trained by this project."
-    return f"n = {counts[0]}." if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}."
+    of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"n = {of} where a cell does not say otherwise."
 
 
-def notes(table: ReportTable) -> list[str]:
+def notes(table: ReportTable, legend: str = LEGEND) -> list[str]:
     """What stands below a table."""
     any_published = any(cell.published is not None for cell in table.all_cells)
-    return [*table.caption, numbers(table), *([LEGEND] if any_published else [])]
+    return [*table.caption, numbers(table), *([legend] if any_published else [])]
 
 
 def compared(comparison: Comparison, digits: int) -> str:

@@ -12,11 +12,12 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from platform.reports.forms import compared, decimals, measured, notes, published
+from platform.reports.forms import MARK, compared, decimals, measured, notes, published
 from platform.reports.table import ReportTable, ReportTrial
 from platform.tracking.reader import Reader
 
 _TEMPLATES = files(__package__) / "templates"
+LEGEND = f"Below each: the paper's number, and measured − published; {MARK}: more than the spread explains (95 %)."
 SAID_FIRST = ("Profile ", "Changed by hand", "Recomputed", "Trained on ")  # sentences that no reader may miss
 
 
@@ -74,7 +75,7 @@ def page(
         table=table,
         digits=digits,
         reduced=[said for said in table.caption if said.startswith(SAID_FIRST)],
-        notes=[said for said in notes(table) if not said.startswith(SAID_FIRST)],
+        notes=[said for said in notes(table, LEGEND) if not said.startswith(SAID_FIRST)],
         comparisons=[(one, compared(one, digits)) for one in table.comparisons],
         figures=figures,
         left_out=left_out or {},

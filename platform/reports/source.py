@@ -174,7 +174,7 @@ class Source:
     def _caption(self, configs: Sequence[TrialConfig], images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
         if configs:
             yield described(configs)
-        yield "Measured mean ± standard deviation over splits × seeds, in percent; n where it is not all of them."
+        yield "Measured mean ± standard deviation over splits × seeds, in percent."
         yield from _on_partitions(configs)
         if self.score or self.metric:
             chosen = [f"score {self.score}"] if self.score else []

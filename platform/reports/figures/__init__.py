@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from platform.reports.figures import from_scores, from_search, from_table, from_weights
 from platform.reports.figures.drawing import Drawing, MissingError, Runs
 from platform.reports.page import Figure
 from platform.reports.recorded import Recorded
 from platform.reports.table import ReportTable
 from platform.tracking.reader import Reader
 
-_MAKERS: dict[str, Callable[[Runs], list[Drawing]]] = {
-    "accuracy-auroc": from_table.accuracy_auroc,
-    "grid": from_table.grid,
-    "norms": from_scores.norms,
-    "uncertainty": from_scores.uncertainty,
-    "confidence": from_scores.confidence,
-    "class-distances": from_weights.class_distances,
-    "feature-space": from_weights.feature_space,
-    "teacher": from_weights.teacher,
-    "masks": from_weights.masks,
-    "search": from_search.search,
+_MAKERS = {  # the module, which is imported when it is asked for (some need torch), and the function
+    "accuracy-auroc": ("from_table", "accuracy_auroc"),
+    "grid": ("from_table", "grid"),
+    "norms": ("from_scores", "norms"),
+    "uncertainty": ("from_scores", "uncertainty"),
+    "confidence": ("from_scores", "confidence"),
+    "class-distances": ("from_weights", "class_distances"),
+    "feature-space": ("from_weights", "feature_space"),
+    "teacher": ("from_weights", "teacher"),
+    "masks": ("from_weights", "masks"),
+    "search": ("from_search", "search"),
 }
 
 
@@ -37,8 +37,10 @@ def draw(
     figures: list[Figure] = []
     left_out: dict[str, str] = {}
     for name in table.spec.figures:
+        module, function = _MAKERS[name]
+        make: Callable[[Runs], list[Drawing]] = getattr(import_module(f"{__package__}.{module}"), function)
         try:
-            drawings = _MAKERS[name](runs)
+            drawings = make(runs)
         except MissingError as error:
             left_out[name] = str(error)
             continue

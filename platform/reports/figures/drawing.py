@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -17,6 +17,9 @@ from matplotlib.figure import Figure as Canvas
 from platform.reports.recorded import Recorded
 from platform.reports.table import ReportTable, ReportTrial
 from platform.tracking.reader import Reader
+
+if TYPE_CHECKING:
+    from trainables.inspection import Features
 
 mpl.use("agg")
 # Okabe and Ito's, which people tell apart who see colours otherwise.
@@ -60,6 +63,7 @@ class Runs:
     reader: Reader
     recorded: Recorded
     data_root: Path
+    features: dict[str, Features] = field(default_factory=dict)  # by run, of those that were looked into
     _scores: dict[str, pd.DataFrame] = field(default_factory=dict)  # by run
 
     def firsts(self) -> Iterator[tuple[str, ReportTrial]]:

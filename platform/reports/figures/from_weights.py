@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
@@ -17,13 +15,13 @@ from trainables.trial import pick_device
 
 SHARES = [round(0.05 * step, 2) for step in range(1, 20)]  # mixing coefficients that a teacher is shown
 MIXED = 10_000  # images at each of them, as in the paper
-POINTS = 1500  # of a t-SNE
+POINTS = 1000  # of a t-SNE
 IMAGES = 8  # of the masks
 
 
 def class_distances(runs: Runs) -> list[Drawing]:
     """Distances between class means of features, known then unknown classes (asymmetric paper, Fig. 2 a)."""
-    found = list(_features(runs))
+    found = _features(runs)
     drawn = canvas(len(found), width=2.9, height=2.7)
     largest, parts = 0.0, []
     for row, trial, seen in found:
@@ -59,13 +57,15 @@ def class_distances(runs: Runs) -> list[Drawing]:
 def feature_space(runs: Runs) -> list[Drawing]:
     """Test features in two dimensions by t-SNE, unknown ones purple (asymmetric paper, Fig. 4)."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-    found = list(_features(runs))
+    found = _features(runs)
     drawn = canvas(len(found), width=2.9, height=2.9)
     parts = []
     for axes, (row, trial, seen) in zip(drawn.axes, found, strict=True):
         chosen = np.random.default_rng(0).permutation(len(seen.class_N))[:POINTS]
-        points = TSNE(random_state=0, init="pca").fit_transform(seen.features_NC[chosen])
+        with threadpool_limits(1):  # its steps are short: threads that wait for each other cost more than they save
+            points = TSNE(random_state=0, init="pca").fit_transform(seen.features_NC[chosen])
         known, classes = seen.known_N[chosen], seen.class_N[chosen]
         axes.scatter(points[~known, 0], points[~known, 1], s=4, color="#7b3fa0", label="unknown", alpha=0.6)
         for c in trial.config.known_classes:
@@ -133,11 +133,16 @@ def masks(runs: Runs) -> list[Drawing]:
     raise MissingError("no row of BackMix has a finished trial")
 
 
-def _features(runs: Runs) -> Iterator[tuple[str, ReportTrial, inspection.Features]]:
+def _features(runs: Runs) -> list[tuple[str, ReportTrial, inspection.Features]]:
+    """Of each row's first trial: read once, for all figures of a table."""
+    found = []
     for row, trial in runs.firsts():
-        data = _images(runs, trial.config)
-        with runs.weights(trial.run_id) as weights:
-            yield row, trial, inspection.features(trial.config, data, weights, pick_device())
+        if trial.run_id not in runs.features:
+            data = _images(runs, trial.config)
+            with runs.weights(trial.run_id) as weights:
+                runs.features[trial.run_id] = inspection.features(trial.config, data, weights, pick_device())
+        found.append((row, trial, runs.features[trial.run_id]))
+    return found
 
 
 def _images(runs: Runs, config: TrialConfig) -> TrialData:
