@@ -279,6 +279,11 @@ def _summarise(console: Console, plan: Plan, place: Place, results: Results, tra
     console.print(ending(results, minutes))
     for name, run in results.runs.items():
         console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{escape(name)}[/bold]", soft_wrap=True)
+    for sweep in plan.sweeps:
+        options = ["--profile", sweep.profile, *(part for change in sweep.changed for part in ("--set", change))]
+        command = shlex.join(["python", "-m", "platform.report", str(sweep.file), *options])
+        what = "Beside the published numbers" if sweep.spec.paper else "As a table"
+        console.print(f"{what}, with --format html as a page:\n  {escape(command)}", soft_wrap=True)
     console.print("See it with")
     console.print(f"  {tracker.ui_command()}", soft_wrap=True)
 
