@@ -19,7 +19,7 @@ import torchvision
 from PIL import Image
 
 from trainables.config import TrialConfig
-from trainables.data.protocols import PROTOCOLS, UNKNOWN, evaluation_sets, known_classes, num_splits
+from trainables.data.protocols import PROTOCOLS, UNKNOWN, evaluation_sets, known_classes, num_splits, unknown_classes
 from trainables.data.sets import DataError, load_set
 from trainables.data.trial_data import build
 
@@ -75,10 +75,50 @@ SPLIT_SHA256 = json.loads((ROOT / "tests" / "split_checksums.json").read_text())
         ("cifar10", "cssr", 4, (0, 2, 3, 5, 6, 7)),
         ("cifar10", "full", 0, tuple(range(10))),
         ("digits", "agc", 1, (3, 2, 6, 9, 4, 0)),
+        ("cifar-plus", "osrci", 3, (0, 1, 8, 9)),
+        ("cifar-plus", "agc", 0, (4, 7, 9, 1)),
+        ("svhn", "agc", 0, (5, 3, 7, 2, 8, 6)),
     ],
 )
 def test_known_classes_are_the_familys_list_in_its_order(protocol: str, family: str, split: int, classes: Any) -> None:
     assert known_classes(protocol, family, split) == classes
+
+
+def test_tiny_imagenet_knows_20_of_its_classes() -> None:
+    for family in ("osrci", "agc", "cssr"):
+        assert [len(known_classes("tiny-imagenet", family, split)) for split in range(5)] == [20] * 5
+
+
+def test_cifar_plus_is_unknown_by_the_familys_classes_of_cifar100() -> None:
+    assert evaluation_sets("cifar-plus", "osrci") == ("cifar-plus-10", "cifar-plus-50")
+    assert unknown_classes("cifar-plus", "osrci", 0, "cifar-plus-10") == (3, 15, 19, 21, 42, 46, 66, 72, 78, 98)
+    for family in ("osrci", "agc"):
+        for count in (10, 50):
+            listed = [unknown_classes("cifar-plus", family, split, f"cifar-plus-{count}") or () for split in range(5)]
+            assert [len(set(classes)) for classes in listed] == [count] * 5
+    assert unknown_classes("cifar10", "full", 0, "cifar100") is None
+
+
+@needs_cifar
+@pytest.mark.shared_cache
+def test_cifar_plus_10_and_50_are_one_training_on_other_unknown_images() -> None:
+    ten, fifty = (trial(protocol="cifar-plus", split_family="osrci", evaluate=[f"cifar-plus-{n}"]) for n in (10, 50))
+    tested = [build(config, SHARED).test for config in (ten, fifty)]
+    assert len(tested[0]["cifar-plus-10"]) == 1_000
+    assert len(tested[1]["cifar-plus-50"]) == 5_000
+    assert set(tested[0]["cifar-plus-10"].source.labels[tested[0]["cifar-plus-10"].rows]) == set(
+        unknown_classes("cifar-plus", "osrci", 0, "cifar-plus-10") or ()
+    )
+    prints = build(ten, SHARED).fingerprints
+    assert ten.identity(prints) == fifty.identity(prints)
+
+
+@needs_cifar
+@pytest.mark.shared_cache
+def test_splits_with_the_same_known_classes_keep_their_own_unknown_ones() -> None:
+    config = trial(protocol="cifar-plus", split_family="osrci")
+    one, other = (build(config.at(split, 0), SHARED).test["cifar-plus-10"] for split in (0, 1))
+    assert set(one.source.labels[one.rows]) != set(other.source.labels[other.rows])
 
 
 def test_every_split_of_every_family_has_distinct_valid_classes() -> None:

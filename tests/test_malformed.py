@@ -244,6 +244,24 @@ MISTAKES = [
     in_search("10: confirm.baselines.0.set: is missing", "{splits: [0, 1]}", "{baselines: [{name: Plain}]}"),
     in_search("10: confirm.baselines.0.grid: is for the rows of an ablation", "{splits: [0, 1]}",
               "{baselines: [{name: Plain, set: {}, grid: {lr: [1]}}]}"),
+    # What a report needs.
+    Mistake("6: claims.0.row: 'CutMx' is no row (did you mean 'CutMix'?)", "seeds: [0]",
+            "seeds: [0]\nclaims: [{row: CutMx, over: Plain, columns: [Acc.]}]"),
+    Mistake("6: claims.0.columns: 'Acc' is no column (did you mean 'Acc.'?)", "seeds: [0]",
+            "seeds: [0]\nclaims: [{row: CutMix, over: Plain, columns: [Acc]}]"),
+    Mistake("6: claims.0: AUROC is not published for both rows", "seeds: [0]",
+            "seeds: [0]\nclaims: [{row: CutMix, over: Plain, columns: [AUROC]}]"),
+    Mistake("6: claims.0.sign: '>' is not '+' or '-'", "seeds: [0]",
+            "seeds: [0]\nclaims: [{row: CutMix, over: Plain, columns: [AUROC], sign: '>'}]"),
+    Mistake("6: needs.protcol: is not a setting (did you mean 'protocol'?)", "seeds: [0]",
+            "seeds: [0]\nneeds: {protcol: [imagenet30]}"),
+    Mistake("6: needs.protocol: 'cifar10' is there: take it out", "seeds: [0]",
+            "seeds: [0]\nneeds: {protocol: [cifar10]}"),
+    Mistake("6: needs.evaluate: 'svhn' is there: take it out", "seeds: [0]", "seeds: [0]\nneeds: {evaluate: [svhn]}"),
+    Mistake("6: figures.0: 'nroms' is not", "seeds: [0]", "seeds: [0]\nfigures: [nroms]"),
+    Mistake("6: figures: search shows what a search tried", "seeds: [0]", "seeds: [0]\nfigures: [search]"),
+    in_search("12: figures: grid shows two settings of a grid", "resources: {workers: 1}",
+              "resources: {workers: 1}\nfigures: [grid]"),
 ]  # fmt: skip
 
 

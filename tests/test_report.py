@@ -18,8 +18,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
-
-from tests.test_sweep import artifact, project
+from test_sweep import artifact, project
 
 ROOT = Path(__file__).parents[1]
 TABLE = """\

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from platform import search_file
+from platform.rows import trials
 from platform.spec import Spec
 from trainables.config import TrialConfig
+from trainables.yaml_file import ConfigError
 
 BASE = "name: toy\nbase: {method: asymmetric, backbone: wrn10-1, teacher: {backbone: wrn16-1}, epochs: 4}\n"
 IMAGES = {"digits": "a", "cifar10": "b"}
@@ -121,3 +123,45 @@ def test_two_thousand_rows_are_checked_and_ten_thousand_trials_resolved_in_time(
     assert checked - started < 5  # read twice: once for all profiles, once for this one; 1 s on an idle machine
     assert resolved - checked < 10  # 2 s on an idle machine: this is to notice a tenfold, not to measure
     print(f"{method}: check {checked - started:.2f} s, resolve {resolved - checked:.2f} s")
+
+
+NEEDS = """\
+needs: {protocol: [imagenet30], evaluate: [lsun-fix], outlier_set: [tinyimages]}
+columns:
+  C10: {metric: test/auroc, set: {protocol: cifar10, split_family: osrci}}
+  IN30: {metric: test/auroc, set: {protocol: imagenet30, split_family: osrci}}
+rows:
+  - {name: Plain, set: {method: plain}}
+  - {name: OE, set: {method: oe, outlier_set: tinyimages}}
+"""
+
+
+def test_what_the_project_lacks_waits_and_the_rest_is_trained(tmp_path: Path) -> None:
+    spec = ablation(tmp_path, NEEDS)
+    trained = {row.name: [(group, c.protocol) for group, c in trials(spec, row)] for row in spec.row_list()}
+    assert trained == {"Plain": [("C10", "cifar10")], "OE": []}
+    waiting = {
+        "protocol imagenet30": ["Plain (IN30)", "OE (IN30)"],
+        "outlier_set tinyimages": ["OE (C10)", "OE (IN30)"],
+    }
+    assert spec.untrained() == (waiting, True)
+
+
+def test_a_setting_that_the_rows_method_drops_is_not_needed(tmp_path: Path) -> None:
+    spec = ablation(tmp_path, NEEDS)
+    here = {"protocol": "cifar10", "outlier_set": "tinyimages"}
+    assert spec.lacking({"method": "plain"}, here) == []
+    assert spec.lacking({"method": "oe"}, here) == ["outlier_set tinyimages"]
+
+
+def test_everything_else_of_a_row_that_waits_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting.*outlier_set"):
+        ablation(tmp_path, NEEDS.replace("outlier_set: tinyimages}}", "outlier_st: tinyimages}}"))
+
+
+def test_the_score_of_each_row_is_part_of_its_metric(tmp_path: Path) -> None:
+    rows = "rows: [{name: a, set: {score: msp}}, {name: b, set: {score: mls}}]"
+    text = f"columns: {{AUROC: 'test/digits/{{score}}/auroc'}}\n{rows}"
+    assert [row.name for row in ablation(tmp_path, text).row_list()] == ["a", "b"]
+    with pytest.raises(ConfigError, match="unknown metric"):
+        ablation(tmp_path, text.replace("{score}", "{scores}"))
