@@ -24,6 +24,7 @@ search:
 trials: 4
 scheduler: {asha: {grace_epochs: 1}}
 confirm: {splits: [0, 1], baselines: [{name: Plain, set: {method: plain}}]}
+figures: [search]
 profiles: {quick: {}}
 """
 
@@ -79,6 +80,20 @@ def test_it_says_what_it_found_plans_and_ends_with(finished: tuple[Path, str]) -
     assert "best − Plain, paired" in output
     assert "not the paper's protocol, not comparable" in " ".join(output.split())
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in output
+
+
+def test_a_search_has_a_report_with_optunas_plots(finished: tuple[Path, str]) -> None:
+    command = [sys.executable, "-m", "platform.report", "toy.yaml", "--format", "html"]
+    done = subprocess.run(command, cwd=finished[0], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    page = (finished[0] / "reports" / "toy.html").read_text()
+    assert page.count("<img") == 3
+    tried = pd.read_parquet(finished[0] / "reports" / "toy" / "search-history-val-auroc.parquet")
+    assert set(tried.columns) == {"mask_ratio", "cut_size", "val/auroc", "finished"}
+    assert len(tried) == 4
+    said = subprocess.run(command[:-2], cwd=finished[0], capture_output=True, text=True, timeout=120).stdout
+    (summary,) = re.findall(r"│ best +│ +(\S+ ± \S+) │", finished[1])
+    assert f"| best | {summary} |" in said
 
 
 def test_it_prints_no_wall_of_rays_lines(finished: tuple[Path, str]) -> None:

@@ -1,8 +1,11 @@
 """Teachers come before their students, are trials like others, and are never trained twice."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from mlflow.entities import Run
@@ -21,6 +24,7 @@ search:
   lr: {float: [0.01, 0.1]}
 trials: 1
 confirm: {splits: [1], baselines: [{name: Distilled, set: {method: distill}}]}
+figures: [teacher]
 """
 
 
@@ -43,6 +47,15 @@ def test_one_teacher_serves_all_trials_of_the_same_images(swept: tuple[Path, str
     assert {split: run.data.params["pseudo_unknown"] for split, run in teachers.items()} == {"0": "2", "1": "0"}
     assert len(trials(folder, "teacher")) == 2
     assert len(trials(folder, "search")) == 1
+
+
+def test_the_report_draws_what_the_teacher_makes_of_mixed_images(swept: tuple[Path, str]) -> None:
+    command = [sys.executable, "-m", "platform.report", "toy.yaml", "--format", "html"]
+    done = subprocess.run(command, cwd=swept[0], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    drawn = pd.read_parquet(swept[0] / "reports" / "toy" / "teacher.parquet")
+    assert drawn["share"].tolist() == [round(0.1 * n, 1) for n in range(1, 10)]
+    assert drawn[["error", "overconfident"]].stack().between(0, 1).all()
 
 
 def test_a_student_starts_once_its_teacher_has_ended(swept: tuple[Path, str]) -> None:

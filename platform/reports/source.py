@@ -118,10 +118,12 @@ class Source:
             where = (known.run_id, known.sweep, known.git_sha, known.git_dirty == "true")
             return ReportTrial(config, identity, "finished", *where, metrics=known.metrics)
         if identity in self.reader.running:
-            return ReportTrial(config, identity, "running", self.reader.running[identity])
+            return ReportTrial(config, identity, "running", self.reader.running[identity], self.spec.name)
         run_id, ending = self.reader.ended.get(identity, ("", "missing"))
         states: dict[str, State] = {"failed": "failed", "interrupted": "interrupted", "stopped": "stopped"}
-        return ReportTrial(config, identity, states.get(ending, "missing"), run_id if ending in states else "")
+        if ending not in states:
+            return ReportTrial(config, identity, "missing")
+        return ReportTrial(config, identity, states[ending], run_id, self.spec.name)
 
     def _cells(
         self, row: Row, groups: Mapping[str, list[ReportTrial]], comparable: bool, metrics: Metrics
@@ -134,6 +136,8 @@ class Source:
                 if value is not None:
                     values[trial.key] = value
             lacks = () if row.published_only else tuple(self.spec.lacking(row.set or {}, column.set))
+            if row.best_of and not groups:
+                lacks = (f"the result of {row.best_of}",)
             published = row.published.get(name) if isinstance(row.published, Mapping) else None
             same = comparable and self.score is None and (self.metric is None or metric.endswith("accuracy"))
             yield ReportCell(row.name, name, published, tuple(behind), values, lacks, same)

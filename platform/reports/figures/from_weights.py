@@ -13,8 +13,9 @@ from trainables.data.sets import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.trial import pick_device
 
-SHARES = [round(0.05 * step, 2) for step in range(1, 20)]  # mixing coefficients that a teacher is shown
+SHARES = [round(0.1 * step, 1) for step in range(1, 10)]  # mixing coefficients that a teacher is shown
 MIXED = 10_000  # images at each of them, as in the paper
+MIXED_ON_CPU = 1_000
 POINTS = 1000  # of a t-SNE
 IMAGES = 8  # of the masks
 
@@ -89,15 +90,17 @@ def teacher(runs: Runs) -> list[Drawing]:
         known = runs.reader.known.get(config.identity(data.fingerprints))
         if known is None:
             raise MissingError(f"the teacher of {row} has no finished run")
+        device = pick_device()
+        count = MIXED_ON_CPU if device.type == "cpu" else MIXED
         with runs.weights(known.run_id) as weights:
-            found = inspection.mistakes(config, data, weights, pick_device(), SHARES, MIXED)
+            found = inspection.mistakes(config, data, weights, device, SHARES, count)
         drawn = canvas(1, width=4.2, height=2.8)
         (axes,) = drawn.axes
         axes.plot(found["share"], 100 * found["error"], "o-", label="error: neither of the two classes")
         axes.plot(found["share"], 100 * found["overconfident"], "s-", label="over-confident: max p > 0.95")
         axes.set(xlabel="mixing coefficient λ", ylabel="share of mixed images, %")
         axes.legend(frameon=False)
-        said = f"The teacher ({config.backbone}) on {MIXED:,} CutMix images of training images at each λ"
+        said = f"The teacher ({config.backbone}) on {count:,} CutMix images of training images at each λ"
         return [Drawing("teacher", f"{said}. {which(trial)}.", drawn, found)]
     raise MissingError("no row with a teacher has a finished trial")
 
