@@ -40,14 +40,14 @@ EPOCHS, TEACHER_EPOCHS = 4, 3
 ABLATION = f"""\
 name: faults
 base: {{protocol: digits, backbone: wrn10-1, epochs: {EPOCHS}, batch_size: 16, images_per_class: 60}}
-splits: [0, 1]
+splits: SPLITS
 resources: {{cpus_per_worker: 1}}
 rows:
   - {{name: Plain, set: {{method: plain}}}}
   - {{name: BackMix, set: {{method: backmix}}}}
   - {{name: Distilled, set: {{method: distill, teacher: {{backbone: wrn10-1, epochs: {TEACHER_EPOCHS}}}}}}}
 """
-TRIALS = 8  # with the two teachers
+TRIALS = 4  # of each split, with the teacher
 LONGEST = 600.0  # seconds that a run may take
 GONE = 90.0  # seconds within which the processes of a killed driver must be gone: one that only starts finds out late
 
@@ -136,7 +136,7 @@ class Trained:
     weights: bytes
 
 
-def read(folder: Path) -> tuple[dict[str, Trained], list[str]]:
+def read(folder: Path, trials: int) -> tuple[dict[str, Trained], list[str]]:
     """The result of each identity, and what is wrong with the store or was left in the folder."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     every = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -144,8 +144,8 @@ def read(folder: Path) -> tuple[dict[str, Trained], list[str]]:
     problems = [f"{_name(run)} is {run.info.status}" for run in runs if run.info.status != "FINISHED"]
     counts = Counter(run.data.tags["identity"] for run in runs if run.data.tags["kind"] == "trial")
     problems += [f"identity {identity} has {count} runs" for identity, count in counts.items() if count > 1]
-    if len(counts) != TRIALS:
-        problems.append(f"{len(counts)} identities, not {TRIALS}")
+    if len(counts) != trials:
+        problems.append(f"{len(counts)} identities, not {trials}")
     if (sweeps := len(runs) - counts.total()) != 1:
         problems.append(f"{sweeps} runs of the sweep")
     found = {}
@@ -196,23 +196,24 @@ def differences(expected: dict[str, Trained], found: dict[str, Trained]) -> list
     return lines
 
 
-def new(folder: Path) -> Path:
+def new(folder: Path, splits: int) -> Path:
     """A folder that looks like the repository's root, with the ablation."""
     folder.mkdir()
     for name in ("platform", "trainables"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / "faults.yaml").write_text(ABLATION)
+    (folder / "faults.yaml").write_text(ABLATION.replace("SPLITS", str(list(range(splits)))))
     return folder
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--splits", type=int, default=2, help="of the ablation: four trials each")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     console = Console(width=160, highlight=False)
     scratch = Path(tempfile.mkdtemp(prefix="faults-"))
-    table, problems = kill_often(scratch, args.kills, random.Random(args.seed), console)
+    table, problems = kill_often(scratch, args.kills, args.splits, random.Random(args.seed), console)
     console.print(table)
     if problems:
         console.print(f"see {scratch}")
@@ -224,18 +225,21 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def kill_often(scratch: Path, kills: int, moments: random.Random, console: Console) -> tuple[Table, list[str]]:
+def kill_often(
+    scratch: Path, kills: int, splits: int, moments: random.Random, console: Console
+) -> tuple[Table, list[str]]:
     """A line for each kill and each comparison, and all that went wrong."""
+    trials = splits * TRIALS
     table = Table("start", "ended", "after", "what it did then", "finished so far", "lost", title="Kills of the driver")
-    undisturbed = Attempt.begin(new(scratch / "undisturbed"))
+    undisturbed = Attempt.begin(new(scratch / "undisturbed", splits))
     undisturbed.wait(LONGEST)
     length = undisturbed.seconds
     if undisturbed.process.returncode != 0:
         return table, [f"the undisturbed sweep ended with {undisturbed.process.returncode}:\n{undisturbed.said}"]
-    expected, problems = read(undisturbed.folder)
-    table.add_row("alone", "by itself", f"{length:.1f} s", "", f"{TRIALS} of {TRIALS}", "")
+    expected, problems = read(undisturbed.folder, trials)
+    table.add_row("alone", "by itself", f"{length:.1f} s", "", f"{trials} of {trials}", "")
     console.print(f"undisturbed: {length:.1f} s")
-    folder, done, starts, killed = new(scratch / "killed-1"), set[str](), 0, 0
+    folder, done, starts, killed = new(scratch / "first", splits), set[str](), 0, 0
     while True:
         attempt, starts = Attempt.begin(folder), starts + 1
         moment = moments.uniform(0, length) if killed < kills else LONGEST
@@ -250,20 +254,20 @@ def kill_often(scratch: Path, kills: int, moments: random.Random, console: Conso
         lost = ", ".join(again) or "nothing"
         how = f"kill {killed}" if not ended else "by itself"
         if ended:
-            found, wrong = read(folder)
+            found, wrong = read(folder, trials)
             wrong += differences(expected, found)
             if attempt.process.returncode != 0:
                 wrong.append(f"it ended with {attempt.process.returncode}:\n{attempt.said}")
             problems += [f"start {starts}: {line}" for line in wrong]
             lost, doing = f"{len(wrong)} differences" if wrong else "nothing: all numbers equal", ""
-        table.add_row(str(starts), how, f"{seconds:.1f} s", doing, f"{len(done)} of {TRIALS}", lost)
+        table.add_row(str(starts), how, f"{seconds:.1f} s", doing, f"{len(done)} of {trials}", lost)
         console.print(f"start {starts}: {how} after {seconds:.1f} s, {doing or lost}", soft_wrap=True)
         if killed > kills:
             return table, [*problems, f"start {starts} had not ended after {LONGEST:g} s"]
         if ended and (killed == kills or problems):
             return table, problems
         if ended:
-            folder, done = new(scratch / f"killed-{starts}"), set()  # MLflow keeps a database of this path open
+            folder, done = new(scratch / f"after-{starts}", splits), set()  # MLflow keeps a database of this path open
 
 
 if __name__ == "__main__":

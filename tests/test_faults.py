@@ -94,7 +94,7 @@ def started(said: str) -> list[str]:
 
 
 def test_a_driver_that_is_killed_at_random_moments_loses_nothing() -> None:
-    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "3"]
+    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "3", "--splits", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 kills: nothing was lost" in done.stdout

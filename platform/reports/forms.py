@@ -142,7 +142,7 @@ def latex(table: ReportTable) -> str:
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{tex(table.title)}. {tex(' '.join([*table.caption, numbers(table)]))} Beside it: published; "
-        "$^\\dagger$: differs by more than the spread explains.}}",
+        "$^\\dagger$: differs by more than the spread explains.}",
         f"\\begin{{tabular}}{{l{''.join(both)}}}",
         "\\toprule",
         " & ".join(["", *heads]) + " \\\\",
