@@ -1,13 +1,15 @@
 """The report of a store that real sweeps made: what it says, that it is right, and in which forms."""
 
 import base64
+import contextlib
 import csv
 import io
-import json
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from test_sweep import artifact, project
+
+from platform import search_file
+from platform.report import main
+from platform.reports.source import Source
+from platform.tracking.reader import Reader
 
 ROOT = Path(__file__).parents[1]
 TABLE = """\
@@ -43,9 +50,19 @@ figures: [accuracy-auroc, norms, uncertainty, confidence, class-distances, featu
 """
 
 
-def report(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "platform.report", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def report(folder: Path, *arguments: str) -> Done:
+    """The command, in this process: most of its time is what it imports."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), redirect_stdout(stdout), redirect_stderr(stderr):
+        code = main(list(arguments))
+    return Done(code, stdout.getvalue(), stderr.getvalue())
 
 
 def sweep(folder: Path, *arguments: str) -> None:
@@ -240,11 +257,20 @@ def test_a_mistake_is_one_message_and_exit_2(folder: Path, arguments: tuple[str,
     assert "Traceback" not in done.stderr
 
 
-def test_a_failed_trial_is_shown_as_failed(folder: Path) -> None:
-    text = json.dumps({"name": "broken", "base": {"protocol": "digits", "backbone": "wrn10-1", "epochs": 2, "lr": 1e30,
-                       "images_per_class": 20}, "rows": [{"name": "Plain", "set": {"method": "plain"}}]})  # fmt: skip
-    (folder / "broken.yaml").write_text(text)
-    subprocess.run(
-        [sys.executable, "-m", "platform.sweep", "broken.yaml"], cwd=folder, capture_output=True, timeout=200
-    )
-    assert "| Plain | failed | failed | failed |" in report(folder, "broken.yaml").stdout
+@pytest.mark.parametrize(("ending", "said"), [("failed", "failed"), ("stopped", "stopped"), ("superseded", "missing")])
+def test_a_trial_that_did_not_finish_is_shown_as_what_it_is(folder: Path, ending: str, said: str) -> None:
+    spec = search_file.load(folder / "toy.yaml").profile("paper")
+    reader = Reader.open(f"sqlite:///{folder}/mlflow.db")
+    assert reader is not None
+    everything = dict.fromkeys(reader.known, ("abc", ending))
+    source = Source(spec, spec, folder / "toy.yaml", "paper", (), replace(reader, known={}, ended=everything), dict)
+    plain = source.table(lambda trial, name: None).cells[1][0]
+    assert plain.state == said
+    assert {trial.state for trial in plain.trials} >= {said}
+
+
+def test_the_command_itself_prints_the_table(folder: Path) -> None:
+    command = [sys.executable, "-m", "platform.report", "toy.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stdout == report(folder, "toy.yaml").stdout
