@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +17,7 @@ from platform.search import Study
 from platform.search_file import PAPER
 from platform.spec import Resources
 from platform.tracking import Known
-from trainables.config import TrialConfig
+from platform.trials import described
 from trainables.data.trial_data import TrialData
 
 SHOWN_RUNS = 5  # of cached trials that the plan names
@@ -184,17 +184,7 @@ def _counts_of(values: Sequence[Sequence[float]]) -> str:
 def _caption(sweep: Sweep) -> str:
     """What a reader must know of the numbers; a reduced run says so by itself."""
     configs = [cell.config for cell in sweep.cells] or [sweep.config]
-
-    def all_of(value: Callable[[TrialConfig], Iterable[str]]) -> str:
-        return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
-
-    teachers = all_of(lambda c: [c.teacher.backbone] if c.teacher else [])
-    text = (
-        f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
-        f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
-        f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
-        f"{all_of(lambda c: [str(c.epochs)])} epochs, last epoch, mean ± std over splits × seeds."
-    )
+    text = f"{described(configs)} Mean ± std over splits × seeds."
     if sweep.profile != PAPER:
         text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
     if sweep.changed:

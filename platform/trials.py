@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -73,3 +73,18 @@ class Listener(Protocol):
     def reported(self, trial: TrialState) -> None: ...
 
     def ended(self, trial: TrialState) -> None: ...
+
+
+def described(configs: Sequence[TrialConfig]) -> str:
+    """Data, unknowns, score, networks and length of training, each as all of the trials have it."""
+
+    def all_of(value: Callable[[TrialConfig], Sequence[str]]) -> str:
+        return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
+
+    teachers = all_of(lambda c: [c.teacher.backbone] if c.teacher else [])
+    return (
+        f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
+        f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
+        f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
+        f"{all_of(lambda c: [str(c.epochs)])} epochs, last epoch."
+    )

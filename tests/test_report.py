@@ -24,6 +24,7 @@ from test_sweep import artifact, project
 
 from platform import search_file
 from platform.report import main
+from platform.reports.page import Links
 from platform.reports.source import Source
 from platform.tracking.reader import Reader
 
@@ -255,6 +256,12 @@ def test_a_mistake_is_one_message_and_exit_2(folder: Path, arguments: tuple[str,
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("uri", ["postgresql://me:secret@host/db", "https://me:secret@host"])
+def test_a_page_has_no_password_of_the_store(uri: str) -> None:
+    links = Links.of(uri, None, None)
+    assert "secret" not in links.ui + links.command
 
 
 @pytest.mark.parametrize(("ending", "said"), [("failed", "failed"), ("stopped", "stopped"), ("superseded", "missing")])

@@ -9,8 +9,6 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trainables.custom import custom_method, is_custom
 from trainables.data.protocols import PROTOCOLS
 
@@ -80,9 +78,3 @@ def _shaping(settings: Any) -> list[tuple[str, Any, str, tuple[str, ...]]]:
     only_with = {name: rule for name, rule in _ONLY_WITH.items() if hasattr(settings, rule[0])}
     counts = [f for f in fields(settings) if f.name not in _NOT_WEIGHTS]
     return [(f.name, f.default, *only_with.get(f.name, ("", ()))) for f in counts]
-
-
-def seeds(config: TrialConfig) -> tuple[int, int, int]:
-    """Seeds of (weights and batches, choice of training images, draws on the host), derived from (seed, split)."""
-    first, second, third = np.random.SeedSequence([config.seed, config.split]).generate_state(3, np.uint64)
-    return int(first >> 1), int(second >> 1), int(third >> 1)

@@ -19,11 +19,11 @@ from trainables.config import TrialConfig
 from trainables.data.augmentations import augmix, rand_augment, randomized_quantization
 from trainables.data.trial_data import TrialData
 from trainables.distributed import ALONE, Processes, over_processes
-from trainables.identity import seeds
 from trainables.learners import learner_of
 from trainables.learners.base import Augmentation, Training
 from trainables.models import build_model
 from trainables.schedules import rate_factor
+from trainables.seeds import seeds
 from trainables.teacher import load_teacher
 
 STATE_VERSION = 1  # goes up when `Trainer.state` gets another shape, so that an old one is not misread

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from platform.reports.forms import MARK, compared, decimals, measured, notes, published
 from platform.reports.table import ReportTable, ReportTrial
+from platform.tracking.errors import without_password
 from platform.tracking.reader import Reader
 
 _TEMPLATES = files(__package__) / "templates"
@@ -46,9 +47,10 @@ class Links:
     def of(cls, uri: str, reader: Reader | None, ui: str | None) -> Links:
         if ui:
             return cls(ui.rstrip("/"), "", reader)
+        shown = without_password(uri)  # a page is for others to see
         if uri.startswith("http"):
-            return cls(uri.rstrip("/"), "", reader)
-        return cls("http://127.0.0.1:5000", f"uv run mlflow ui --backend-store-uri {uri}", reader)
+            return cls(shown.replace("***@", "").rstrip("/"), "", reader)
+        return cls("http://127.0.0.1:5000", f"uv run mlflow ui --backend-store-uri {shown}", reader)
 
     def __call__(self, trial: ReportTrial) -> str:
         return self.ui + (self.reader.link(trial.run_id, trial.experiment) if self.reader else "")

@@ -17,6 +17,7 @@ from platform.search_file import PAPER
 from platform.spec import Claim, Row, Spec
 from platform.tracking.reader import Reader
 from platform.tracking.sweeps import SweepRun
+from platform.trials import described
 from trainables.config import TrialConfig
 from trainables.data.protocols import evaluation_sets, unknown_classes
 from trainables.data.sets import published_images
@@ -192,21 +193,6 @@ class Source:
             there, all_ = images.get(name, ("", 0))[1], published_images(name)
             if all_ and there and there < all_:
                 yield f"Trained on {there:,} of the {all_:,} published training images of {name}."
-
-
-def described(configs: Sequence[TrialConfig]) -> str:
-    """Data, unknowns, score, networks and length of training, each as all of the trials have it."""
-
-    def all_of(value: Callable[[TrialConfig], Sequence[str]]) -> str:
-        return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
-
-    teachers = all_of(lambda c: [c.teacher.backbone] if c.teacher else [])
-    return (
-        f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
-        f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
-        f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
-        f"{all_of(lambda c: [str(c.epochs)])} epochs, last epoch."
-    )
 
 
 def _partition(config: TrialConfig) -> object:

@@ -18,7 +18,7 @@ from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
 from platform.tracking.sweeps import Sweep
 from platform.trials import TrialState
-from trainables.identity import seeds
+from trainables.seeds import seeds
 
 PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not give yet
 # A tag of its own for each identity: MLflow's database finds a tag by its name at once, by its value only among all of

@@ -13,7 +13,7 @@ import torch
 from trainables.config import TrialConfig
 from trainables.data.protocols import PROTOCOLS, UNKNOWN, image_set_of, unknown_classes
 from trainables.data.sets import I64, DataError, ImageSet, Progress, load_set
-from trainables.identity import seeds
+from trainables.seeds import seeds
 
 
 @dataclass(frozen=True)
