@@ -6,8 +6,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import torch
 
@@ -24,6 +25,7 @@ from trainables.training import Trainer
 from trainables.trial import pick_device
 
 STARTUP_SECONDS = 20.0  # Ray's start and the workers' imports, measured on two cores
+PATIENCE = 30.0  # seconds of timing after which the kinds that are left are taken to be like others
 STEPS = 6  # timed ones: a coin decides what a mixing step costs
 FORWARD = 1 / 3  # of a training step's cost that an evaluated image takes
 
@@ -96,16 +98,20 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
     this one's), or its own training fails, which is for the trial to tell."""
     speeds = _speeds(past, {kind_of(config) for config, _ in todo.train})
     seconds = device_seconds = 0.0
-    timed = False
+    timed = guessed = 0
     disk = 0
+    begun = time.monotonic()
     costs: dict[Kind, Cost] = {}
     for config, needs in todo.train:
         kind, data = kind_of(config), plan.images.of(config)
         if kind not in costs:
             if kind in speeds:
                 costs[kind] = Cost(1 / speeds[kind], FORWARD / speeds[kind])
+            elif timed and time.monotonic() - begun > PATIENCE:
+                guessed += 1
+                costs[kind] = _alike(kind, costs)
             elif here:
-                timed = True
+                timed += 1
                 try:
                     costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
                 except Exception:  # a method of one's own may raise anything
@@ -117,6 +123,8 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
         device_seconds += took * needs.workers * (needs.gpus_per_worker or needs.cpus_per_worker)
         disk += _bytes(config, data)
     source = "a few training steps, timed here" if timed else "the speed of earlier runs"
+    if guessed:
+        source += f" for {len(costs) - guessed} of {len(costs)} kinds of trials"
     return Estimate(STARTUP_SECONDS + seconds / max(at_once, 1), device_seconds / 3600, disk, source)
 
 
@@ -171,6 +179,12 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
     return Cost(sum(steps) / len(steps) / size, image)
 
 
+def _alike(kind: Kind, costs: Mapping[Kind, Cost]) -> Cost:
+    """The mean of the known costs of the same network, or of all where it has none."""
+    same = [cost for (_, backbone, *_), cost in costs.items() if backbone == kind[1]] or list(costs.values())
+    return Cost(fmean(cost.trained for cost in same), fmean(cost.evaluated for cost in same))
+
+
 def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
     validated, tested = (sum(map(len, part.values())) for part in (data.validation, data.test))
     trained = config.epochs * len(data.train) * cost.trained
@@ -179,9 +193,13 @@ def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
 
 def _bytes(config: TrialConfig, data: TrialData) -> int:
     """Of the files of a finished trial: weights, and a line for each sample."""
-    with torch.device("meta"):
-        model = build_model(config.backbone, len(data.classes), data.image_size)
     samples = sum(len(s) for part in (data.validation, data.test) for s in part.values())
-    return sum(t.numel() * t.element_size() for t in model.state_dict().values()) + samples * (
-        60 + 4 * len(data.classes)
-    )
+    weights = _bytes_of_weights(config.backbone, len(data.classes), data.image_size)
+    return weights + samples * (60 + 4 * len(data.classes))
+
+
+@cache
+def _bytes_of_weights(backbone: str, classes: int, image_size: int) -> int:
+    with torch.device("meta"):
+        model = build_model(backbone, classes, image_size)
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values())
