@@ -60,7 +60,9 @@ def main() -> None:
         for column in ("", "seconds", "peak memory, MB"):
             table.add_column(column, justify="right" if column else "left")
         pages = str(folder / "pages")
+        opening = "import sys, mlflow; print(mlflow.MlflowClient(sys.argv[1]).search_experiments())"
         commands = {
+            "MLflow alone: its imports, the store opened": [sys.executable, "-c", opening, uri],
             "one table, the store seen for the first time": [*report, TABLE],
             "one table": [*report, TABLE],
             "one table as HTML, without figures": [*report, TABLE, "--format", "html", "--no-figures", "--out", pages],

@@ -48,6 +48,8 @@ exit codes: 0 shown, also where nothing of it has run yet; 2 a file, an option o
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         return _run(args, console, errors)

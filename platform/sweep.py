@@ -182,7 +182,8 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         results = execute(
             plan, known, tracker, console, interrupt, place, worker=Worker, fresh=args.fresh, joined=joined
         )
-        _summarise(console, plan, place, results, tracker, minutes=(time.monotonic() - started) / 60)
+        store = ["--tracking-uri", tracker.shown] if args.tracking_uri else []
+        _summarise(console, plan, place, results, tracker, store, minutes=(time.monotonic() - started) / 60)
         if results.interrupted or results.count("failed", "left out"):
             again = "This goes on from here:" if results.interrupted else "This tries again what failed:"
             console.print(f"{again}\n  {escape(command)}", soft_wrap=True)
@@ -256,8 +257,16 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
     return Sweep(Path(file.path), spec, profile, tuple(args.set))
 
 
-def _summarise(console: Console, plan: Plan, place: Place, results: Results, tracker: Tracker, minutes: float) -> None:
-    """Tables of what was found, and where to see all of it."""
+def _summarise(
+    console: Console,
+    plan: Plan,
+    place: Place,
+    results: Results,
+    tracker: Tracker,
+    store: Sequence[str],
+    minutes: float,
+) -> None:
+    """Tables of what was found, and where to see all of it; `store` are the options that name it to a report."""
     from platform.progress import say_settings
     from platform.search import Study
     from platform.tables import ending, rows_table, trials_table
@@ -281,7 +290,7 @@ def _summarise(console: Console, plan: Plan, place: Place, results: Results, tra
         console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{escape(name)}[/bold]", soft_wrap=True)
     for sweep in plan.sweeps:
         options = ["--profile", sweep.profile, *(part for change in sweep.changed for part in ("--set", change))]
-        command = shlex.join(["python", "-m", "platform.report", str(sweep.file), *options])
+        command = shlex.join(["python", "-m", "platform.report", str(sweep.file), *options, *store])
         what = "Beside the published numbers" if sweep.spec.paper else "As a table"
         console.print(f"{what}, with --format html as a page:\n  {escape(command)}", soft_wrap=True)
     console.print("See it with")

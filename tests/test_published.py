@@ -91,7 +91,8 @@ def test_there_are_21_tables() -> None:
 def test_every_table_has_a_quick_profile_for_machines_without_a_gpu(name: str) -> None:
     quick = search_file.load(ROOT / "search_spaces" / f"{name}.yaml").profile("quick")
     assert quick.base["protocol"] == "digits"
-    assert [row.name for row in quick.row_list()] == [row.name for row in spec(name).row_list()]
+    ours, theirs = ([row.name.partition(", backbone=")[0] for row in s.row_list()] for s in (quick, spec(name)))
+    assert list(dict.fromkeys(ours)) == list(dict.fromkeys(theirs))  # of fewer and smaller networks, where many
     assert list(quick.columns) == list(spec(name).columns)
     assert quick.untrained()[1]
     assert quick.resources.gpus_per_worker == 0

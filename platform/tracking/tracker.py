@@ -149,6 +149,11 @@ class Tracker:
         with self._store.told():
             return self._store.fetch(self._delivery.run_of(run_id), name, folder)
 
+    @property
+    def shown(self) -> str:
+        """The store's address as people may see it."""
+        return self._store.shown
+
     def ui_command(self) -> str:
         """The command that shows the runs, or where the server already does."""
         if self._store.uri.startswith("http"):
