@@ -197,7 +197,7 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> Non
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_no_run_running_and_no_process(tmp_path: Path, how: signal.Signals) -> None:
     folder = project(tmp_path)
     process = sweep(folder, "--set", "epochs=100", "--set", "scheduler=null")

@@ -80,6 +80,7 @@ def test_a_teacher_leaves_what_every_trial_leaves(swept: tuple[Path, str]) -> No
             assert artifact(run, name).is_file()
 
 
+@pytest.mark.slow
 def test_a_teacher_that_mlflow_knows_is_not_trained_again(swept: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = swept
     base, _, _ = SPEC.partition("search:")

@@ -118,7 +118,7 @@ def test_a_mistake_exits_2_with_one_message(tmp_path: Path, text: str, said: str
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 9))])
 def test_an_interrupted_trial_goes_on_when_the_same_command_runs_again(
     number: signal.Signals, tmp_path: Path, finished: tuple[Path, str]
 ) -> None:
