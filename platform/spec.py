@@ -301,6 +301,8 @@ class Spec(Strict):
 
         Rows of grids that take their settings from a search count by what they set themselves.
         """
+        if not self.needs:
+            return {}, True  # a file with nothing to train is refused when it is read
         waiting: dict[str, list[str]] = {}
         trained = False
         groups = self.column_groups()
