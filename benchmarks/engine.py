@@ -38,7 +38,7 @@ from platform.execute import Place, execute
 from platform.interrupt import Interrupt
 from platform.plan import Images, Sweep, make_plan
 from platform.spec import Spec
-from platform.tracking import Tracker
+from platform.tracking.tracker import Tracker
 from trainables.folder import Folder
 from trainables.worker import Worker
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from mlflow import MlflowClient
 
-from platform.tracking import Tracker
+from platform.tracking.tracker import Tracker
 from platform.trials import TrialState
 from trainables.config import TrialConfig
 

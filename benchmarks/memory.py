@@ -27,8 +27,9 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
+from trainables.cache import cache_folder
 from trainables.config import TrialConfig
-from trainables.data.sets import DataError, cache_folder
+from trainables.data.sets import DataError
 from trainables.data.trial_data import build
 from trainables.worker import Worker
 

@@ -23,7 +23,7 @@ from platform.index import Known
 from platform.plan import Images, Plan, Sweep, make_plan
 from platform.queue import Queue
 from platform.results import Results
-from platform.tracking import Claim, Ours
+from platform.tracking.claims import Claim, Ours
 from platform.trials import TrialState
 
 ROUNDS = 5

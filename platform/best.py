@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from platform import search_file
+from platform.index import SweepRun
 from platform.search_file import PAPER
-from platform.tracking.sweeps import SweepRun
 from trainables import yaml_file
 from trainables.yaml_file import ConfigError, Problem
 

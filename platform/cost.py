@@ -12,10 +12,10 @@ from statistics import fmean, median
 
 import torch
 
+from platform.index import Known
 from platform.plan import Plan
 from platform.results import lacks
 from platform.spec import Resources
-from platform.tracking import Known
 from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 from trainables.evaluation import score_samples

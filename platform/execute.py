@@ -13,14 +13,17 @@ from typing import Any, Literal
 from rich.console import Console
 
 from platform import launch
+from platform.index import Known
 from platform.interrupt import Interrupt, ignored
 from platform.plan import Images, Plan, Sweep
 from platform.progress import LiveView
 from platform.queue import Queue
 from platform.results import Results
 from platform.search import Study
-from platform.tracking import Claim, Known, Tracker, TrackingError
-from platform.tracking import Sweep as SweepRun
+from platform.tracking.claims import Claim
+from platform.tracking.errors import TrackingError
+from platform.tracking.sweeps import Sweep as SweepRun
+from platform.tracking.tracker import Tracker
 from platform.trials import TrialState
 from trainables.folder import Folder
 

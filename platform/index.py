@@ -5,8 +5,9 @@ at the end. Of each page the index keeps the token that the store gave for it an
 page is read again: where it still begins with the same run, nothing before it came or went, and the runs from there on
 are all that can be new. Where it does not, an earlier run was deleted or added or ended anew, and the pages are tried
 backwards (1, 2, 4 … at a time) until one still begins as it did; everything after that is read again. So a change shows
-if it moves the runs after it: whoever changes what a finished run counts for has to end it again. The file can be
-deleted at any time: it is made again from the store.
+if it moves the runs after it: whoever changes what a finished run counts for has to end it again. What a report needs
+beside these is kept too, for as long as a SQLite store has not changed at all: then nothing is asked, and MLflow, whose
+imports take longer than a report, is not needed. The file can be deleted at any time: it is made again from the store.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 LARGE, SMALL = 1000, 50  # runs of a page
-FORMAT = 2  # goes up when the tables or what is kept of a run change
+FORMAT = 3  # goes up when the tables or what is kept of a run change
 _PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
 _TABLES = """
 create table pages (number integer primary key, token text, first text not null);
@@ -30,7 +32,8 @@ create table runs (
     device text, details text
 );
 create index runs_by_identity on runs (counts, identity, ended);
-create index runs_by_page on runs (page)
+create index runs_by_page on runs (page);
+create table others (number integer primary key, state text not null, content text not null)
 """
 _COLUMNS = "identity, run_id, sweep, row, phase, git_sha, git_dirty, ended, seconds, device, details"
 
@@ -58,6 +61,28 @@ class Known:
     @cached_property
     def metrics(self) -> dict[str, float]:
         return json.loads(self.details)["metrics"]
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A sweep that began. `params` are strings, those of its result (`best.*`) the latest."""
+
+    run_id: str
+    experiment: str  # the name of its file
+    finished: bool
+    profile: str
+    changed: str  # by `--set`; empty: the profile as it stands
+    images: dict[str, list[Any]]  # of each set that it trained on: the fingerprint, how many there are
+    params: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Others:
+    """The runs of a store that no page holds."""
+
+    experiments: dict[str, str]  # the name of each id
+    running: dict[str, str]  # the run of each identity that is being trained
+    sweeps: list[SweepRun]  # of all experiments, the newest first
 
 
 @dataclass(frozen=True)
@@ -98,6 +123,25 @@ def finished(file: Path, read: Read | None, identities: Iterable[str] | None = N
         return finished(file, read, identities)
 
 
+def keep_others(file: Path, state: str, others: Others) -> None:
+    """Keep the other runs of a store that was in this `state` before they and those that ended were read."""
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database, database:
+        database.execute("insert or replace into others values (1, ?, ?)", (state, json.dumps(asdict(others))))
+
+
+def kept(file: Path, state: str) -> tuple[dict[str, Known], Others] | None:
+    """What is known of a store that is in the same `state` as when its other runs were kept; None where it is not."""
+    if not state or not file.exists():
+        return None
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+        found = database.execute("select content from others where state = ?", (state,)).fetchone()
+        if found and database.execute("pragma user_version").fetchone() == (FORMAT,):
+            content = json.loads(found[0])
+            others = Others(**{**content, "sweeps": [SweepRun(**sweep) for sweep in content["sweeps"]]})
+            return _known(database, None), others
+    return None
+
+
 def unfinished(file: Path) -> dict[str, tuple[str, str]] | None:
     """The run and its ending of identities with one that ended and does not count, at the latest `finished`, of several
     runs that which ended last; None where the file is no use."""
@@ -117,15 +161,17 @@ def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> 
                 _make(database)
             if read is not None:
                 _refresh(database, read)
-        query = f"select {_COLUMNS} from runs where counts"
-        if identities is None:
-            rows = database.execute(f"{query} order by ended")
-        else:
-            wanted = json.dumps(sorted(set(identities)))
-            rows = database.execute(
-                f"{query} and identity in (select value from json_each(?)) order by ended", (wanted,)
-            )
-        return {row[0]: Known(*row) for row in rows}
+        return _known(database, identities)
+
+
+def _known(database: sqlite3.Connection, identities: Iterable[str] | None) -> dict[str, Known]:
+    query = f"select {_COLUMNS} from runs where counts"
+    if identities is None:
+        rows = database.execute(f"{query} order by ended")
+    else:
+        wanted = json.dumps(sorted(set(identities)))
+        rows = database.execute(f"{query} and identity in (select value from json_each(?)) order by ended", (wanted,))
+    return {row[0]: Known(*row) for row in rows}
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from platform.index import Known
 from platform.plan import Cell, Plan
 from platform.results import Outcome, Results, evaluated_too, known_of, lacks, merged
 from platform.search import Proposal, Study
 from platform.spec import Resources
-from platform.tracking import Claim, Elsewhere, Finished, Known
+from platform.tracking.claims import Claim, Elsewhere, Finished
 from platform.trials import Place, TrialState
 from trainables.config import TrialConfig
 

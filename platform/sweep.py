@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from platform.launch import Cluster
     from platform.plan import Plan, Sweep
     from platform.results import Results
-    from platform.tracking import Tracker
+    from platform.tracking.tracker import Tracker
     from trainables.folder import Folder
 
 DONE, SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 0, 1, 2, 130
@@ -133,8 +133,10 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         from platform.plan import Images, make_plan
         from platform.search import proposed
         from platform.tables import sweep_table, work_table
-        from platform.tracking import Tracker, TrackingError
-        from trainables.data.sets import DataError, cache_folder
+        from platform.tracking.errors import TrackingError
+        from platform.tracking.tracker import Tracker
+        from trainables.cache import cache_folder
+        from trainables.data.sets import DataError
         from trainables.worker import Worker
 
     def say(text: str) -> None:

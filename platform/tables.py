@@ -11,12 +11,12 @@ from rich.table import Table
 
 from platform.cost import Estimate, Work
 from platform.dimensions import Choice, FloatRange, IntRange
+from platform.index import Known
 from platform.plan import Images, Sweep
 from platform.results import Outcome, Results
 from platform.search import Study
 from platform.search_file import PAPER
 from platform.spec import Resources
-from platform.tracking import Known
 from platform.trials import described
 from trainables.data.trial_data import TrialData
 

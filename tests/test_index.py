@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform import index
-from platform.index import Entry, Known, Page, finished, unfinished
+from platform.index import Entry, Known, Others, Page, SweepRun, finished, keep_others, kept, unfinished
 
 SIZE = 10  # of a small page
 
@@ -160,3 +160,23 @@ def test_several_may_refresh_at_once(file: Path) -> None:
     assert [len(known) for known in found] == [500] * 8
     with sqlite3.connect(file) as database:
         assert database.execute("select count(*) from runs").fetchone() == (500,)
+
+
+def test_all_of_a_store_is_kept_for_as_long_as_its_state_is_the_same(file: Path) -> None:
+    store = Store(3)
+    known = finished(file, store)
+    sweep = SweepRun("r9", "toy", True, "quick", "", {"digits": ["0123", 1000]}, {"best.lr": "0.1"})
+    others = Others({"1": "toy"}, {"i7": "r7"}, [sweep])
+    assert kept(file, "one") is None
+    keep_others(file, "one", others)
+    assert kept(file, "one") == (known, others)
+    assert kept(file, "two") is None
+    assert kept(file, "") is None  # a store that has no state, as a server
+    keep_others(file, "two", others)
+    assert kept(file, "one") is None
+
+
+def test_what_is_kept_in_a_file_that_is_no_index_is_not_used(file: Path) -> None:
+    file.write_text("not a database")
+    keep_others(file, "one", Others({}, {}, []))
+    assert kept(file, "one") is None

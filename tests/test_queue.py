@@ -19,7 +19,7 @@ from platform.queue import ATTEMPTS, Job, Queue
 from platform.results import Results
 from platform.search import Study
 from platform.spec import Spec
-from platform.tracking import Claim, Elsewhere, Finished, Ours
+from platform.tracking.claims import Claim, Elsewhere, Finished, Ours
 from platform.trials import TrialState
 
 BASE = "base: {method: plain, protocol: digits, backbone: wrn10-1, epochs: 3, images_per_class: 20}\n"

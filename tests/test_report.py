@@ -281,3 +281,22 @@ def test_the_command_itself_prints_the_table(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert done.stdout == report(folder, "toy.yaml").stdout
+
+
+def test_a_store_that_has_not_changed_is_read_without_mlflow(folder: Path, lines: Any) -> None:
+    code = "import sys; from platform.report import main; main(['toy.yaml']); sys.exit('mlflow' in sys.modules)"
+    again = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == report(folder, "toy.yaml").stdout
+
+
+def test_a_store_that_has_changed_is_read_again(folder: Path, lines: Any) -> None:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    before = Reader.open(uri)
+    client = mlflow.MlflowClient(uri)
+    run = client.create_run(client.create_experiment("other"), tags={"kind": "sweep"})
+    after = Reader.open(uri)
+    assert before is not None
+    assert after is not None
+    assert [s.run_id for s in after.sweeps if s not in before.sweeps] == [run.info.run_id]
+    assert "other" in after.experiments.values()

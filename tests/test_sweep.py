@@ -229,7 +229,8 @@ def _processes_of(session: int) -> list[str]:
 
 @pytest.mark.parametrize("uri", ["sqlite:////dev/null/no/mlflow.db", "http://127.0.0.1:9"])
 def test_a_store_that_cannot_be_reached_is_named_at_once(uri: str) -> None:
-    from platform.tracking import Tracker, TrackingError
+    from platform.tracking.errors import TrackingError
+    from platform.tracking.tracker import Tracker
 
     with pytest.raises(TrackingError, match=f"MLflow at {uri} "):
         Tracker(uri, "toy", "val/auroc")

@@ -23,10 +23,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from platform import outbox
-from platform.tracking import Elsewhere, Finished, Ours, Sweep, Tracker, TrackingError
-from platform.tracking.claims import Claims
+from platform.tracking.claims import Claims, Elsewhere, Finished, Ours
+from platform.tracking.errors import TrackingError
 from platform.tracking.runs import opening_of
 from platform.tracking.store import Store
+from platform.tracking.sweeps import Sweep
+from platform.tracking.tracker import Tracker
 from platform.trials import TrialState
 from trainables.config import TrialConfig
 

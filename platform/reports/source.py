@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from platform.best import best_settings
+from platform.index import SweepRun
 from platform.reports.statistics import Verdict, paired, size, verdict
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
 from platform.rows import columns, trials
 from platform.search_file import PAPER
 from platform.spec import Claim, Row, Spec
 from platform.tracking.reader import Reader
-from platform.tracking.sweeps import SweepRun
 from platform.trials import described
 from trainables.config import TrialConfig
 from trainables.data.protocols import evaluation_sets, unknown_classes

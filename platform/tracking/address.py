@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from platform.tracking.errors import TrackingError, without_password
+from trainables.cache import cache_folder
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -20,6 +22,28 @@ def absolute(uri: str) -> str:
     file = sqlite_file(uri)
     _, mark, options = uri.partition("?")
     return f"sqlite:///{file}{mark}{options}" if file else uri
+
+
+def short_name(uri: str) -> str:
+    """In the names of what this machine keeps for a store."""
+    return sha256(absolute(uri).encode()).hexdigest()[:16]
+
+
+def index_file(uri: str) -> Path:
+    """Where this machine keeps what it knows of a store's runs."""
+    return cache_folder() / f"index-{short_name(uri)}.sqlite"
+
+
+def state(uri: str) -> str:
+    """What changes whenever a SQLite store does: size and time of its file and of its log, and SQLite's own counter of
+    changes, since two writes may be closer than a file's time tells. Empty for any other store."""
+    file = sqlite_file(uri)
+    if file is None:
+        return ""
+    with file.open("rb") as opened:
+        counter = opened.read(28)[24:].hex()
+    parts = [p for p in (file, file.with_name(f"{file.name}-wal")) if p.exists()]
+    return " ".join([counter, *(f"{part.stat().st_size}:{part.stat().st_mtime_ns}" for part in parts)])
 
 
 def check_reachable(uri: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from mlflow.exceptions import MlflowException
-
 
 class TrackingError(RuntimeError):
     """MLflow cannot be reached or refuses; the message says which store."""
@@ -13,6 +11,8 @@ class TrackingError(RuntimeError):
 
 def temporary(error: Exception) -> bool:
     """Whether the same request may succeed later: no answer, a full disk, a locked database; not refusals and bugs."""
+    from mlflow.exceptions import MlflowException  # reports that need no MLflow do not import it
+
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
         return status >= 500 or status == 429

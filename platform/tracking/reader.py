@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platform import index
-from platform.index import Known
-from platform.tracking.address import sqlite_file
-from platform.tracking.runs import ended_page
-from platform.tracking.store import Store
-from platform.tracking.sweeps import SweepRun, newest_sweeps
+from platform.index import Known, Others, SweepRun
+from platform.tracking.address import index_file, sqlite_file, state
+
+if TYPE_CHECKING:
+    from platform.tracking.store import Store
 
 CELLS = "cells.json"
 
@@ -23,26 +24,34 @@ CELLS = "cells.json"
 class Reader:
     """A store as it is now. Every method raises `TrackingError` where it does not answer."""
 
-    store: Store
+    uri: str
     known: Mapping[str, Known] = field(default_factory=dict)  # finished trials by identity
     ended: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the others: the run and its ending
     running: Mapping[str, str] = field(default_factory=dict)  # the run of each identity that is being trained
     sweeps: Sequence[SweepRun] = ()  # of all experiments, the newest first
+    experiments: Mapping[str, str] = field(default_factory=dict)  # the name of each id
 
     @classmethod
-    def open(cls, uri: str, identities: Iterable[str] | None = None) -> Reader | None:
-        """None where a SQLite store has not been made yet."""
-        file = sqlite_file(uri)
-        if file and not file.exists():
+    def open(cls, uri: str) -> Reader | None:
+        """None where a SQLite store has not been made yet. One that has not changed since it was read is not asked."""
+        store, here = sqlite_file(uri), index_file(uri)
+        if store and not store.exists():
             return None
-        store = Store(uri)
-        with store.told():
-            experiments = store.experiment_ids()
-            found = index.finished(store.index, lambda *where: ended_page(store, experiments, *where), identities)
-            query = "attributes.status = 'RUNNING' and tags.kind = 'trial'"
-            running = {r.data.tags["identity"]: r.info.run_id for r in store.runs(query, experiments)}
-            sweeps = newest_sweeps(store, experiments)
-        return cls(store, found, index.unfinished(store.index) or {}, running, sweeps)
+        now = state(uri)  # before it is read: what changes meanwhile makes another one
+        found = index.kept(here, now)
+        if found is None:
+            found = _ask(uri)
+            if now:
+                index.keep_others(here, now, found[1])
+        known, others = found
+        return cls(uri, known, index.unfinished(here) or {}, others.running, others.sweeps, others.experiments)
+
+    @cached_property
+    def store(self) -> Store:
+        """Opened when something is asked of it."""
+        from platform.tracking.store import Store
+
+        return Store(self.uri)
 
     def images(self, name: str) -> dict[str, tuple[str, int]]:
         """Of each image set, the fingerprint and the number of images that trials were trained on here.
@@ -71,7 +80,7 @@ class Reader:
         with self.store.told():
             for start in range(0, len(run_ids), 500):
                 listed = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + 500])
-                for run in self.store.runs(f"attributes.run_id IN ({listed})", list(self.store.experiments)):
+                for run in self.store.runs(f"attributes.run_id IN ({listed})", list(self.experiments)):
                     found[run.info.run_id] = (dict(run.data.params), dict(run.data.metrics), dict(run.data.tags))
         return found
 
@@ -82,5 +91,20 @@ class Reader:
 
     def link(self, run_id: str, experiment: str) -> str:
         """The part of the UI's address that shows a run."""
-        ids = {name: number for number, name in self.store.experiments.items()}
+        ids = {name: number for number, name in self.experiments.items()}
         return f"/#/experiments/{ids.get(experiment, '0')}/runs/{run_id}"
+
+
+def _ask(uri: str) -> tuple[dict[str, Known], Others]:
+    """The finished trials of a store, for which the index is brought up to date, and its other runs."""
+    from platform.tracking.runs import ended_page
+    from platform.tracking.store import Store
+    from platform.tracking.sweeps import newest_sweeps
+
+    store = Store(uri)
+    with store.told():
+        experiments = store.experiment_ids()
+        known = index.finished(store.index, lambda *where: ended_page(store, experiments, *where))
+        query = "attributes.status = 'RUNNING' and tags.kind = 'trial'"
+        running = {r.data.tags["identity"]: r.info.run_id for r in store.runs(query, experiments)}
+        return known, Others(dict(store.experiments), running, newest_sweeps(store, experiments))

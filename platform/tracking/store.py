@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +16,9 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
-from platform.tracking.address import absolute, check_reachable, sqlite_file
+from platform.tracking.address import absolute, check_reachable, index_file, short_name, sqlite_file
 from platform.tracking.errors import TrackingError, masked, without_password
-from trainables.data.sets import cache_folder
+from trainables.cache import cache_folder
 
 BATCH = 1000  # MLflow's limit of metrics in one request; also runs in one page
 PARAMS = 100  # MLflow's limit of params in one request, and that of tags
@@ -50,8 +49,8 @@ class Store:
             os.environ.setdefault(name, value)
         self.shown = without_password(uri)  # as people see it
         self.uri = absolute(uri)
-        self.name = sha256(self.uri.encode()).hexdigest()[:16]  # in the names of what this machine keeps for it
-        self.index = cache_folder() / f"index-{self.name}.sqlite"
+        self.name = short_name(uri)
+        self.index = index_file(uri)
         self.experiments: dict[str, str] = {}  # name by id, as found by the latest `experiment_ids`
         # Two threads in SQLAlchemy at once take many times as long as one after the other: deliveries wait for claims.
         self._turn, self._claiming = threading.RLock(), threading.RLock()

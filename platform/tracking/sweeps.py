@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlflow.entities import Metric, Run
 
+from platform.index import SweepRun
 from platform.tracking.drivers import Drivers, sign_of_life
 from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
@@ -25,19 +25,6 @@ class Sweep:
     experiment: str
     experiment_id: str
     shown: frozenset[str]  # metrics that are logged at every epoch
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """A sweep that began. `params` are strings, those of its result (`best.*`) the latest."""
-
-    run_id: str
-    experiment: str  # the name of its file
-    finished: bool
-    profile: str
-    changed: str  # by `--set`; empty: the profile as it stands
-    images: dict[str, list[Any]]  # of each set that it trained on: the fingerprint, how many there are
-    params: dict[str, str]
 
 
 def open_run(

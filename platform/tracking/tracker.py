@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from platform import index
-from platform.index import Known
+from platform.index import Known, SweepRun
 from platform.outbox import Outbox, Record
 from platform.tracking import sweeps
 from platform.tracking.claims import Claim, Claims, Ours, Target
@@ -21,7 +21,7 @@ from platform.tracking.drivers import BEAT, Drivers, Heartbeat
 from platform.tracking.errors import TrackingError, masked, temporary
 from platform.tracking.runs import ended_page, flat, now, opening_of
 from platform.tracking.store import End, Store
-from platform.tracking.sweeps import Sweep, SweepRun
+from platform.tracking.sweeps import Sweep
 from platform.trials import TrialState
 from trainables.config import config_yaml
 

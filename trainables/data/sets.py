@@ -27,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
+from trainables.cache import cache_folder
+
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # what is being read, done, total
@@ -82,12 +84,6 @@ class _Decoded:
     labels: I64
     index: I64
     left_out: int = 0
-
-
-def cache_folder() -> Path:
-    """Where decoded sets are kept: `$OSR_CACHE`, or `osr-platform` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "osr-platform"
-    return Path(os.environ.get("OSR_CACHE") or default)
 
 
 def load_set(
