@@ -88,7 +88,7 @@ def _measured(command: list[str], folder: Path, once: bool, change: bool) -> tup
     while len(seconds) < 3 and sum(seconds) < 15:
         if change:
             with sqlite3.connect(folder / "mlflow.db") as database:
-                database.execute("update runs set name = name")
+                database.execute("update runs set name = name || '.' where rowid = 1")
         started = time.perf_counter()
         with (folder / "output").open("w") as output:
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)

@@ -11,8 +11,8 @@ from platform.needs import absent, without
 from platform.rows import MAX_ROWS, expand, off, say, size
 from platform.spec import Claim, Column, LeftOut, Row, Spec
 from trainables.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig, check_settings
-from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
-from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
+from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes, part_of_set
+from trainables.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
 from trainables.values import shown
 from trainables.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 
@@ -51,7 +51,7 @@ def _needs_problems(name: str, values: list[Any], spec: Spec) -> Iterator[Proble
     if name not in spec.table:
         yield Problem(("needs", name), f"is not a setting{nearest(name, spec.table)}")
         return
-    sets = {s for protocol, entry in PROTOCOLS.items() for f in entry.families for s in evaluation_sets(protocol, f)}
+    sets = {s for name, entry in PROTOCOLS.items() for f in entry.families for s in evaluation_sets(name, f)}
     for value in values:
         there = value in sets if name == "evaluate" else not check_settings({name: value}, spec.methods)[1]
         if there:
@@ -284,12 +284,18 @@ def _advice(column: Column) -> str:
 
 def _metrics_of(config: TrialConfig) -> frozenset[str]:
     scores = (*SCORE_NAMES, *config.scores_on_request(last=True))
-    return test_metrics(config.evaluation_sets, scores, config.holdout > 0)
+    sets = config.evaluation_sets
+    shown = tuple(name for name in sets if part_of_set(config.protocol, name).known != "raw")
+    return test_metrics(sets, scores, config.holdout > 0, shown)
 
 
 @cache
-def test_metrics(sets: tuple[str, ...], scores: tuple[str, ...], held_out: bool) -> frozenset[str]:
-    """The names that `trainables.measured.metrics_of` gives to what is measured on the test set."""
-    each = [*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95", *(["f1.val95"] if held_out else [])]
+def test_metrics(
+    sets: tuple[str, ...], scores: tuple[str, ...], held_out: bool, shown: tuple[str, ...]
+) -> frozenset[str]:
+    """The names that `trainables.measured.metrics_of` gives to what is measured on the test set; `shown` are sets with
+    known images of their own."""
+    each = [*RANKING_METRICS, *OPEN_SET_METRICS, *BALANCED, "f1.test95", *(["f1.val95"] if held_out else [])]
     names = {"test/accuracy", "test/auroc", "test/oscr", *(f"test/{name}/feature_cosine" for name in sets)}
+    names |= {f"test/{name}/accuracy" for name in shown}
     return frozenset(names | {f"test/{name}/{score}/{metric}" for name in sets for score in scores for metric in each})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from platform.spec import Row, Spec
 from platform.trials import Phase, Place
 from trainables.config import TrialConfig
 from trainables.data.sets import Progress
-from trainables.data.trial_data import TrialData, build
+from trainables.data.trial_data import TrialData, build, check_classes
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
 
@@ -81,6 +81,7 @@ class Images:
     progress: Progress | None = None
     opened: dict[tuple[Any, ...], TrialData] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)  # of every set that some trial trains on
+    checked: set[tuple[Hashable, int]] = field(default_factory=set)  # ways of dividing and splits
 
     def of(self, config: TrialConfig) -> TrialData:
         """Images divided as for `config`, up to the choice of classes. Raises `DataError`."""
@@ -88,6 +89,9 @@ class Images:
         if kind not in self.opened:
             self.opened[kind] = build(config, self.root, download=self.download, progress=self.progress)
             self.fingerprints |= self.opened[kind].fingerprints
+        if (kind, config.split) not in self.checked:
+            check_classes(config, self.opened[kind])
+            self.checked.add((kind, config.split))
         return self.opened[kind]
 
     @property
@@ -175,4 +179,13 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
 def _kind(config: TrialConfig) -> tuple[Any, ...]:
     """What makes images divided in another way, but for which classes and which draw."""
     kept = (config.images_per_class, config.holdout, config.pseudo_unknown)
-    return (config.protocol, config.split_family, config.training_sets, config.test, config.evaluation_sets, *kept)
+    seen = (config.seen_size, config.normalisation, config.training_view)
+    return (
+        config.protocol,
+        config.split_family,
+        config.training_sets,
+        config.test,
+        config.evaluation_sets,
+        *kept,
+        *seen,
+    )

@@ -18,7 +18,7 @@ from rich.markup import escape
 from platform import search_file
 from platform.search_file import PAPER, SearchFile
 from trainables.config import EXTRA_SCORES, SCORE_NAMES
-from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
+from trainables.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
 from trainables.yaml_file import ConfigError, Problem, nearest
 
 if TYPE_CHECKING:
@@ -125,7 +125,10 @@ def _paths(args: argparse.Namespace) -> list[Path]:
 
 
 def _check_choices(args: argparse.Namespace) -> None:
-    choices = {"score": (*SCORE_NAMES, *EXTRA_SCORES), "metric": (*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95")}
+    choices = {
+        "score": (*SCORE_NAMES, *EXTRA_SCORES),
+        "metric": (*RANKING_METRICS, *OPEN_SET_METRICS, *BALANCED, "f1.test95"),
+    }
     for option, allowed in choices.items():
         value = getattr(args, option)
         if value is not None and value not in allowed:

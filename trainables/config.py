@@ -16,7 +16,7 @@ import yaml
 from trainables.backbones import parse_backbone
 from trainables.contradictions import contradictions
 from trainables.custom import is_custom, settings_of
-from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes
+from trainables.data.protocols import evaluation_sets, known_classes, protocol_of
 from trainables.identity import identity
 from trainables.methods import METHODS, CatImgSettings, DistillSettings, MethodSettings, Range
 from trainables.values import convert, misread, shown
@@ -35,7 +35,7 @@ class TrialConfig:
     method: str
     learner: MethodSettings
 
-    protocol: str = "digits"
+    protocol: str = "digits"  # a name of trainables.data.protocols, or the file of one's own
     split_family: str = "agc"
     split: Annotated[int, Range(0)] = 0
     seed: Annotated[int, Range(0)] = 0
@@ -52,6 +52,9 @@ class TrialConfig:
     lr_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1
     restarts: Annotated[int, Range(0)] = 0  # of `cosine`, in equal parts
     warmup_epochs: Annotated[int, Range(0)] = 0  # the lr grows from 0 linearly, batch by batch
+    image_size: Annotated[int, Range(8, 1024)] | None = None  # px that the network sees; None: the protocol's
+    normalisation: Literal["half", "cifar10", "training"] = "half"  # of pixels; see trainables.data.augment
+    training_view: Literal["raw", "fg", "fg-raw", "fg-bg"] = "raw"  # where images have masks: BackMix, Table I
     crop_padding: Annotated[int, Range(0, 16)] = 4
     crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; BackMix's file pads with black
     augment: Literal["none", "randaugment", "augmix", "randomized-quantization"] = "none"  # after crop and flip
@@ -130,9 +133,14 @@ class TrialConfig:
         return self.evaluate or evaluation_sets(self.protocol, self.split_family)[:1]
 
     @property
+    def seen_size(self) -> int:
+        """The side of the images that the network sees, in px."""
+        return self.image_size or protocol_of(self.protocol).image_size
+
+    @property
     def training_sets(self) -> tuple[str, ...]:
         """Image sets whose training images shape the weights: the protocol's, then a set of outliers."""
-        own = PROTOCOLS[self.protocol].image_set
+        own = protocol_of(self.protocol).image_set
         return (own, self.learner.outlier_set) if isinstance(self.learner, CatImgSettings) else (own,)
 
     @cached_property
@@ -173,6 +181,7 @@ def config_yaml(config: TrialConfig) -> str:
 
 # What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.
 _SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per_class", "holdout", "pseudo_unknown"}
+_SHARED_WITH_TEACHER |= {"image_size", "normalisation", "training_view"}
 _SHARED_WITH_TEACHER |= {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
 
 
@@ -234,7 +243,6 @@ def _known_settings() -> dict[str, Setting]:
     hints = get_type_hints(TrialConfig, include_extras=True)
     table = {name: Setting(hints[name]) for name in _OWN}
     table["method"] = Setting(Literal[tuple(METHODS)])
-    table["protocol"] = Setting(Literal[tuple(PROTOCOLS)])
     table["recipe"] = Setting(Literal[tuple(dict.fromkeys(r for m in METHODS.values() for r in m.recipes))])
     for method, learner in METHODS.items():
         table |= _settings_of_method(method, learner, table)
@@ -317,6 +325,8 @@ def _check(settings: Mapping[str, Any], table: Mapping[str, Setting]) -> tuple[d
             checked[name] = convert(value, table[name].annotation)
             if name == "backbone":
                 parse_backbone(checked[name])
+            if name == "protocol":
+                protocol_of(checked[name])
             if name == "teacher":
                 problems += _teacher_problems(checked[name])
         except ValueError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainables.backbones import cells
-from trainables.data.protocols import PROTOCOLS, evaluation_sets
+from trainables.data.protocols import evaluation_sets, protocol_of
 from trainables.methods import AsymmetricSettings, BackMixSettings, CatImgSettings, TeacherFreeSettings
 from trainables.yaml_file import Problem, nearest
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def contradictions(config: TrialConfig) -> Iterator[Problem]:
     """Every mistake that single settings cannot show."""
-    known = PROTOCOLS[config.protocol].families
+    protocol = protocol_of(config.protocol)
     try:
         classes = config.known_classes
     except ValueError as error:
-        yield Problem(("split_family" if config.split_family not in known else "split",), str(error))
+        yield Problem(("split_family" if config.split_family not in protocol.families else "split",), str(error))
         return
     if config.pseudo_unknown > len(classes) - 2:
         yield Problem(("pseudo_unknown",), f"leaves fewer than 2 of {len(classes)} known classes to train on")
@@ -37,6 +37,10 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
                 f"{name!r} is not an unknown set of {config.protocol}, family {config.split_family}"
                 f"{nearest(name, allowed)}; it has {', '.join(allowed)}",
             )
+    if config.training_view != "raw" and not protocol.masks:
+        yield Problem(
+            ("training_view",), f"{config.training_view} needs masks of the objects: {config.protocol} has none"
+        )
     if config.optimizer == "sgd" and config.nesterov and config.momentum == 0:
         yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
     yield from _of_schedule(config)
@@ -63,7 +67,7 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
             yield Problem(("mix",), "teacher-free compares a mix with its two images; cutout has one")
         if learner.tau_lower > learner.tau_upper:
             yield Problem(("tau_lower",), f"{learner.tau_lower:g} is above tau_upper, {learner.tau_upper:g}")
-    image_size = PROTOCOLS[config.protocol].image_size
+    image_size = config.seen_size
     try:
         side = cells(config.backbone, image_size)
     except ValueError as error:

@@ -15,9 +15,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from trainables.data.augment import normalise
-from trainables.data.protocols import UNKNOWN
 from trainables.data.trial_data import Samples
+from trainables.measured import known_beside
 from trainables.scores import F64, SCORES, feature_norm, mean_cosine
 
 BATCH = 500
@@ -36,8 +35,10 @@ def forward(model: nn.Module, samples: Samples, device: torch.device, precision:
     pool = samples.on(device)
     logits, features = [], []
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for ids in torch.arange(len(pool), device=device).split(BATCH):
-            output = model(normalise(pool[ids]))
+        batches = torch.arange(len(pool), device=device).split(BATCH)
+        pool.ahead(batches)
+        for ids in batches:
+            output = model(pool.seen(ids))
             logits.append(output.logits_BK.float())
             features.append(output.features_BC.float())
     model.train()
@@ -57,14 +58,15 @@ def score_samples(
 ) -> pd.DataFrame:
     """One line per sample of `sets`, with a column for each score of every trial and each of `extra`.
 
-    `known_cosine` is the mean cosine with the features of all known samples of `sets`, the sample itself included
-    where it is known; NaN where none is known. Raises `FloatingPointError` as `forward` does.
+    `known_cosine` is the mean cosine with the features of the known samples that the set is judged beside, the sample
+    itself included where it is known; NaN where there are none. Raises `FloatingPointError` as `forward` does.
     """
     outputs = {name: forward(model, samples, device, precision) for name, samples in sets.items()}
-    known_MC = np.concatenate([outputs[name][1][samples.labels != UNKNOWN] for name, samples in sets.items()])
     frames = []
     for name, samples in sets.items():
         logits_NK, features_NC = outputs[name]
+        beside = known_beside(name, outputs)
+        known_MC = outputs[beside][1] if beside in outputs else features_NC[:0]
         frame = pd.DataFrame(
             {
                 "part": part,

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from trainables.config import TrialConfig
-from trainables.data.augment import STD, normalise
 from trainables.data.trial_data import Samples
 from trainables.evaluation import ExtraScore, forward
 from trainables.scores import F64, msp
@@ -38,8 +37,11 @@ def _odin(config: TrialConfig, model: nn.Module, train: Samples, device: torch.d
         model.eval()
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             # In batches of the training's size: with gradients, those are known to fit into memory.
-            for ids in torch.arange(len(pool), device=device).split(config.batch_size):
-                images_BCHW = perturbed(model, normalise(pool[ids]), config.odin_temperature, config.odin_epsilon / STD)
+            batches = torch.arange(len(pool), device=device).split(config.batch_size)
+            pool.ahead(batches)
+            epsilon = config.odin_epsilon / torch.tensor(pool.statistics.std, device=device).view(3, 1, 1)
+            for ids in batches:
+                images_BCHW = perturbed(model, pool.seen(ids), config.odin_temperature, epsilon)
                 with torch.no_grad():
                     logits.append(model(images_BCHW).logits_BK.float())
         model.train()
@@ -49,7 +51,9 @@ def _odin(config: TrialConfig, model: nn.Module, train: Samples, device: torch.d
     return score
 
 
-def perturbed(model: nn.Module, images_BCHW: torch.Tensor, temperature: float, epsilon: float) -> torch.Tensor:
+def perturbed(
+    model: nn.Module, images_BCHW: torch.Tensor, temperature: float, epsilon: float | torch.Tensor
+) -> torch.Tensor:
     """x - epsilon * sign(-grad_x log max_k softmax(z(x) / T)_k) (Liang et al., 2018, Eq. 2), B,C,H,W.
 
     Epsilon is in units of the normalised images: that of a pixel in 0..1, as the paper's released code counts it,

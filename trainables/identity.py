@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trainables.custom import custom_method, is_custom
-from trainables.data.protocols import PROTOCOLS
+from trainables.data.protocols import protocol_of
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -48,7 +48,7 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         "learner": dict(_changed(config.learner)),
         "trial": dict(_changed(config)),
         "classes": config.known_classes,
-        "flip": PROTOCOLS[config.protocol].flip,
+        "flip": protocol_of(config.protocol).flip,
         "backbone": config.backbone,
         "split": config.split,
         "seed": config.seed,

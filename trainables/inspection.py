@@ -15,7 +15,7 @@ import torch
 
 from trainables.cam import foreground, foreground_mask
 from trainables.config import TrialConfig
-from trainables.data.augment import normalise
+from trainables.data.augment import centre
 from trainables.data.trial_data import TrialData
 from trainables.evaluation import forward
 from trainables.methods import BackMixSettings
@@ -68,7 +68,7 @@ def mistakes(
             labels = pool.labels[ids]
             partners = draw_partners(labels, labels, True, generator)
             box = draw_box(torch.full((size,), 1 - share, device=device), data.image_size, data.image_size, generator)
-            mixed = cutmix(normalise(pool[ids]), partners, box)
+            mixed = cutmix(pool.seen(ids), partners, box)
             probability, predicted = model(mixed.images_BCHW).logits_BK.float().softmax(dim=1).max(dim=1)
             wrong += int(((predicted != labels) & (predicted != labels[partners])).sum())
             sure += int((probability > 0.95).sum())
@@ -101,15 +101,17 @@ def masks(config: TrialConfig, data: TrialData, weights: Path, device: torch.dev
     both = torch.randperm(len(pool), generator=generator, device=device)[: 2 * count]
     targets, backgrounds = both[:count], both[count:]
     labels = pool.labels[backgrounds]
-    cam = foreground(model(normalise(pool[backgrounds])), labels).detach()
+    size = data.image_size
+    seen, others = centre(pool[targets], size), centre(pool[backgrounds], size)
+    cam = foreground(model(pool.seen(backgrounds)), labels).detach()
     mask = foreground_mask(cam, settings.mask_ratio, generator)
-    side = box_side(settings.cut_size, data.image_size)
-    corner = draw_corners(count, side, data.image_size, generator)
-    mixed = backmix(pool[targets], pool[backgrounds], mask, side, corner)
+    side = box_side(settings.cut_size, size)
+    corner = draw_corners(count, side, size, generator)
+    mixed = backmix(seen, others, mask, side, corner)
     rows = data.train.rows[backgrounds.cpu().numpy()]
     return Masks(
-        pool[targets].cpu().numpy(),
-        pool[backgrounds].cpu().numpy(),
+        seen.cpu().numpy(),
+        others.cpu().numpy(),
         cam.float().cpu().numpy(),
         mask.cpu().numpy(),
         mixed.cpu().numpy(),

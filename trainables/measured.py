@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
@@ -11,26 +11,33 @@ from trainables.config import EXTRA_SCORES, SCORE_NAMES
 from trainables.data.protocols import UNKNOWN
 from trainables.metrics import accuracy, open_set_metrics
 
+KNOWN = "known"  # the set of known samples; one shown otherwise, for an unknown set alone, is `known-<set>`
+
 
 def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: str) -> dict[str, float]:
     """`<part>/<set>/<score>/<metric>` for every unknown set and every score in the table, in 0..1.
 
     `<part>/<set>/feature_cosine` is BackMix's FT-Cos, the mean cosine similarity of the features of all pairs of a
     known sample and one of the set, in -1..1. `<part>/accuracy`, `<part>/auroc` and `<part>/oscr` are the defaults:
-    `default_score`, and the mean over the unknown sets where there are several.
+    `default_score`, and the mean over the unknown sets where there are several. A set that comes with known images of
+    its own, as `known-<set>`, is judged beside those, and has a `<part>/<set>/accuracy`.
     """
     of_part = table[table["part"] == part]
-    known = of_part[of_part["label"] != UNKNOWN]
+    known = of_part[of_part["set"] == KNOWN]
     result: dict[str, float] = {}
     if len(known):
         result[f"{part}/accuracy"] = accuracy(known["prediction"].to_numpy(), known["label"].to_numpy())
-    held_out = table[(table["part"] == "val") & (table["label"] != UNKNOWN)] if part == "test" else None
+    held_out = table[(table["part"] == "val") & (table["set"] == KNOWN)] if part == "test" else None
     scores = [score for score in (*SCORE_NAMES, *EXTRA_SCORES) if score in table]
     unknown_sets = list(dict.fromkeys(of_part.loc[of_part["label"] == UNKNOWN, "set"]))
     if not len(known) or not unknown_sets:
         return result
     for name in unknown_sets:
         unknown = of_part[of_part["set"] == name]
+        beside = known_beside(name, of_part["set"].unique())
+        known = of_part[of_part["set"] == beside]
+        if beside != KNOWN:
+            result[f"{part}/{name}/accuracy"] = accuracy(known["prediction"].to_numpy(), known["label"].to_numpy())
         result[f"{part}/{name}/feature_cosine"] = float(unknown["known_cosine"].mean())
         for score in scores:
             values = open_set_metrics(
@@ -46,6 +53,12 @@ def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: 
     for metric in ("auroc", "oscr"):
         result[f"{part}/{metric}"] = _mean(result[f"{part}/{n}/{default_score}/{metric}"] for n in unknown_sets)
     return result
+
+
+def known_beside(name: str, sets: Collection[str]) -> str:
+    """The set of known samples that the samples of set `name` are judged beside, among the `sets` that there are."""
+    own = f"{KNOWN}-{name}"
+    return own if own in sets else KNOWN
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -32,7 +32,20 @@ Share = Annotated[float, Range(0, 1)]
 Weight = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, open_low=True)]
 MixName = Literal["none", "cutout", "mixup", "cutmix", "decoupled-cutmix"]
-OutlierSet = Literal["digits", "cifar10", "cifar100", "svhn", "tiny-imagenet"]
+OutlierSet = Literal[
+    "digits",
+    "photos",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "tiny-imagenet",
+    "tinyimages",
+    "textures",
+    "lsun-fix",
+    "imagenet-fix",
+    "flower102",
+    "places",
+]
 
 Recipes = dict[str, dict[str, Any]]
 # What both official codes do to every image stays in their baselines, so that rows differ in the method alone.

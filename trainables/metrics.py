@@ -216,6 +216,20 @@ OPEN_SET_METRICS: dict[str, Callable[[Ranking, npt.NDArray[np.bool_]], float]] =
 }
 
 
+BALANCED = ("auin.balanced", "auout.balanced", "f1.test95.balanced")  # of those that depend on the sides' sizes
+
+
+def balanced(known: int, unknown: int) -> tuple[I64, I64]:
+    """Which samples of either side count where both shall have the same number: of the larger one, as many as the
+    smaller has, drawn with replacement, always the same (osr_closed_set's `get_equal_len_datasets`)."""
+    rng = np.random.default_rng(0)
+    fewer = min(known, unknown)
+    return (
+        np.arange(known) if known == fewer else rng.choice(known, fewer),
+        np.arange(unknown) if unknown == fewer else rng.choice(unknown, fewer),
+    )
+
+
 def open_set_metrics(
     known: F64,
     unknown: F64,
@@ -228,7 +242,8 @@ def open_set_metrics(
     """Every metric of one score on one pair of known and unknown samples.
 
     `f1.test95` takes its threshold from the known *test* samples, as the papers do; `f1.val95` from `held_out`,
-    scores of known training images that did not train, and is there only where some were kept.
+    scores of known training images that did not train, and is there only where some were kept. Those that depend on
+    how many samples each side has are there as `.balanced` too.
     """
     r = Ranking(known, unknown)
     result = {name: metric(r) for name, metric in RANKING_METRICS.items()}
@@ -239,4 +254,8 @@ def open_set_metrics(
         thresholds["f1.val95"] = threshold95(held_out)
     for name, threshold in thresholds.items():
         result[name] = macro_f1(prediction_known, label_known, prediction_unknown, r, threshold, num_classes)
-    return result
+    of_known, of_unknown = balanced(len(known), len(unknown))
+    even = Ranking(known[of_known], unknown[of_unknown])
+    predicted = (prediction_known[of_known], label_known[of_known], prediction_unknown[of_unknown])
+    f1 = macro_f1(*predicted, even, threshold95(even.known), num_classes)
+    return result | dict(zip(BALANCED, (auin(even), auout(even), f1), strict=True))

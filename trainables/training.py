@@ -65,7 +65,7 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)
         self.generator = torch.Generator(device).manual_seed(weights_seed)
         self.host = torch.Generator().manual_seed(host_seed)  # on a CPU, equal seeds would be equal numbers
-        self.pool = data.train.on(device)
+        self.pool = data.train.for_training(device, self.host)
         # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
         self.batch_size = min(config.batch_size, len(self.pool))
         self.steps_per_epoch = len(self.pool) // self.batch_size
@@ -135,10 +135,11 @@ class Trainer:
         """Take the steps that are left of the epoch. It stops after each of them, where `state` may be called."""
         self.model.train()
         epoch = self.begin_epoch()
+        batches = epoch.order[: self.steps_per_epoch * self.batch_size].split(self.batch_size)
+        self.pool.ahead(batches[epoch.steps :])
         while epoch.steps < self.steps_per_epoch:
             started = time.perf_counter()
-            first = epoch.steps * self.batch_size
-            epoch.total += self.step(epoch.order[first : first + self.batch_size])
+            epoch.total += self.step(batches[epoch.steps])
             epoch.steps += 1
             epoch.seconds += time.perf_counter() - started
             yield

@@ -19,8 +19,8 @@ from platform.spec import Claim, Row, Spec
 from platform.tracking.reader import Reader
 from platform.trials import described
 from trainables.config import TrialConfig
-from trainables.data.protocols import evaluation_sets, unknown_classes
-from trainables.data.sets import published_images
+from trainables.data.protocols import partition
+from trainables.data.sources import published_images
 from trainables.yaml_file import ConfigError
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
@@ -196,11 +196,7 @@ class Source:
 
 
 def _partition(config: TrialConfig) -> object:
-    """What a split divides classes into, whatever their order: known ones, and the listed unknown ones of each set."""
-    place = (config.protocol, config.split_family, config.split)
-    sets = evaluation_sets(config.protocol, config.split_family)
-    listed = tuple(frozenset(unknown_classes(*place, name) or ()) for name in sets)
-    return frozenset(config.known_classes), listed
+    return partition(config.protocol, config.split_family, config.split)
 
 
 def _on_partitions(configs: Sequence[TrialConfig]) -> Iterator[str]:

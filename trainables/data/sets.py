@@ -1,89 +1,65 @@
-"""Image sets as uint8, decoded once per node and memory-mapped by every process afterwards.
+"""Image sets, read once on a machine and memory-mapped by every process afterwards.
 
-A set is read from torchvision's layout or from Parquet files with an `image` (bytes) and a `label`
-column, resized to the protocol's size, and kept as one Arrow file in the cache folder. Processes of
-a node that open it share its pages: an extra trial costs no extra image memory.
+Small images are decoded and kept as uint8; large ones stay encoded, and each is decoded once to see that it can be.
+Both are one Arrow file in the cache folder, whose pages all processes of a node share: an extra trial costs no extra
+image memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from trainables.cache import cache_folder
+from trainables.data.encoded import NOT_DECODED, Encoded, decode, to_square
+from trainables.data.layouts import Layout
+from trainables.data.listing import I64, U8, DataError, Listing, Progress
+from trainables.data.protocols import LARGE
+from trainables.data.sources import Source, part_of, source_of
 
-U8 = npt.NDArray[np.uint8]
-I64 = npt.NDArray[np.int64]
-Progress = Callable[[str, int, int], None]  # what is being read, done, total
+__all__ = ["I64", "U8", "DataError", "ImageSet", "Moments", "Progress", "load_set"]
+FORMAT = 2  # goes up when what a cache file holds changes
 
 
-class DataError(RuntimeError):
-    """Images that are missing or broken; the message says which file and what to do."""
+@dataclass(frozen=True)
+class Moments:
+    """Sums of pixels in 0..255 and of their squares, exact, of each class: of any classes, mean and spread follow."""
+
+    classes: dict[int, tuple[int, list[int], list[int]]]  # by class: pixels, sums of each channel, sums of squares
+
+    def of(self, classes: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel over all pixels of these classes, in 0..1."""
+        chosen = [self.classes[c] for c in classes]
+        count = sum(pixels for pixels, _, _ in chosen)
+        mean = [sum(sums[c] for _, sums, _ in chosen) / count for c in range(3)]
+        square = [sum(squares[c] for _, _, squares in chosen) / count for c in range(3)]
+        spread = [(s - m * m) ** 0.5 / 255 for m, s in zip(mean, square, strict=True)]
+        return tuple(m / 255 for m in mean), tuple(spread)
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A decoded set. `images` is N,H,W,3 uint8 (read-only, shared), `labels` the set's own class ids."""
+    """One part of a set. `labels` are the set's own class ids."""
 
     name: str
-    images: U8
+    images: U8 | Encoded  # N,S,S,3 uint8, read-only and shared; or still encoded. With masks, a fourth channel
     labels: I64
     index: I64  # position in the published order, where the source tells
-    fingerprint: str  # of pixels and labels: 16 hex digits
+    fingerprint: str  # of pixels or of the files' bytes, and of labels: 16 hex digits
     left_out: int  # images of the source that are not exact copies of the published ones
     source: str
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a set's parts come from: Parquet files under the data root, and torchvision's class."""
-
-    num_classes: int
-    parquet: dict[str, str]
-    torchvision: str | None = None
-    training_images: int = 0  # as published; 0 where none are, or the division is ours
-
-
-_SOURCES: dict[str, _Source] = {
-    "digits": _Source(10, {}),
-    "cifar10": _Source(10, {p: f"cifar10/{p}.parquet" for p in ("train", "test")}, "CIFAR10", 50_000),
-    "cifar100": _Source(100, {p: f"cifar100/{p}.parquet" for p in ("train", "test")}, "CIFAR100", 50_000),
-    "svhn": _Source(10, {p: f"svhn/{p}.parquet" for p in ("train", "test")}, "SVHN", 73_257),
-    "tiny-imagenet": _Source(
-        200, {"train": "tinyimagenet/train20.parquet", "test": "tinyimagenet/val.parquet"}, training_images=100_000
-    ),
-    "textures": _Source(47, {"test": "textures/dtd10_64.parquet"}),
-}
-
-
-def published_images(name: str) -> int:
-    """How many training images a set was published with; 0 where it has none, or its division is ours."""
-    return _SOURCES[name].training_images
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    images: U8
-    labels: I64
-    index: I64
-    left_out: int = 0
+    moments: Moments = field(default_factory=lambda: Moments({}))
 
 
 def load_set(
@@ -95,33 +71,29 @@ def load_set(
     download: bool = False,
     progress: Progress | None = None,
 ) -> ImageSet:
-    """Open a part (`train` or `test`) of a set at `size` pixels, decoding it first if no process has.
+    """Open a part (`train` or `test`) of a set at `size` pixels, reading its files first if no process has.
 
     Raises `DataError` where it is neither cached nor readable.
     """
-    source = _SOURCES[name]
-    path = data_root / source.parquet[part] if part in source.parquet else None
-    read: Callable[[], _Decoded]
-    if name == "digits":
-        read = partial(_read_digits, part, size)
-        stamp, origin = _digits_stamp(), "scikit-learn's handwritten digits"
-    elif path is not None and path.is_file():
-        stat = path.stat()
-        read = partial(_read_parquet, path, size, source.num_classes, progress)
-        stamp, origin = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}", str(path)
-    elif source.torchvision:
-        read = partial(_read_torchvision, name, source, part, size, data_root, download)
-        stamp, origin = f"torchvision:{data_root.resolve()}", f"torchvision {source.torchvision} in {data_root}"
-    else:
-        raise DataError(f"{name} ({part}) is not under {data_root}: expected {path}. Pass --data-root FOLDER")
-    key = hashlib.sha256(f"{stamp}:{size}".encode()).hexdigest()[:12]
-    cached = cache_folder() / f"{name}-{part}-{size}px-{key}.arrow"
+    source = source_of(name)
+    part = part_of(source, part)
+    layout = _layout_there(source, part, data_root)
+    if layout is None and download:
+        fetch(name, part, data_root)
+        layout = _layout_there(source, part, data_root)
+    if layout is None:
+        raise DataError(_missing(name, source, part, data_root, download))
+    stamp = f"{FORMAT}:{layout!r}:{'|'.join(_stamp(path) for path in layout.files(data_root, part))}:{size}"
+    key = hashlib.sha256(stamp.encode()).hexdigest()[:12]
+    short = name.replace("/", "-")
+    cached = cache_folder() / f"{short}-{part}-{size}px-{key}.arrow"
     if not cached.is_file():
-        decoded = read()
+        listing = layout.read(data_root, part)
+        _check(listing, source)
         try:
-            _write(cached, decoded, origin)
+            _keep(cached, listing, size, source.pixels, f"{name}, {part}", progress)
         except OSError as error:
-            raise DataError(f"decoded images cannot be kept in {cached.parent}: {error}. Set OSR_CACHE") from error
+            raise DataError(f"images cannot be kept in {cached.parent}: {error}. Set OSR_CACHE") from error
     try:
         return _open(cached, name, size)
     except (OSError, pa.ArrowInvalid, KeyError) as error:  # a cache that a full disk cut short
@@ -129,15 +101,161 @@ def load_set(
         raise DataError(f"{cached} was damaged ({error}) and has been removed; run the command again") from error
 
 
-def _write(path: Path, decoded: _Decoded, origin: str) -> None:
-    digest = hashlib.sha256(decoded.images.tobytes())
-    digest.update(decoded.labels.tobytes())
-    pixels = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(decoded.images[0].nbytes), len(decoded.images), [None, pa.py_buffer(decoded.images.tobytes())]
+def is_there(name: str, part: str, data_root: Path) -> bool:
+    """Whether the files of a part are under the data root."""
+    source = source_of(name)
+    return _layout_there(source, part_of(source, part), data_root) is not None
+
+
+def can_fetch(name: str) -> bool:
+    """Whether a set may be downloaded."""
+    return any(_fetcher(layout) for layout in source_of(name).layouts)
+
+
+def fetch(name: str, part: str, data_root: Path) -> None:
+    """Download a set by the first of its layouts that can. Raises `DataError` where that fails or none can."""
+    source = source_of(name)
+    for layout in source.layouts:
+        if (download := _fetcher(layout)) is not None:
+            download(data_root)
+            return
+    raise DataError(_missing(name, source, part, data_root, tried=True))
+
+
+def _fetcher(layout: Layout) -> Callable[[Path], None] | None:
+    found: Callable[[Path], None] | None = getattr(layout, "fetch", None)
+    return found if getattr(layout, "url", True) else None  # a folder of images may have no archive
+
+
+def how_to_get(name: str, tried: bool = False) -> str:
+    """What to do for a set that is not there."""
+    source = source_of(name)
+    if source.get:
+        return source.get
+    return "without a network, put them there by hand" if tried else "pass --download to fetch them"
+
+
+def _layout_there(source: Source, part: str, data_root: Path) -> Layout | None:
+    return next((layout for layout in source.layouts if layout.files(data_root, part)), None)
+
+
+def _missing(name: str, source: Source, part: str, data_root: Path, tried: bool) -> str:
+    places = ", or ".join(layout.where for layout in source.layouts)
+    return (
+        f"{name} ({part}) is not under {data_root}. Looked for {places}; {how_to_get(name, tried)}. "
+        "Another folder: --data-root FOLDER"
     )
-    info = {"fingerprint": digest.hexdigest()[:16], "left_out": decoded.left_out, "source": origin}
-    table = pa.table({"image": pixels, "label": decoded.labels, "index": decoded.index})
-    table = table.replace_schema_metadata({"info": json.dumps(info)})
+
+
+def _stamp(path: Path) -> str:
+    """What changes with a file, or with what a folder lists: names, sizes and times, without looking deeper."""
+    try:
+        stat = path.stat()
+        if not path.is_dir():
+            return f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        lines = (f"{e.name}:{e.stat().st_mtime_ns}:{0 if e.is_dir() else e.stat().st_size}" for e in entries)
+        return f"{path.resolve()}:{hashlib.sha256('|'.join(lines).encode()).hexdigest()}"
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check(listing: Listing, source: Source) -> None:
+    labels = listing.labels
+    if len(labels) == 0:
+        raise DataError(f"{listing.source} has no image")
+    if len(labels) != len(listing.images):
+        raise DataError(f"{listing.source} has {len(listing.images):,} images and {len(labels):,} labels")
+    wrong = np.flatnonzero((labels < 0) | (labels >= source.num_classes))
+    if len(wrong):
+        raise DataError(
+            f"{listing.source}: labels must be in 0..{source.num_classes - 1}; {len(wrong):,} are not, the first of "
+            f"{listing.name(int(wrong[0]))}, which is {labels[wrong[0]]}"
+        )
+
+
+def _keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progress: Progress | None) -> None:
+    """Decode every image, and write what is to be kept of them."""
+    count, channels = len(listing.labels), 3 if listing.masks is None else 4
+    streamed = size >= LARGE and not isinstance(listing.images, np.ndarray)
+    decoded = np.empty((0 if streamed else count, size, size, channels), dtype=np.uint8)
+    sums = np.zeros((2, count, 3), dtype=np.int64)
+    digest = hashlib.sha256()
+    broken = []
+    for i, (image, trouble) in enumerate(_decoded(listing, size, pixels, channels)):
+        if trouble:
+            broken.append(f"{listing.name(i)} {trouble}")
+            continue
+        if not streamed:
+            decoded[i] = image
+        flat = image[..., :3].reshape(-1, 3).astype(np.int64)
+        sums[0, i], sums[1, i] = flat.sum(axis=0), np.einsum("nc,nc->c", flat, flat)
+        if progress and (i % 500 == 499 or i + 1 == count):
+            progress(what, i + 1, count)
+    if broken:
+        shown = "; ".join(broken[:20]) + ("; …" if len(broken) > 20 else "")
+        raise DataError(f"{listing.source}: {len(broken)} images cannot be used: {shown}")
+    columns: dict[str, Any] = {"label": listing.labels, "index": listing.index}
+    if streamed:
+        columns |= _encoded_columns(listing, digest)
+    else:
+        digest.update(decoded.data)
+        row = pa.binary(decoded[0].nbytes)
+        columns["image"] = pa.FixedSizeBinaryArray.from_buffers(row, count, [None, pa.py_buffer(decoded)])
+    digest.update(listing.labels.data)
+    each = size * size
+    moments = {
+        int(c): (each * int(of.sum()), sums[0, of].sum(axis=0).tolist(), sums[1, of].sum(axis=0).tolist())
+        for c in np.unique(listing.labels)
+        for of in [listing.labels == c]
+    }
+    info = {
+        "fingerprint": digest.hexdigest()[:16],
+        "left_out": listing.left_out,
+        "source": listing.source,
+        "channels": channels,
+        "moments": moments,
+    }
+    _write(path, pa.table(columns).replace_schema_metadata({"info": json.dumps(info)}))
+
+
+def _decoded(listing: Listing, size: int, pixels: int, channels: int) -> Iterator[tuple[U8, str]]:
+    """Every image as size,size,channels, in order, or what is wrong with it; in threads, for Pillow frees the lock."""
+    nothing = np.empty(0, dtype=np.uint8)
+
+    def one(i: int) -> tuple[U8, str]:
+        try:
+            if isinstance(listing.images, np.ndarray):
+                image = np.asarray(listing.images[i])
+                return (image if image.shape == (size, size, 3) else to_square(Image.fromarray(image), size)), ""
+            image = decode(listing.images[i], size, pixels)
+            if channels == 4 and listing.masks is not None:
+                image = np.concatenate([image, decode(listing.masks[i], size, channels=1)], axis=-1)
+            return image, ""
+        except NOT_DECODED as error:
+            said = str(error) if isinstance(error, ValueError) else f"cannot be decoded ({error})"
+            return nothing, said
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        step = 1024  # a large set's images are not all in memory at once
+        for start in range(0, len(listing.labels), step):
+            yield from workers.map(one, range(start, min(start + step, len(listing.labels))), chunksize=64)
+
+
+def _encoded_columns(listing: Listing, digest: Any) -> dict[str, pa.Array]:
+    """Paths where the images are files, which stay where they are; else their bytes. Their content is digested."""
+    columns = {}
+    for name, items in (("image", listing.images), ("mask", listing.masks)):
+        if items is None:
+            continue
+        for item in items:
+            digest.update(item.read_bytes() if isinstance(item, Path) else item)
+        paths = [str(item.resolve()) for item in items if isinstance(item, Path)]
+        columns[name] = pa.array(paths) if paths else pa.array(items, pa.large_binary())
+    return columns
+
+
+def _write(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         try:
@@ -153,112 +271,14 @@ def _write(path: Path, decoded: _Decoded, origin: str) -> None:
 def _open(path: Path, name: str, size: int) -> ImageSet:
     batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
     info = json.loads(batch.schema.metadata[b"info"])
-    pixels = np.frombuffer(batch["image"].buffers()[1], dtype=np.uint8)
-    return ImageSet(
-        name=name,
-        images=pixels.reshape(len(batch), size, size, 3),
-        labels=batch["label"].to_numpy(),
-        index=batch["index"].to_numpy(),
-        **info,
-    )
-
-
-def _digits_stamp() -> str:
-    return f"scikit-learn {version('scikit-learn')}"
-
-
-def _read_digits(part: str, size: int) -> _Decoded:
-    """The 1,797 digits that scikit-learn ships; the first 1,000 in their order train, the rest test.
-
-    The order is by writer, so the two parts share few of them. It is our division: the set has none.
-    """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    rows = slice(0, 1000) if part == "train" else slice(1000, None)
-    grey = (bunch.images[rows] * (255 / 16)).round().astype(np.uint8)
-    images = np.stack([_to_array(Image.fromarray(g), size) for g in grey])
-    return _Decoded(images, bunch.target[rows].astype(np.int64), np.arange(len(bunch.target))[rows])
-
-
-def _read_torchvision(name: str, source: _Source, part: str, size: int, root: Path, download: bool) -> _Decoded:
-    """torchvision's own reader and layout; it checks the published MD5 sums before it reads a file."""
-    import torchvision
-
-    reader: Any = getattr(torchvision.datasets, str(source.torchvision))
-    which = {"split": part} if name == "svhn" else {"train": part == "train"}
-    try:
-        data = reader(str(root), download=download, **which)
-    except (RuntimeError, OSError) as error:  # urllib's errors are OSErrors
-        tried = f"could not be downloaded ({error})" if download else "is not there"
-        parquet = f", or {source.parquet[part]} (columns image, label)" if part in source.parquet else ""
-        raise DataError(
-            f"{name} {tried}. Looked under {root} for torchvision's {source.torchvision} files{parquet}. "
-            + ("Without a network, put them there by hand" if download else "Pass --download to fetch them")
-            + ", or name another folder with --data-root."
-        ) from error
-    raw = np.asarray(data.data)
-    if name == "svhn":
-        raw = raw.transpose(0, 2, 3, 1)
-    labels = np.asarray(data.labels if name == "svhn" else data.targets, dtype=np.int64)
-    if raw.shape[1:3] != (size, size):
-        raw = np.stack([_to_array(Image.fromarray(x), size) for x in raw])
-    return _Decoded(np.ascontiguousarray(raw), labels, np.arange(len(labels)))
-
-
-def _read_parquet(path: Path, size: int, num_classes: int, progress: Progress | None) -> _Decoded:
-    """Encoded images in a column `image`, class ids in `label`; rows with `exact=False` are left out."""
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    missing = {"image", "label"} - set(table.column_names)
-    if missing:
-        raise DataError(f"{path} has no column {' and '.join(sorted(missing))}; it has {', '.join(table.column_names)}")
-    types = table.schema
-    if not (pa.types.is_binary(types.field("image").type) or pa.types.is_large_binary(types.field("image").type)):
-        raise DataError(f"{path}: column image must hold encoded bytes, not {types.field('image').type}")
-    if not pa.types.is_integer(types.field("label").type):
-        raise DataError(f"{path}: column label must hold whole numbers, not {types.field('label').type}")
-    total = len(table)
-    table = table.append_column("row", pa.array(np.arange(total)))
-    if "exact" in table.column_names:
-        table = table.filter(table["exact"])
-    labels = table["label"].to_numpy().astype(np.int64)
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= num_classes:
-        raise DataError(f"{path}: labels must be in 0..{num_classes - 1} and at least one image must be there")
-    row = table["row"].to_numpy()
-    index = table["index"].to_numpy().astype(np.int64) if "index" in table.column_names else row
-    images = np.empty((len(table), size, size, 3), dtype=np.uint8)
-    broken = list(_decode(table["image"].to_pylist(), images, str(path), progress))
-    if broken:
-        rows = ", ".join(str(row[i]) for i in broken[:20]) + (" …" if len(broken) > 20 else "")
-        raise DataError(f"{path}: {len(broken)} images cannot be decoded: rows {rows}")
-    return _Decoded(images, labels, index, left_out=total - len(table))
-
-
-def _decode(encoded: list[bytes], out: U8, what: str, progress: Progress | None) -> Iterator[int]:
-    """Decode into `out` in threads (Pillow releases the GIL); yields the rows that cannot be."""
-
-    def one(i: int) -> bool:
-        try:
-            out[i] = _to_array(Image.open(io.BytesIO(encoded[i])), out.shape[1])
-        except (UnidentifiedImageError, OSError, ValueError):
-            return False
-        return True
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, ok in enumerate(pool.map(one, range(len(encoded)), chunksize=64)):
-            if progress and (i % 500 == 499 or i + 1 == len(encoded)):
-                progress(what, i + 1, len(encoded))
-            if not ok:
-                yield i
-
-
-def _to_array(image: Image.Image, size: int) -> U8:
-    with warnings.catch_warnings():  # palette images with transparency warn on convert
-        warnings.simplefilter("ignore", UserWarning)
-        image = image.convert("RGB")
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    channels = info.pop("channels")
+    moments = Moments({int(c): (of[0], of[1], of[2]) for c, of in info.pop("moments").items()})
+    images: U8 | Encoded
+    if pa.types.is_fixed_size_binary(batch.schema.field("image").type):
+        pixels = np.frombuffer(batch["image"].buffers()[1], dtype=np.uint8)
+        images = pixels.reshape(len(batch), size, size, channels)
+    else:
+        masks = batch["mask"] if "mask" in batch.schema.names else None
+        images = Encoded(batch["image"], masks, size)
+    labels, index = batch["label"].to_numpy(), batch["index"].to_numpy()
+    return ImageSet(name=name, images=images, labels=labels, index=index, moments=moments, **info)

@@ -5,35 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data.protocols import PROTOCOLS, UNKNOWN, image_set_of, unknown_classes
+from trainables.data.augment import CIFAR10, HALF, Statistics
+from trainables.data.encoded import Encoded
+from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
+from trainables.data.protocols import UNKNOWN, part_of_set, protocol_of, stored_size, unknown_classes
 from trainables.data.sets import I64, DataError, ImageSet, Progress, load_set
 from trainables.seeds import seeds
-
-
-@dataclass(frozen=True)
-class ImagePool:
-    """Images on a device, read in batches by sample number (0..n-1).
-
-    On the CPU the set stays in its shared memory map and `rows` says which images belong; on an
-    accelerator only those images are copied.
-    """
-
-    images: torch.Tensor  # N,H,W,3 uint8
-    rows: torch.Tensor  # n
-    labels: torch.Tensor  # n
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, ids: torch.Tensor) -> torch.Tensor:
-        """Images B,H,W,3 uint8 of sample numbers `ids` (B)."""
-        return self.images[self.rows[ids]]
 
 
 @dataclass(frozen=True)
@@ -43,28 +27,53 @@ class Samples:
     source: ImageSet
     rows: I64
     labels: I64
+    image_size: int = 0  # px that the network sees; 0: as stored
+    statistics: Statistics = HALF
+    view: str = "raw"  # of an image with a mask
     _pools: dict[torch.device, ImagePool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def on(self, device: torch.device) -> ImagePool:
-        """These images on `device`; they are moved there once."""
+        """These images on `device`; they are moved there once. Images with masks are in their view."""
         if device not in self._pools:
-            pixels, labels = self.source.images, torch.from_numpy(self.labels).to(device)
-            if device.type == "cpu":
-                self._pools[device] = ImagePool(_shared(pixels), torch.from_numpy(self.rows), labels)
-            else:
-                images = torch.from_numpy(pixels[self.rows]).to(device)
-                self._pools[device] = ImagePool(images, torch.arange(len(self), device=device), labels)
+            pool = self.all_of(device)
+            if self._has_masks:
+                partners = torch.randperm(len(self), generator=torch.Generator().manual_seed(0)).to(device)
+                pool = MaskedPool(pool, self.view, partners)
+            self._pools[device] = pool
         return self._pools[device]
+
+    def for_training(self, device: torch.device, host: torch.Generator) -> ImagePool:
+        """These images on `device`; a background is another one each time that an image is looked at."""
+        pool = self.on(device)
+        return MaskedPool(pool.pool, self.view, host=host) if isinstance(pool, MaskedPool) else pool
+
+    @property
+    def _has_masks(self) -> bool:
+        images = self.source.images
+        return (images.channels if isinstance(images, Encoded) else images.shape[3]) == 4
+
+    def all_of(self, device: torch.device) -> ImagePool:
+        """These images with their masks, where they have some."""
+        pixels, labels = self.source.images, torch.from_numpy(self.labels).to(device)
+        if isinstance(pixels, Encoded):
+            size, threads = self.image_size or pixels.size, torch.get_num_threads()
+            return StreamedPool(pixels, torch.from_numpy(self.rows), labels, device, size, self.statistics, threads)
+        if device.type == "cpu":
+            images, rows = _shared(pixels), torch.from_numpy(self.rows)
+        else:
+            images, rows = torch.from_numpy(pixels[self.rows]).to(device), torch.arange(len(self), device=device)
+        return MemoryPool(images, rows, labels, self.image_size, self.statistics)
 
 
 @dataclass(frozen=True)
 class TrialData:
     """Known classes are labelled 0..K-1 in the split's order; evaluation sets map name to samples.
 
-    `outliers` are images of an auxiliary set that some methods train on beside the known classes.
+    `outliers` are images of an auxiliary set that some methods train on beside the known classes. In `test`, `known`
+    are the known images; an unknown set that shows them otherwise comes with its own, `known-<name of the set>`.
     """
 
     classes: tuple[int, ...]
@@ -99,10 +108,10 @@ def build(
     The training set is cut to `images_per_class` first. Pseudo-unknown classes are a random choice among the
     known, all of their images unknown in validation; of every other known class, `holdout` is kept for it.
     """
-    own, size = config.training_sets[0], PROTOCOLS[config.protocol].image_size
+    own, size = config.training_sets[0], stored_size(config.seen_size)
     wanted = [(name, "train") for name in config.training_sets]
     if config.test:
-        sets = (image_set_of(config.protocol, name) for name in config.evaluation_sets)
+        sets = (part_of_set(config.protocol, name).images for name in config.evaluation_sets)
         wanted += [(name, "test") for name in dict.fromkeys((own, *sets))]
     opened = {
         (name, part): load_set(name, part, size, data_root, download=download, progress=progress)
@@ -112,7 +121,8 @@ def build(
     by_chance = (config.seed, config.split) if any(drawn) else ()
     contents = tuple((*place, s.source, s.left_out, s.fingerprint, s.index.tobytes()) for place, s in opened.items())
     tested = [(name, _unknown_classes(config, name)) for name in config.evaluation_sets] if config.test else []
-    key = (config.protocol, config.known_classes, drawn, by_chance, tuple(tested), contents)
+    shown = (config.seen_size, config.normalisation, config.training_view)
+    key = (config.protocol, config.known_classes, drawn, by_chance, shown, tuple(tested), contents)
     data = _recent.pop(key, None) or _divide(config, opened)
     _recent[key] = data  # the newest is the last
     for oldest in list(_recent)[:-KEPT]:
@@ -120,20 +130,38 @@ def build(
     return data
 
 
+def check_classes(config: TrialConfig, data: TrialData) -> None:
+    """Whether the sets that `data` divides have an image of every class that `config`, on another split, needs.
+
+    Raises `DataError` that names the file and the classes.
+    """
+    place = f"split {config.split} of {config.protocol}, family {config.split_family}"
+    _need(data.train.source, config.known_classes, f"known in {place}")
+    if data.test:
+        _need(data.test["known"].source, config.known_classes, f"known in {place}")
+        for name in config.evaluation_sets:
+            _need(data.test[name].source, _unknown_classes(config, name) or (), f"of {name} in {place}")
+
+
+def _need(source: ImageSet, classes: tuple[int, ...], what: str) -> None:
+    if missing := [c for c in classes if c not in source.moments.classes]:
+        listed = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+        raise DataError(f"{source.source} has no image of {len(missing)} classes {what}: {listed}")
+
+
 def _divide(config: TrialConfig, opened: Opened) -> TrialData:
     """What `build` says, of sets that are open."""
-    protocol = PROTOCOLS[config.protocol]
+    protocol = protocol_of(config.protocol)
     rng = np.random.default_rng(seeds(config)[1])
     known = config.known_classes
     hidden = rng.choice(known, size=config.pseudo_unknown, replace=False).tolist()
     classes = tuple(c for c in known if c not in hidden)
 
     source = opened[protocol.image_set, "train"]
+    _need(source, known, f"known in split {config.split} of {config.protocol}, family {config.split_family}")
     train, kept, unknown = [], [], []
     for c in known:
         of_class = rng.permutation(np.flatnonzero(source.labels == c))[: config.images_per_class]
-        if len(of_class) == 0:
-            raise DataError(f"{source.source} has no image of known class {c}")
         held_out = round(config.holdout * len(of_class))
         if c in hidden:
             unknown.append(of_class)
@@ -145,33 +173,40 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
             kept.append(of_class[:held_out])
             train.append(of_class[held_out:])
 
+    statistics = {"half": HALF, "cifar10": CIFAR10}.get(config.normalisation)
+    as_seen = (config.seen_size, statistics or Statistics(*source.moments.of(classes)))  # type: ignore[arg-type]
+    known_of, unknown_of = partial(_known, classes=classes, as_seen=as_seen), partial(_unknown, as_seen=as_seen)
     validation: dict[str, Samples] = {}
     if config.holdout:
-        validation["known"] = _known(source, _sorted(kept), classes)
+        validation["known"] = known_of(source, _sorted(kept))
     if hidden:
-        validation["pseudo-unknown"] = _unknown(source, _sorted(unknown))
+        validation["pseudo-unknown"] = unknown_of(source, _sorted(unknown))
 
     test: dict[str, Samples] = {}
     if config.test:
         own = opened[protocol.image_set, "test"]
+        _need(own, classes, f"known in split {config.split} of {config.protocol}, family {config.split_family}")
         is_known = np.isin(own.labels, classes)
-        test["known"] = _known(own, np.flatnonzero(is_known), classes)
+        test["known"] = known_of(own, np.flatnonzero(is_known))
         for name in config.evaluation_sets:
-            if name == protocol.image_set:
-                test[name] = _unknown(own, np.flatnonzero(~is_known))
+            part = part_of_set(config.protocol, name)
+            if part.known != "raw":
+                test[f"known-{name}"] = known_of(own, np.flatnonzero(is_known), view=part.known)
+            other = opened[part.images, "test"]
+            if listed := _unknown_classes(config, name):
+                _need(other, listed, f"of {name}")
+                rows = np.flatnonzero(np.isin(other.labels, listed))
             else:
-                other = opened[image_set_of(config.protocol, name), "test"]
-                classes_of = _unknown_classes(config, name)
-                wanted = np.isin(other.labels, classes_of) if classes_of else np.ones(len(other.labels), dtype=bool)
-                if not wanted.any():
-                    raise DataError(f"{other.source} has no image of the classes of {name}")
-                test[name] = _unknown(other, np.flatnonzero(wanted))
+                rows = np.flatnonzero(~is_known) if part.images == protocol.image_set else np.arange(len(other.labels))
+            if len(rows) == 0:
+                raise DataError(f"{other.source} has no image of an unknown class")
+            test[name] = unknown_of(other, rows, view=part.unknown)
     outliers = None
     for name in config.training_sets[1:]:
         auxiliary = opened[name, "train"]
-        outliers = _unknown(auxiliary, np.arange(len(auxiliary.labels)))
-    known_train = _known(source, _sorted(train), classes)
-    return TrialData(classes, protocol.image_size, protocol.flip, known_train, validation, test, outliers)
+        outliers = unknown_of(auxiliary, np.arange(len(auxiliary.labels)))
+    known_train = known_of(source, _sorted(train), view=config.training_view)
+    return TrialData(classes, config.seen_size, protocol.flip, known_train, validation, test, outliers)
 
 
 def _unknown_classes(config: TrialConfig, name: str) -> tuple[int, ...] | None:
@@ -183,14 +218,17 @@ def _sorted(rows: list[I64]) -> I64:
     return np.sort(np.concatenate(rows))
 
 
-def _known(source: ImageSet, rows: I64, classes: tuple[int, ...]) -> Samples:
+AsSeen = tuple[int, Statistics]
+
+
+def _known(source: ImageSet, rows: I64, *, classes: tuple[int, ...], as_seen: AsSeen, view: str = "raw") -> Samples:
     label_of = np.full(source.labels.max() + 1, UNKNOWN)
     label_of[list(classes)] = np.arange(len(classes))
-    return Samples(source, rows, label_of[source.labels[rows]])
+    return Samples(source, rows, label_of[source.labels[rows]], *as_seen, view)
 
 
-def _unknown(source: ImageSet, rows: I64) -> Samples:
-    return Samples(source, rows, np.full(len(rows), UNKNOWN))
+def _unknown(source: ImageSet, rows: I64, *, as_seen: AsSeen, view: str = "raw") -> Samples:
+    return Samples(source, rows, np.full(len(rows), UNKNOWN), *as_seen, view)
 
 
 def _shared(pixels: np.ndarray) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.cam import foreground_mask, update_bank
-from trainables.data.augment import cam_to_stored, normalise
+from trainables.data.augment import cam_to_stored, centre, middle_view, normalise
 from trainables.learners.base import Learner, Training
 from trainables.methods import BackMixSettings
 from trainables.mixing import backmix, box_side, draw_corners, draw_partners
@@ -28,7 +28,7 @@ class BackMix(Learner):
 
     def __init__(self, settings: BackMixSettings, training: Training) -> None:
         super().__init__(settings, training)
-        self.side = box_side(settings.cut_size, training.image_size)
+        self.side = box_side(settings.cut_size, training.pool.stored_size)
         generator = training.generator
         shape = (len(training.pool), training.cells, training.cells)
         if settings.bank_init == "random":
@@ -59,11 +59,10 @@ class BackMix(Learner):
         images, view = t.augment(self.mix(raw, labels, ids_B))
         if self.settings.cam_from == "mixed":
             output, cam = t.forward_with_cam(model, images, labels)
-            cam, seen = cam_to_stored(cam, view, t.image_size)
+            cam, seen = cam_to_stored(cam, view, t.image_size, t.pool.stored_size)
         else:
             output = t.forward(model, images)
-            cam = self._cam_of_raw(model, raw, labels)
-            seen = torch.ones_like(cam, dtype=torch.bool)
+            cam, seen = self._cam_of_raw(model, raw, labels)
         update_bank(self.bank_Nhw, ids_B, cam, seen, self.settings.bank_decay)
         return F.cross_entropy(output.logits_BK, labels)
 
@@ -85,15 +84,23 @@ class BackMix(Learner):
             rows = rows / rows.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
             self.readable_Nhw[partner_ids] = rows
         mask = foreground_mask(rows, s.mask_ratio, generator if s.ties == "random" else None)
-        place = (len(ids_B), self.side, self.training.image_size, generator, s.box_range == "inner")
+        place = (len(ids_B), self.side, pool.stored_size, generator, s.box_range == "inner")
         corner = draw_corners(*place)
         source = draw_corners(*place) if s.box_pair == "independent" else None
         return backmix(raw_BHWC, background, mask, self.side, corner, source)
 
-    def _cam_of_raw(self, model: nn.Module, raw_BHWC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """Maps of the images as stored, by a second pass in eval mode: it leaves batch statistics alone."""
+    def _cam_of_raw(
+        self, model: nn.Module, raw_BHWC: torch.Tensor, labels_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps of the images as stored, and which cells were seen, by a second pass in eval mode: it leaves batch
+        statistics alone. Of images that are stored larger, the middle is seen."""
+        t = self.training
         model.eval()
-        with torch.set_grad_enabled(self.training.cam_by_gradient):
-            _, cam = self.training.forward_with_cam(model, normalise(raw_BHWC), labels_B)
+        with torch.set_grad_enabled(t.cam_by_gradient):
+            middle = normalise(centre(raw_BHWC, t.image_size), t.pool.statistics)
+            _, cam = t.forward_with_cam(model, middle, labels_B)
         model.train()
-        return cam
+        spare = t.pool.stored_size - t.image_size
+        if spare == 0:
+            return cam, torch.ones_like(cam, dtype=torch.bool)
+        return cam_to_stored(cam, middle_view(len(cam), spare, cam.device), t.image_size, t.pool.stored_size)

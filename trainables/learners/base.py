@@ -12,7 +12,7 @@ from torch import nn
 
 from trainables.cam import foreground
 from trainables.data.augment import View, crop_and_flip, draw_view, normalise
-from trainables.data.trial_data import ImagePool
+from trainables.data.pools import ImagePool
 from trainables.distributed import ALONE, Processes
 from trainables.models.output import Output
 
@@ -45,11 +45,12 @@ class Training:
 
     def augment(self, images_BHWC: torch.Tensor) -> tuple[torch.Tensor, View]:
         """Stored uint8 images, mixed or not, as the network sees them: cropped, flipped, normalised B,C,H,W."""
-        view = draw_view(len(images_BHWC), self.crop_padding, self.flip, self.generator)
-        seen = crop_and_flip(images_BHWC, view, self.crop_fill)
+        spare = self.pool.stored_size - self.image_size
+        view = draw_view(len(images_BHWC), self.crop_padding, self.flip, self.generator, spare)
+        seen = crop_and_flip(images_BHWC, view, self.crop_fill, self.image_size)
         if self.augmentation:
             seen = self.augmentation(seen)
-        return normalise(seen), view
+        return normalise(seen, self.pool.statistics), view
 
     def coin(self, probability: float) -> bool:
         """True with `probability`, the same in every process."""

@@ -1,0 +1,144 @@
+"""A protocol of one's own: a YAML file of ten lines, named by its path where a protocol is named.
+
+    train: birds/train      # under the data root: a folder of class folders, a Parquet file, or a list of files
+    test: birds/test
+    image_size: 64
+    known: [sparrow, robin, wren]
+    unknown: [crow, magpie]
+
+Class ids are places in `known` and then `unknown`, so that the file alone says which classes a trial knows.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainables import yaml_file
+from trainables.data.layouts import ClassFolders, FileList, Layout, Parquet
+from trainables.data.listing import DataError, Listing
+
+_KEYS = {"train": str, "test": str, "image_size": int, "known": list, "unknown": list, "flip": bool, "images": str}
+_NEEDED = ("train", "test", "image_size", "known", "unknown")
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class OwnProtocol:
+    """What such a file says."""
+
+    path: Path
+    known: tuple[str, ...]
+    unknown: tuple[str, ...]
+    image_size: int
+    flip: bool
+    layout: Layout
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return (*self.known, *self.unknown)
+
+    @property
+    def get(self) -> str:
+        return f"{self.path} says where its images are"
+
+
+def is_own(protocol: object) -> bool:
+    """Whether a protocol is named by its file."""
+    return isinstance(protocol, str) and protocol.endswith(SUFFIXES)
+
+
+def own_protocol(name: str) -> OwnProtocol:
+    """The protocol of a file. Raises `ValueError` that says what is wrong, with the line."""
+    path = _find(name)
+    return _read(path, path.stat().st_mtime_ns)
+
+
+def _find(name: str) -> Path:
+    """The file from here, or, on a worker, from where its code is."""
+    for folder in ("", *sys.path):
+        if (path := Path(folder, name)).is_file():
+            return path
+    raise ValueError(f"there is no file {name}: a protocol of one's own is named by its path from here")
+
+
+@cache
+def _read(path: Path, changed: int) -> OwnProtocol:
+    document = None
+    try:
+        document = yaml_file.load(path)
+        problems = list(_problems(document.data))
+    except yaml_file.ConfigError as error:
+        raise ValueError(str(error)) from error
+    if problems:
+        raise ValueError(str(yaml_file.ConfigError(problems, document)))
+    data = document.data
+    known, unknown = tuple(map(str, data["known"])), tuple(map(str, data["unknown"]))
+    parts = {part: data[part] for part in ("train", "test")}
+    flip = data.get("flip", True)
+    return OwnProtocol(path, known, unknown, data["image_size"], flip, _layout(parts, (*known, *unknown), data))
+
+
+def _problems(data: Any) -> Any:
+    if not isinstance(data, dict):
+        yield yaml_file.Problem((), f"expected {', '.join(_NEEDED)}, one `key: value` a line")
+        return
+    for name in data:
+        if name not in _KEYS:
+            yield yaml_file.Problem((name,), f"unknown key{yaml_file.nearest(name, _KEYS)}; it has {', '.join(_KEYS)}")
+        elif not isinstance(data[name], _KEYS[name]) or (_KEYS[name] is int and isinstance(data[name], bool)):
+            yield yaml_file.Problem((name,), f"{data[name]!r} is not a {_KEYS[name].__name__}")
+    for name in _NEEDED:
+        if name not in data:
+            yield yaml_file.Problem((), f"`{name}` is missing")
+    lists = [data[n] for n in ("known", "unknown") if isinstance(data.get(n), list)]
+    if len(lists) == 2:
+        names = [str(n) for some in lists for n in some]
+        if len(lists[0]) < 2:
+            yield yaml_file.Problem(("known",), "a classifier needs at least 2 known classes")
+        if not lists[1]:
+            yield yaml_file.Problem(("unknown",), "is empty: with nothing unknown there is nothing to detect")
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            yield yaml_file.Problem(("unknown",), f"{', '.join(twice)} is named twice")
+    if isinstance(data.get("image_size"), int) and not 8 <= data["image_size"] <= 1024:
+        yield yaml_file.Problem(("image_size",), f"{data['image_size']} is not in 8..1024 px")
+
+
+def _layout(parts: dict[str, str], classes: tuple[str, ...], data: dict[str, Any]) -> Layout:
+    suffixes = {Path(path).suffix.lower() for path in parts.values()}
+    if suffixes == {".parquet"}:
+        return _Renumbered(Parquet(parts), classes)
+    if suffixes == {".txt"}:
+        return _Renumbered(FileList(parts, data.get("images", ".")), classes)
+    return ClassFolders(parts, len(classes), classes)
+
+
+@dataclass(frozen=True)
+class _Renumbered:
+    """A layout whose labels are numbers, with the classes that a file names, by their number, in its order."""
+
+    layout: Layout
+    classes: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        return self.layout.where
+
+    def files(self, root: Path, part: str) -> list[Path]:
+        return self.layout.files(root, part)
+
+    def read(self, root: Path, part: str) -> Listing:
+        found = self.layout.read(root, part)
+        if wrong := [c for c in self.classes if not c.isdigit()]:
+            raise DataError(f"{found.source} has numbers as labels: name classes by them, not {wrong[0]!r}")
+        place = {int(name): i for i, name in enumerate(self.classes)}
+        labels = np.array([place.get(label, -1) for label in found.labels.tolist()], dtype=np.int64)
+        kept = np.flatnonzero(labels >= 0).tolist()
+        images = [found.images[i] for i in kept]
+        masks = [found.masks[i] for i in kept] if found.masks else None
+        return Listing(images, labels[kept], found.index[kept], found.source, masks, found.left_out)

@@ -1,0 +1,201 @@
+"""Image sets by name: how many images each was published with, where they lie, and how to get them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trainables.data.composed import COCO_CLASSES, Coco, Landscapes, Waterbirds
+from trainables.data.layouts import (
+    Aircraft,
+    Array,
+    ClassFolders,
+    Cub,
+    Digits,
+    FileList,
+    Images,
+    Layout,
+    MedMNIST,
+    Parquet,
+    Photos,
+    TinyImageNet,
+    TorchVision,
+)
+from trainables.data.own import is_own, own_protocol
+from trainables.data.protocols import CORRELATIONS
+
+ALL = "all"  # the part of a set that has no division: it may train, as outliers, and it may test
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image set. The first of `layouts` that is there is read."""
+
+    num_classes: int  # 1 where images have no class
+    images: Mapping[str, int]  # by part, as published; 0 where the division is ours or not known
+    layouts: tuple[Layout, ...]
+    get: str = ""  # what to do for a set that cannot be fetched
+    pixels: int = 0  # the side that every published image has; 0: they differ
+    classes: tuple[str, ...] = field(default=(), repr=False)  # names, where a message should have them
+
+
+def _parquet(name: str) -> Parquet:
+    """A file or the shards of each part, in a folder of the set's name."""
+    return Parquet({part: f"{name}/{part}*.parquet" for part in ("train", "test")})
+
+
+def _divided(train: int, test: int) -> dict[str, int]:
+    return {"train": train, "test": test}
+
+
+def _cifar(name: str) -> TorchVision:
+    folder = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}[name]
+    return TorchVision(name, folder, {"train": ({"train": True},), "test": ({"train": False},)})
+
+
+def _mnist(name: str, **arguments: str) -> TorchVision:
+    parts = {p: ({**arguments, "train": p == "train"},) for p in ("train", "test")}
+    return TorchVision(name, f"{name}/raw", parts)
+
+
+def _odin(folder: str, archive: str, md5: str = "") -> Images:
+    """The archives of the ODIN authors (Liang et al., 2018)."""
+    return Images(folder, f"https://www.dropbox.com/s/{archive}?dl=1", md5)
+
+
+_CSI = "not to be fetched by a program: see Datasets in the README of the CSI authors (github.com/alinlab/CSI)"
+_MOS = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset"
+
+SOURCES: dict[str, Source] = {
+    "digits": Source(10, _divided(0, 0), (Digits(),)),
+    "photos": Source(1, {ALL: 0}, (Photos(),)),
+    "mnist": Source(10, _divided(60_000, 10_000), (_parquet("mnist"), _mnist("MNIST")), pixels=28),
+    "fashion-mnist": Source(
+        10,
+        _divided(60_000, 10_000),
+        (Parquet({p: f"fashionmnist*/{p}.parquet" for p in ("train", "test")}), _mnist("FashionMNIST")),
+        pixels=28,
+    ),
+    "emnist-letters": Source(
+        26,
+        _divided(124_800, 20_800),
+        (Parquet({"test": "emnist_letters/*test*.parquet"}), _mnist("EMNIST", split="letters")),
+        pixels=28,
+    ),
+    "cifar10": Source(10, _divided(50_000, 10_000), (_parquet("cifar10"), _cifar("CIFAR10")), pixels=32),
+    "cifar100": Source(100, _divided(50_000, 10_000), (_parquet("cifar100"), _cifar("CIFAR100")), pixels=32),
+    "svhn": Source(
+        10,
+        _divided(73_257, 26_032),
+        (_parquet("svhn"), TorchVision("SVHN", "{part}_32x32.mat", {p: ({"split": p},) for p in ("train", "test")})),
+        pixels=32,
+    ),
+    "tiny-imagenet": Source(
+        200,
+        _divided(100_000, 10_000),
+        (Parquet({"train": "tinyimagenet/train*.parquet", "test": "tinyimagenet/val*.parquet"}), TinyImageNet()),
+        pixels=64,
+    ),
+    "imagenet30": Source(
+        30,
+        _divided(39_000, 3_000),
+        (ClassFolders({"train": "one_class_train", "test": "one_class_test"}, 30), _parquet("imagenet30")),
+        f"ImageNet30 is {_CSI}; unpack one_class_train.tar and one_class_test.tar",
+    ),
+    "cub": Source(200, _divided(5_994, 5_794), (Cub(), _parquet("cub"))),
+    "stanford-cars": Source(
+        196,
+        _divided(8_144, 8_041),
+        (
+            TorchVision("StanfordCars", "stanford_cars", {p: ({"split": p},) for p in ("train", "test")}),
+            _parquet("stanford-cars"),
+        ),
+        "the authors' page is gone: torchvision's documentation of StanfordCars says where its files are to be had",
+    ),
+    "aircraft": Source(100, _divided(6_667, 3_333), (Aircraft(), _parquet("aircraft"))),
+    "coco": Source(
+        18,
+        _divided(0, 0),
+        (
+            Parquet(
+                dict.fromkeys(("train", "test"), "coco_crops/*.parquet"),
+                COCO_CLASSES,
+                {"train": ("coco_split", "train"), "test": ("coco_split", "val")},
+            ),
+            Coco(),
+        ),
+        "cocodataset.org: the 2017 train and val images, and their annotations",
+        classes=COCO_CLASSES,
+    ),
+    **{f"waterbirds-{r:g}": Source(2, _divided(5_994, 5_794), (Waterbirds(r),)) for r in CORRELATIONS},
+    "octmnist": Source(4, _divided(97_477, 1_000), (MedMNIST("octmnist"),), pixels=28),
+    "pneumoniamnist": Source(2, _divided(4_708, 624), (MedMNIST("pneumoniamnist"),), pixels=28),
+    "chestmnist": Source(1, _divided(78_468, 22_433), (MedMNIST("chestmnist", labels=False),), pixels=28),
+    # Sets without classes: unknown ones, and outliers
+    "lsun-crop": Source(1, {ALL: 10_000}, (_odin("LSUN", "fhtsw1m3qxlwj6h/LSUN.tar.gz"),)),
+    "lsun-resize": Source(1, {ALL: 10_000}, (_odin("LSUN_resize", "moqh2wh8696c3yl/LSUN_resize.tar.gz"),)),
+    "lsun-fix": Source(1, {ALL: 10_000}, (Images("LSUN_fix"),), f"LSUN_fix is {_CSI}"),
+    "imagenet-crop": Source(1, {ALL: 10_000}, (_odin("Imagenet", "avgm2u562itwpkl/Imagenet.tar.gz"),)),
+    "imagenet-resize": Source(1, {ALL: 10_000}, (_odin("Imagenet_resize", "kp3my3412u5k9rl/Imagenet_resize.tar.gz"),)),
+    "imagenet-fix": Source(1, {ALL: 10_000}, (Images("Imagenet_fix"),), f"Imagenet_fix is {_CSI}"),
+    "imagenet-samples": Source(
+        1000,
+        {ALL: 1_000},
+        (Parquet({ALL: "imagenet1k_samples/*.parquet"}), Images("imagenet-sample-images")),
+        "clone github.com/EliSchwartz/imagenet-sample-images into the data root",
+    ),
+    "isun": Source(1, {ALL: 8_925}, (_odin("iSUN", "ssz7qxfqae0cca5/iSUN.tar.gz"),)),
+    "inaturalist": Source(1, {ALL: 10_000}, (Images("iNaturalist", f"{_MOS}/iNaturalist.tar.gz"),)),
+    "places": Source(1, {ALL: 10_000}, (Images("Places", f"{_MOS}/Places.tar.gz"),)),
+    "landscapes": Source(1, {ALL: 2_000}, (Landscapes(),)),
+    "textures": Source(
+        47,
+        {ALL: 5_640},
+        (
+            Parquet({ALL: "textures/*.parquet"}),
+            TorchVision("DTD", "dtd", {ALL: tuple({"split": s} for s in ("train", "val", "test"))}),
+        ),
+    ),
+    "flower102": Source(
+        102,
+        {ALL: 8_189},
+        (TorchVision("Flowers102", "flowers-102", {ALL: tuple({"split": s} for s in ("train", "val", "test"))}),),
+    ),
+    "tinyimages": Source(
+        1,
+        {ALL: 300_000},
+        (Array("300K_random_images.npy"),),
+        "80 Million Tiny Images was withdrawn by its authors: 300K_random_images.npy is the part that the authors of "
+        "outlier exposure cleaned and kept (github.com/hendrycks/outlier-exposure), and it is not fetched here",
+        pixels=32,
+    ),
+    **{
+        f"imagenet21k-{name}": Source(
+            1,
+            {ALL: 0},
+            (FileList({ALL: f"imagenet21k/{name}.txt"}, "imagenet21k"),),
+            "the lists of Ren et al. (2023) were not found in public: write one, an image a line, paths below "
+            "imagenet21k/ as the archive of ImageNet-21k unpacks",
+        )
+        for name in ("easy", "hard")
+    },
+}
+
+
+def source_of(name: str) -> Source:
+    """A set by its name, or that of a protocol of one's own."""
+    if is_own(name):
+        own = own_protocol(name)
+        return Source(len(own.classes), _divided(0, 0), (own.layout,), own.get, classes=own.classes)
+    return SOURCES[name]
+
+
+def part_of(source: Source, part: str) -> str:
+    """The part of a set that serves as `train` or `test`."""
+    return part if part in source.images else ALL
+
+
+def published_images(name: str) -> int:
+    """How many training images a set was published with; 0 where it has none, or its division is ours."""
+    source = source_of(name)
+    return source.images.get("train", 0)
