@@ -85,7 +85,8 @@ def load(path: Path) -> SearchFile:
             raise ConfigError([Problem(("profiles", name), message)], document)
     if PAPER in profiles:
         raise ConfigError([Problem(("profiles", PAPER), "is the file as it stands and cannot be redefined")], document)
-    file = SearchFile(document, {name: _merge(raw, changes) for name, changes in {PAPER: {}, **profiles}.items()})
+    named = {PAPER: {}, **profiles}
+    file = SearchFile(document, {name: _without_columns(_merge(raw, changes)) for name, changes in named.items()})
     mistakes: dict[str, Problem] = {}  # a mistake of the base shows once, not once a profile
     for name in file.profiles:
         try:
@@ -104,6 +105,12 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and value and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both else copy.deepcopy(value)
     return merged
+
+
+def _without_columns(raw: dict[str, Any]) -> dict[str, Any]:
+    """A profile may take a column out: `columns: {SVHN: null}`."""
+    columns = raw.get("columns")
+    return {**raw, "columns": {n: c for n, c in columns.items() if c is not None}} if isinstance(columns, dict) else raw
 
 
 def _override(raw: dict[str, Any], changes: Sequence[tuple[list[str], Any]]) -> dict[str, Any]:

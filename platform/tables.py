@@ -86,12 +86,11 @@ def _data(sweep: Sweep, images: Images) -> Iterator[tuple[str, str]]:
     configs = [c for c in (sweep.search, *(cell.config for cell in sweep.cells)) if c]
     divisions = {id(images.of(config)): config for config in reversed(configs)}
     for config in reversed(divisions.values()):
-        data = images.of(config)
-        yield "data", f"{config.protocol}, family {config.split_family}: {_counts(data)}"
-        for part, samples in {"training": data.train, **data.test}.items():
-            if samples.source.left_out:
-                count = f"{samples.source.left_out} images of {samples.source.name}, {part},"
-                yield "left out", f"{count} that are not exact copies of the published ones"
+        yield "data", f"{config.protocol}, family {config.split_family}: {_counts(images.of(config))}"
+    sources = {s.source.source: s.source for d in images.opened.values() for s in (d.train, *d.test.values())}
+    for source in sources.values():
+        if source.left_out:
+            yield "left out", f"{source.left_out} images of {source.source}, not exact copies of the published ones"
 
 
 def _of_which(count: int, what: str) -> str:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.data.trial_data import ImagePool
+from trainables.data.pools import ImagePool, MemoryPool
 from trainables.learners.base import Training
 from trainables.models.output import Network, Output
 
@@ -48,7 +48,7 @@ def pool(labels: torch.Tensor, low: int = 0, high: int = 256, seed: int = 0, siz
     """Noise of uint8 pixels in low..high-1, an image for each label."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(low, high, (len(labels), size, size, 3), dtype=torch.uint8, generator=generator)
-    return ImagePool(images, torch.arange(len(labels)), labels)
+    return MemoryPool(images, torch.arange(len(labels)), labels)
 
 
 def training(known: ImagePool, classes: int, seed: int = 0, **changes: object) -> Training:

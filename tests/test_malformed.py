@@ -254,7 +254,7 @@ MISTAKES = [
     Mistake("6: claims.0.sign: '>' is not '+' or '-'", "seeds: [0]",
             "seeds: [0]\nclaims: [{row: CutMix, over: Plain, columns: [AUROC], sign: '>'}]"),
     Mistake("6: needs.protcol: is not a setting (did you mean 'protocol'?)", "seeds: [0]",
-            "seeds: [0]\nneeds: {protcol: [imagenet30]}"),
+            "seeds: [0]\nneeds: {protcol: [marbles]}"),
     Mistake("6: needs.protocol: 'cifar10' is there: take it out", "seeds: [0]",
             "seeds: [0]\nneeds: {protocol: [cifar10]}"),
     Mistake("6: needs.evaluate: 'svhn' is there: take it out", "seeds: [0]", "seeds: [0]\nneeds: {evaluate: [svhn]}"),

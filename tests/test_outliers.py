@@ -8,7 +8,7 @@ import torch
 from references import SIZE, Small, cross_entropy, pool, training, watching
 
 from trainables.data.augment import normalise
-from trainables.data.trial_data import ImagePool
+from trainables.data.pools import MemoryPool
 from trainables.learners import LEARNERS
 from trainables.learners.base import Learner, Training
 from trainables.learners.outliers import CatImg, FtAvg, OutlierExposure, draw_outliers
@@ -21,12 +21,12 @@ IDS = torch.randperm(B, generator=torch.Generator().manual_seed(9))
 UNKNOWN = torch.full((40,), -1)
 
 
-def outliers(size: int = SIZE) -> ImagePool:
+def outliers(size: int = SIZE) -> MemoryPool:
     """Bright images that are rows 1, 3, 5 … of their store; those between, darker than any, belong to nobody."""
     store = pool(UNKNOWN, 150, 256, seed=1, size=size)
     store.images[::2] = 5
     rows = torch.arange(1, 40, 2)
-    return ImagePool(store.images, rows, UNKNOWN[: len(rows)])
+    return MemoryPool(store.images, rows, UNKNOWN[: len(rows)])
 
 
 def given(size: int = SIZE, **changes: object) -> Training:
@@ -120,7 +120,7 @@ def test_every_outlier_is_drawn_about_as_often_as_the_others() -> None:
 def test_outliers_are_cropped_and_mirrored_each_in_its_own_way() -> None:
     t = given(crop_padding=2, flip=True, crop_fill="black")
     assert t.outliers is not None
-    one = ImagePool(t.outliers.images, t.outliers.rows[:1], UNKNOWN[:1])
+    one = MemoryPool(t.outliers.images, t.outliers.rows[:1], UNKNOWN[:1])
     seen = draw_outliers(given(crop_padding=2, flip=True, crop_fill="black", outliers=one), 200)
     assert 40 < len(torch.unique(seen, dim=0)) <= 5 * 5 * 2
 

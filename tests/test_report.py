@@ -34,13 +34,13 @@ name: toy
 paper: {file: backmix, table: IV, title: A toy}
 base:
   {protocol: digits, backbone: wrn10-1, epochs: 2, batch_size: 64, images_per_class: 60, score: mls}
-needs: {protocol: [imagenet30]}
+needs: {protocol: [marbles]}
 splits: [0, 1, 2]
 seeds: [0, 1]
 columns:
   Acc.: test/accuracy
   AUROC: test/auroc
-  IN30: {metric: test/auroc, set: {protocol: imagenet30}}
+  IN30: {metric: test/auroc, set: {protocol: marbles}}
 rows:
   - {name: Theirs, published: {Acc.: 50.0, AUROC: 60.0}}
   - {name: Plain, set: {method: plain}, published: {Acc.: 10.0, AUROC: 70.5, IN30: 89.9}}
@@ -116,7 +116,7 @@ def test_a_cell_is_the_mean_and_spread_of_what_its_runs_recorded(folder: Path, l
 
 def test_cells_say_what_they_are(lines: Any) -> None:
     assert lines["Theirs", "AUROC"]["state"] == "published only"
-    assert lines["Plain", "IN30"]["state"] == "needs protocol imagenet30"
+    assert lines["Plain", "IN30"]["state"] == "needs protocol marbles"
     assert lines["Plain", "AUROC"]["state"] == "4 of 6, missing"
     assert (lines["Plain", "AUROC"]["n"], lines["Plain", "AUROC"]["wanted"]) == ("4", "6")
 
@@ -165,7 +165,7 @@ def test_piped_it_is_markdown_with_the_caption_and_the_command_that_fills_it(fol
     assert said.startswith("**BackMix, Table IV: A toy**")
     assert "| row | Acc. | AUROC | IN30 |" in said
     assert "digits, split family agc, unknown: digits, score mls; wrn10-1, 2 epochs" in said
-    assert "needs protocol imagenet30 [89.9]" in said
+    assert "needs protocol marbles [89.9]" in said
     assert "python -m platform.sweep toy.yaml --profile paper" in said
 
 

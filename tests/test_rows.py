@@ -126,13 +126,13 @@ def test_two_thousand_rows_are_checked_and_ten_thousand_trials_resolved_in_time(
 
 
 NEEDS = """\
-needs: {protocol: [imagenet30], evaluate: [lsun-fix], outlier_set: [tinyimages]}
+needs: {protocol: [marbles], evaluate: [clouds], outlier_set: [crowds]}
 columns:
   C10: {metric: test/auroc, set: {protocol: cifar10, split_family: osrci}}
-  IN30: {metric: test/auroc, set: {protocol: imagenet30, split_family: osrci}}
+  IN30: {metric: test/auroc, set: {protocol: marbles, split_family: osrci}}
 rows:
   - {name: Plain, set: {method: plain}}
-  - {name: OE, set: {method: oe, outlier_set: tinyimages}}
+  - {name: OE, set: {method: oe, outlier_set: crowds}}
 """
 
 
@@ -141,22 +141,22 @@ def test_what_the_project_lacks_waits_and_the_rest_is_trained(tmp_path: Path) ->
     trained = {row.name: [(group, c.protocol) for group, c in trials(spec, row)] for row in spec.row_list()}
     assert trained == {"Plain": [("C10", "cifar10")], "OE": []}
     waiting = {
-        "protocol imagenet30": ["Plain (IN30)", "OE (IN30)"],
-        "outlier_set tinyimages": ["OE (C10)", "OE (IN30)"],
+        "protocol marbles": ["Plain (IN30)", "OE (IN30)"],
+        "outlier_set crowds": ["OE (C10)", "OE (IN30)"],
     }
     assert spec.untrained() == (waiting, True)
 
 
 def test_a_setting_that_the_rows_method_drops_is_not_needed(tmp_path: Path) -> None:
     spec = ablation(tmp_path, NEEDS)
-    here = {"protocol": "cifar10", "outlier_set": "tinyimages"}
+    here = {"protocol": "cifar10", "outlier_set": "crowds"}
     assert spec.lacking({"method": "plain"}, here) == []
-    assert spec.lacking({"method": "oe"}, here) == ["outlier_set tinyimages"]
+    assert spec.lacking({"method": "oe"}, here) == ["outlier_set crowds"]
 
 
 def test_everything_else_of_a_row_that_waits_is_checked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown setting.*outlier_set"):
-        ablation(tmp_path, NEEDS.replace("outlier_set: tinyimages}}", "outlier_st: tinyimages}}"))
+        ablation(tmp_path, NEEDS.replace("outlier_set: crowds}}", "outlier_st: crowds}}"))
 
 
 def test_the_score_of_each_row_is_part_of_its_metric(tmp_path: Path) -> None:

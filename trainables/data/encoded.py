@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from trainables.data.listing import U8
 
 MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")  # what becomes RGB without losing anything that one would see
-NOT_DECODED = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+class WrongImageError(ValueError):
+    """An image that can be decoded and is not what the set should have; the message goes on from `3 images …`."""
 
 
 def to_square(image: Image.Image, size: int, channels: int = 3) -> U8:
     """An image as size,size,3 (1 channel: size,size,1): its short side becomes `size`, and the middle is kept.
 
-    Raises `ValueError` for a mode that has more than colours, as transparency or 16 bits.
+    Raises `WrongImageError` for a mode that has more than colours, as transparency or 16 bits.
     """
     if image.mode not in MODES:
-        raise ValueError(f"has mode {image.mode}: convert it to RGB")
+        raise WrongImageError(f"have mode {image.mode}, not RGB: convert them")
     # A JPEG is decoded at an eighth, a quarter or a half of its size, where that is no smaller than what is kept.
     image.draft("RGB" if channels == 3 else "L", (size, size))
     with warnings.catch_warnings():  # palette images with transparency warn on convert
@@ -37,12 +40,21 @@ def to_square(image: Image.Image, size: int, channels: int = 3) -> U8:
 def decode(item: bytes | Path, size: int, pixels: int = 0, channels: int = 3) -> U8:
     """A file or its bytes as `to_square`. `pixels`: the side that the image must have; 0: any.
 
-    Raises one of `NOT_DECODED` where it cannot be.
+    Raises `WrongImageError`, and what Pillow does where it cannot be decoded.
     """
     with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as image:
         if pixels and image.size != (pixels, pixels):
-            raise ValueError(f"is {image.width} x {image.height} px, not {pixels} x {pixels}")
+            raise WrongImageError(f"have {image.width} x {image.height} px, not {pixels} x {pixels}")
         return to_square(image, size, channels)
+
+
+def trouble(error: Exception) -> str:
+    """What is wrong with an image that could not be decoded, as `WrongImageError` says it."""
+    if isinstance(error, WrongImageError):
+        return str(error)
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return "are not there" if isinstance(error, FileNotFoundError) else "may not be read"
+    return "cannot be decoded"
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ class Parquet:
     """Parquet files with encoded images and class ids, as Hugging Face has them.
 
     `parts` maps a part to a pattern; several files are read in the order of their names. Images are bytes or a struct
-    with a field `bytes`. With `classes`, the ids of the file are positions in the list of names that its metadata
-    holds, and images of other names are left out; `only` keeps the rows where a column has a value.
+    with a field `bytes`. With `classes`, the labels of the file are places in the list of names that its metadata
+    holds; a class's id is the place of its name in `classes`, and other images are left out. `only` keeps the rows
+    where a column has a value.
     """
 
     parts: Mapping[str, str]
@@ -61,6 +62,8 @@ class Parquet:
         rows = np.arange(len(table))
         kept = np.ones(len(table), dtype=bool)
         if column:
+            if column not in table.column_names:
+                raise DataError(f"{source} has no column {column}; it has {', '.join(table.column_names)}")
             kept &= np.asarray(table[column].to_pylist()) == value
         if "exact" in table.column_names:
             exact = table["exact"].to_numpy()
@@ -70,6 +73,10 @@ class Parquet:
         labels = table["label"].to_numpy().astype(np.int64)
         if self.classes:
             names = json.loads((table.schema.metadata or {}).get(b"info", b"{}")).get("classes", [])
+            if labels.max(initial=-1) >= len(names):
+                raise DataError(f"{source} does not name its classes (`info` of its metadata): name them by numbers")
+            if missing := [name for name in self.classes if name not in names]:
+                raise DataError(f"{source} has no class {', '.join(missing[:5])}; it has {', '.join(names[:30])}")
             ids = {name: i for i, name in enumerate(self.classes)}
             labels = np.array([ids.get(name, -1) for name in names], dtype=np.int64)[labels]
             kept &= labels >= 0
@@ -112,7 +119,8 @@ def _table(files: Sequence[Path]) -> Any:
                 row = pc.index(pc.is_null(table[name]), True)
                 raise DataError(f"{path}: column {name} is empty in {table[name].null_count} rows, the first is {row}")
         tables.append(table)
-    return pa.concat_tables(tables, promote_options="default")
+    together = pa.concat_tables(tables, promote_options="default")
+    return together.replace_schema_metadata(pq.read_schema(files[0]).metadata)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@
     known: [sparrow, robin, wren]
     unknown: [crow, magpie]
 
-Class ids are places in `known` and then `unknown`, so that the file alone says which classes a trial knows.
+Class ids are places in `known` and then `unknown`, so that the file alone says which classes a trial knows. A part may
+be some rows of a Parquet file, `{file: birds.parquet, where: {split: train}}`. Further keys: `flip: false`, `masks:
+true` where a Parquet file has a column `mask`, and `images: FOLDER` that the paths of a list are below.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,8 +25,19 @@ import numpy as np
 from trainables import yaml_file
 from trainables.data.layouts import ClassFolders, FileList, Layout, Parquet
 from trainables.data.listing import DataError, Listing
+from trainables.values import shown
 
-_KEYS = {"train": str, "test": str, "image_size": int, "known": list, "unknown": list, "flip": bool, "images": str}
+_KEYS: dict[str, tuple[type, ...]] = {
+    "train": (str, dict),
+    "test": (str, dict),
+    "image_size": (int,),
+    "known": (list,),
+    "unknown": (list,),
+    "flip": (bool,),
+    "masks": (bool,),
+    "images": (str,),
+}
+_SAID = {str: "a text", dict: "a mapping", int: "a whole number", list: "a list", bool: "true or false"}
 _NEEDED = ("train", "test", "image_size", "known", "unknown")
 SUFFIXES = (".yaml", ".yml")
 
@@ -37,6 +51,7 @@ class OwnProtocol:
     unknown: tuple[str, ...]
     image_size: int
     flip: bool
+    masks: bool
     layout: Layout
 
     @property
@@ -79,20 +94,21 @@ def _read(path: Path, changed: int) -> OwnProtocol:
         raise ValueError(str(yaml_file.ConfigError(problems, document)))
     data = document.data
     known, unknown = tuple(map(str, data["known"])), tuple(map(str, data["unknown"]))
-    parts = {part: data[part] for part in ("train", "test")}
-    flip = data.get("flip", True)
-    return OwnProtocol(path, known, unknown, data["image_size"], flip, _layout(parts, (*known, *unknown), data))
+    layout = _layout(data, (*known, *unknown))
+    return OwnProtocol(
+        path, known, unknown, data["image_size"], data.get("flip", True), data.get("masks", False), layout
+    )
 
 
-def _problems(data: Any) -> Any:
+def _problems(data: Any) -> Iterator[yaml_file.Problem]:
     if not isinstance(data, dict):
         yield yaml_file.Problem((), f"expected {', '.join(_NEEDED)}, one `key: value` a line")
         return
     for name in data:
         if name not in _KEYS:
             yield yaml_file.Problem((name,), f"unknown key{yaml_file.nearest(name, _KEYS)}; it has {', '.join(_KEYS)}")
-        elif not isinstance(data[name], _KEYS[name]) or (_KEYS[name] is int and isinstance(data[name], bool)):
-            yield yaml_file.Problem((name,), f"{data[name]!r} is not a {_KEYS[name].__name__}")
+        elif type(data[name]) not in _KEYS[name]:
+            yield yaml_file.Problem((name,), f"{shown(data[name])} is not {' or '.join(_SAID[k] for k in _KEYS[name])}")
     for name in _NEEDED:
         if name not in data:
             yield yaml_file.Problem((), f"`{name}` is missing")
@@ -105,14 +121,31 @@ def _problems(data: Any) -> Any:
             yield yaml_file.Problem(("unknown",), "is empty: with nothing unknown there is nothing to detect")
         if twice := sorted({n for n in names if names.count(n) > 1}):
             yield yaml_file.Problem(("unknown",), f"{', '.join(twice)} is named twice")
+    for part in ("train", "test"):
+        of = data.get(part)
+        if isinstance(of, dict) and (set(of) != {"file", "where"} or not _is_one_condition(of["where"])):
+            yield yaml_file.Problem((part,), "is not {file: FILE.parquet, where: {COLUMN: VALUE}}")
     if isinstance(data.get("image_size"), int) and not 8 <= data["image_size"] <= 1024:
         yield yaml_file.Problem(("image_size",), f"{data['image_size']} is not in 8..1024 px")
 
 
-def _layout(parts: dict[str, str], classes: tuple[str, ...], data: dict[str, Any]) -> Layout:
+def _is_one_condition(where: Any) -> bool:
+    return isinstance(where, dict) and len(where) == 1 and all(isinstance(v, str) for v in where.values())
+
+
+def _layout(data: dict[str, Any], classes: tuple[str, ...]) -> Layout:
+    """By what the parts are called: Parquet files, lists, or else folders."""
+    parts, only = {}, {}
+    for part in ("train", "test"):
+        of = data[part]
+        parts[part] = of["file"] if isinstance(of, dict) else of
+        if isinstance(of, dict):
+            ((column, value),) = of["where"].items()
+            only[part] = (column, value)
+    numbers = all(name.isdigit() for name in classes)
     suffixes = {Path(path).suffix.lower() for path in parts.values()}
     if suffixes == {".parquet"}:
-        return _Renumbered(Parquet(parts), classes)
+        return _Renumbered(Parquet(parts, only=only), classes) if numbers else Parquet(parts, classes, only)
     if suffixes == {".txt"}:
         return _Renumbered(FileList(parts, data.get("images", ".")), classes)
     return ClassFolders(parts, len(classes), classes)

@@ -73,6 +73,15 @@ def _ssb(name: str, num_classes: int) -> Protocol:
     return Protocol(name, num_classes, 448, {"ssb": ("ssb", name)}, parts=parts)
 
 
+def _views(name: str, images: str) -> dict[str, Part]:
+    """The test images as they are, known ones on others' backgrounds, and all without background: BackMix, Table I."""
+    return {
+        name: Part(images),
+        f"{name}-fg-bg": Part(images, known="fg-bg"),
+        f"{name}-fg": Part(images, known="fg", unknown="fg"),
+    }
+
+
 def _medical(name: str, num_classes: int, others: tuple[str, ...]) -> Protocol:
     return Protocol(name, num_classes, 32, {"full": None}, flip=False, other_sets=others)
 
@@ -135,11 +144,7 @@ PROTOCOLS: dict[str, Protocol] = {
         18,
         224,
         {"backmix": ("backmix", "coco")},
-        parts={
-            "coco": Part("coco"),
-            "coco-fg-bg": Part("coco", known="fg-bg"),
-            "coco-fg": Part("coco", known="fg", unknown="fg"),
-        },
+        parts=_views("coco", "coco"),
         other_sets=("inaturalist",),
         masks=True,
     ),
@@ -167,7 +172,8 @@ def protocol_of(name: str) -> Protocol:
 def _own(name: str) -> Protocol:
     own = own_protocol(name)
     known = tuple(range(len(own.known)))
-    return Protocol(name, len(own.classes), own.image_size, {"own": (known,)}, own.flip, parts={"unknown": Part(name)})
+    parts = _views("unknown", name) if own.masks else {"unknown": Part(name)}
+    return Protocol(name, len(own.classes), own.image_size, {"own": (known,)}, own.flip, parts, masks=own.masks)
 
 
 @cache

@@ -22,7 +22,7 @@ import pyarrow as pa
 from PIL import Image
 
 from trainables.cache import cache_folder
-from trainables.data.encoded import NOT_DECODED, Encoded, decode, to_square
+from trainables.data.encoded import Encoded, decode, to_square, trouble
 from trainables.data.layouts import Layout
 from trainables.data.listing import I64, U8, DataError, Listing, Progress
 from trainables.data.protocols import LARGE
@@ -181,10 +181,10 @@ def _keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progr
     decoded = np.empty((0 if streamed else count, size, size, channels), dtype=np.uint8)
     sums = np.zeros((2, count, 3), dtype=np.int64)
     digest = hashlib.sha256()
-    broken = []
-    for i, (image, trouble) in enumerate(_decoded(listing, size, pixels, channels)):
-        if trouble:
-            broken.append(f"{listing.name(i)} {trouble}")
+    broken: dict[str, list[str]] = {}
+    for i, (image, what_is_wrong) in enumerate(_decoded(listing, size, pixels, channels)):
+        if what_is_wrong:
+            broken.setdefault(what_is_wrong, []).append(listing.name(i))
             continue
         if not streamed:
             decoded[i] = image
@@ -193,8 +193,11 @@ def _keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progr
         if progress and (i % 500 == 499 or i + 1 == count):
             progress(what, i + 1, count)
     if broken:
-        shown = "; ".join(broken[:20]) + ("; …" if len(broken) > 20 else "")
-        raise DataError(f"{listing.source}: {len(broken)} images cannot be used: {shown}")
+        lines = (
+            f"{len(names)} images {said}: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+            for said, names in broken.items()
+        )
+        raise DataError(f"{listing.source}: {'; '.join(lines)}")
     columns: dict[str, Any] = {"label": listing.labels, "index": listing.index}
     if streamed:
         columns |= _encoded_columns(listing, digest)
@@ -232,9 +235,8 @@ def _decoded(listing: Listing, size: int, pixels: int, channels: int) -> Iterato
             if channels == 4 and listing.masks is not None:
                 image = np.concatenate([image, decode(listing.masks[i], size, channels=1)], axis=-1)
             return image, ""
-        except NOT_DECODED as error:
-            said = str(error) if isinstance(error, ValueError) else f"cannot be decoded ({error})"
-            return nothing, said
+        except Exception as error:  # Pillow's readers raise nearly anything for bytes that are no image
+            return nothing, trouble(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         step = 1024  # a large set's images are not all in memory at once
