@@ -19,6 +19,7 @@ from platform.search_file import PAPER
 from platform.spec import Resources
 from platform.trials import described
 from trainables.data.trial_data import TrialData
+from trainables.measured import KNOWN
 
 SHOWN_RUNS = 5  # of cached trials that the plan names
 
@@ -30,7 +31,7 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
     table.add_column(style="bold")
     table.add_column()
     table.add_row("file", escape(str(sweep.file)))
-    for label, text in _data(sweep, images):
+    for label, text in dict.fromkeys(_data(sweep, images)):
         table.add_row(label, text)
     table.add_row(
         "trial",
@@ -206,7 +207,8 @@ def ending(results: Results, minutes: float) -> str:
 
 def _counts(data: TrialData) -> str:
     parts = [f"{len(data.train):,} training images of {len(data.classes)} classes"]
-    parts += [f"{name} {len(s):,}" for name, s in {**data.validation, **data.test}.items()]
+    shown = {n: s for n, s in {**data.validation, **data.test}.items() if not n.startswith(f"{KNOWN}-")}
+    parts += [f"{name} {len(s):,}" for name, s in shown.items()]
     return ", ".join(parts)
 
 

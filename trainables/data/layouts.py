@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -434,6 +434,16 @@ class Digits:
         rows = slice(0, 1000) if part == "train" else slice(1000, None)
         grey = (bunch.images[rows] * (255 / 16)).round().astype(np.uint8)
         return Listing(grey, bunch.target[rows].astype(np.int64), np.arange(len(bunch.target))[rows], self.where)
+
+
+@dataclass(frozen=True)
+class CutDigits(Digits):
+    """The same digits with masks: their ink."""
+
+    def read(self, root: Path, part: str) -> Listing:
+        digits = super().read(root, part)
+        assert isinstance(digits.images, np.ndarray)
+        return replace(digits, masks=np.where(digits.images > 0, 255, 0).astype(np.uint8))
 
 
 @dataclass(frozen=True)

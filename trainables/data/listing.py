@@ -26,7 +26,7 @@ class Listing:
     labels: I64  # N, the set's own class ids
     index: I64  # N, the position in the published order
     source: str  # the file or folder that a message names
-    masks: Sequence[bytes | Path] | None = None  # N, each image's object: white on black
+    masks: Sequence[bytes | Path] | U8 | None = None  # N, each image's object, white on black
     left_out: int = 0  # images of the source that are not exact copies of the published ones
 
     def name(self, i: int) -> str:

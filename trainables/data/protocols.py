@@ -88,6 +88,16 @@ def _medical(name: str, num_classes: int, others: tuple[str, ...]) -> Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "digits": Protocol("digits", 10, 32, {"agc": ("agc", "mnist")}, flip=False),
+    # What BackMix's Table I takes, on images that come with scikit-learn.
+    "cut-digits": Protocol(
+        "cut-digits",
+        10,
+        32,
+        {"agc": ("agc", "mnist")},
+        flip=False,
+        parts=_views("cut-digits", "cut-digits"),
+        masks=True,
+    ),
     "mnist": Protocol(
         "mnist",
         10,

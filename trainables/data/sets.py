@@ -108,14 +108,15 @@ def is_there(name: str, part: str, data_root: Path) -> bool:
 
 
 def can_fetch(name: str) -> bool:
-    """Whether a set may be downloaded."""
-    return any(_fetcher(layout) for layout in source_of(name).layouts)
+    """Whether a set may be downloaded by a program."""
+    source = source_of(name)
+    return not source.get and any(_fetcher(layout) for layout in source.layouts)
 
 
 def fetch(name: str, part: str, data_root: Path) -> None:
     """Download a set by the first of its layouts that can. Raises `DataError` where that fails or none can."""
     source = source_of(name)
-    for layout in source.layouts:
+    for layout in source.layouts if can_fetch(name) else ():
         if (download := _fetcher(layout)) is not None:
             download(data_root)
             return
@@ -132,6 +133,8 @@ def how_to_get(name: str, tried: bool = False) -> str:
     source = source_of(name)
     if source.get:
         return source.get
+    if not can_fetch(name):
+        return "it is made of other sets, which have to be there"
     return "without a network, put them there by hand" if tried else "pass --download to fetch them"
 
 
@@ -182,7 +185,7 @@ def _keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progr
     sums = np.zeros((2, count, 3), dtype=np.int64)
     digest = hashlib.sha256()
     broken: dict[str, list[str]] = {}
-    for i, (image, what_is_wrong) in enumerate(_decoded(listing, size, pixels, channels)):
+    for i, (image, what_is_wrong) in enumerate(_decoded(listing, size, pixels)):
         if what_is_wrong:
             broken.setdefault(what_is_wrong, []).append(listing.name(i))
             continue
@@ -222,18 +225,15 @@ def _keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progr
     _write(path, pa.table(columns).replace_schema_metadata({"info": json.dumps(info)}))
 
 
-def _decoded(listing: Listing, size: int, pixels: int, channels: int) -> Iterator[tuple[U8, str]]:
+def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str]]:
     """Every image as size,size,channels, in order, or what is wrong with it; in threads, for Pillow frees the lock."""
     nothing = np.empty(0, dtype=np.uint8)
 
     def one(i: int) -> tuple[U8, str]:
         try:
-            if isinstance(listing.images, np.ndarray):
-                image = np.asarray(listing.images[i])
-                return (image if image.shape == (size, size, 3) else to_square(Image.fromarray(image), size)), ""
-            image = decode(listing.images[i], size, pixels)
-            if channels == 4 and listing.masks is not None:
-                image = np.concatenate([image, decode(listing.masks[i], size, channels=1)], axis=-1)
+            image = _square(listing.images[i], size, pixels)
+            if listing.masks is not None:
+                image = np.concatenate([image, _square(listing.masks[i], size, channels=1)], axis=-1)
             return image, ""
         except Exception as error:  # Pillow's readers raise nearly anything for bytes that are no image
             return nothing, trouble(error)
@@ -241,7 +241,14 @@ def _decoded(listing: Listing, size: int, pixels: int, channels: int) -> Iterato
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         step = 1024  # a large set's images are not all in memory at once
         for start in range(0, len(listing.labels), step):
-            yield from workers.map(one, range(start, min(start + step, len(listing.labels))), chunksize=64)
+            yield from workers.map(one, range(start, min(start + step, len(listing.labels))))
+
+
+def _square(item: bytes | Path | U8, size: int, pixels: int = 0, channels: int = 3) -> U8:
+    """An image that is encoded, or an array already."""
+    if isinstance(item, np.ndarray):
+        return item if item.shape == (size, size, channels) else to_square(Image.fromarray(item), size, channels)
+    return decode(item, size, pixels, channels)
 
 
 def _encoded_columns(listing: Listing, digest: Any) -> dict[str, pa.Array]:

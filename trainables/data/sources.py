@@ -11,6 +11,7 @@ from trainables.data.layouts import (
     Array,
     ClassFolders,
     Cub,
+    CutDigits,
     Digits,
     FileList,
     Images,
@@ -68,6 +69,7 @@ _MOS = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset"
 
 SOURCES: dict[str, Source] = {
     "digits": Source(10, _divided(0, 0), (Digits(),)),
+    "cut-digits": Source(10, _divided(0, 0), (CutDigits(),)),
     "photos": Source(1, {ALL: 0}, (Photos(),)),
     "mnist": Source(10, _divided(60_000, 10_000), (_parquet("mnist"), _mnist("MNIST")), pixels=28),
     "fashion-mnist": Source(

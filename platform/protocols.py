@@ -1,0 +1,223 @@
+"""The command that shows protocols and gets their images: python -m platform.protocols"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from trainables.data.listing import DataError
+from trainables.data.protocols import (
+    PROTOCOLS,
+    evaluation_sets,
+    known_classes,
+    num_splits,
+    part_of_set,
+    partition,
+    protocol_of,
+)
+from trainables.data.sets import can_fetch, fetch, how_to_get, is_there
+from trainables.data.sources import part_of, source_of
+from trainables.yaml_file import nearest
+
+DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+
+EXAMPLES = """examples:
+  python -m platform.protocols --data-root DATA
+      every protocol: classes, images, split families, and whether its images are under DATA
+  python -m platform.protocols cifar10 --data-root DATA
+      one of them, with each of its unknown sets and how to get what is missing; also a file of one's own
+  python -m platform.protocols cifar10 --data-root DATA --download
+      fetch what is missing of it and may be fetched by a program
+  python -m platform.protocols cifar10 --data-root DATA --show cifar10.png
+      a contact sheet: known images by class, then images of each unknown set that is there
+
+exit codes: 0 done; 1 some sets could not be fetched; 2 no such protocol, or nothing to show"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m platform.protocols",
+        description="Show protocols: classes, images, split families, and where their images come from.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("protocols", nargs="*", metavar="protocol", help="a name, or the file of one's own")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
+    parser.add_argument("--download", action="store_true", help="fetch what is missing and may be fetched")
+    parser.add_argument("--show", type=Path, metavar="PNG", help="write a contact sheet of one protocol")
+    parser.add_argument("--split-family", metavar="FAMILY", help="for --show (default: the protocol's first)")
+    parser.add_argument("--split", type=int, default=0, help="for --show (default: 0)")
+    args = parser.parse_args(argv)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        for name in args.protocols:
+            protocol_of(name)
+        if args.show and len(args.protocols) != 1:
+            raise ValueError("--show is of one protocol: name it")
+        failed = _download(args.protocols, args.data_root, console, errors) if args.download else 0
+        if args.show:
+            _show(args, console)
+        elif args.protocols:
+            for name in args.protocols:
+                _print_one(name, args.data_root, console)
+        else:
+            console.print(overview(args.data_root))
+            for line in _how_to_get_all(args.data_root):
+                console.print(escape(line), soft_wrap=True)
+        return SOME_FAILED if failed else DONE
+    except (ValueError, DataError, OSError) as error:
+        errors.print(escape(str(error)), style="red")
+        return NOTHING_DONE
+
+
+def overview(data_root: Path) -> Table:
+    """A line for each protocol of the project."""
+    table = Table(title=f"Protocols, with images under {escape(str(data_root))}", title_justify="left")
+    for column in ("protocol", "px", "known / unknown", "images", "split families", "unknown sets", "here"):
+        table.add_column(column, justify="right" if column == "px" else "left")
+    for name in PROTOCOLS:
+        entry = protocol_of(name)
+        sets = list(dict.fromkeys(s for family in entry.families for s in evaluation_sets(name, family)))
+        there = [s for s in sets if is_there(part_of_set(name, s).images, "test", data_root)]
+        own = [is_there(entry.image_set, part, data_root) for part in ("train", "test")]
+        here = "yes" if all(own) else "in part" if any(own) else "no"
+        table.add_row(
+            name,
+            str(entry.image_size),
+            _classes(name),
+            _published(entry.image_set),
+            "\n".join(_families(name)),
+            f"{len(there)} of {len(sets)} here",
+            here,
+            style="" if all(own) else "dim",
+        )
+    table.caption = (
+        "images: published for training and test. Equal partitions of one family count once in a test. "
+        "A name after the command shows each unknown set of that protocol."
+    )
+    return table
+
+
+def _how_to_get_all(data_root: Path) -> Iterator[str]:
+    """What is missing of all protocols: together what can be fetched, then what has to be got by hand."""
+    wanted = dict.fromkeys((image_set, part) for name in PROTOCOLS for image_set, part, _ in _sets(name))
+    missing = list(dict.fromkeys(s for s, part in wanted if not is_there(s, part, data_root)))
+    if fetched := [s for s in missing if can_fetch(s)]:
+        yield f"--download fetches {', '.join(fetched)}"
+    for image_set in missing:
+        if image_set not in fetched:
+            looked = "; ".join(layout.where for layout in source_of(image_set).layouts)
+            yield f"{image_set}: {how_to_get(image_set)}. Looked for {looked}"
+
+
+def _classes(name: str) -> str:
+    """How many classes are known and unknown, as every split of a family has them."""
+    entry = protocol_of(name)
+    counts = dict.fromkeys((len(known_classes(name, family, 0)), entry.num_classes) for family in entry.families)
+    listed = [f"{known} / {every - known}" if every > known else f"{known} / other sets" for known, every in counts]
+    if name == "cifar-plus":
+        listed = ["4 / 10 or 50 of CIFAR-100"]
+    return ", ".join(listed)
+
+
+def _families(name: str) -> Iterator[str]:
+    for family in protocol_of(name).families:
+        count = num_splits(name, family)
+        distinct = len({partition(name, family, split) for split in range(count)})
+        splits = f"{count} splits" if count > 1 else "1 split"
+        yield f"{family}: {splits}" + (f", {distinct} partitions" if distinct < count else "")
+
+
+def _published(image_set: str) -> str:
+    source = source_of(image_set)
+    return " + ".join(f"{source.images[part]:,}" if source.images[part] else "?" for part in source.images)
+
+
+def _print_one(name: str, data_root: Path, console: Console) -> None:
+    entry = protocol_of(name)
+    console.print(f"[bold]{escape(name)}[/bold]: {_classes(name)} classes, {entry.image_size} px", soft_wrap=True)
+    for line in _families(name):
+        console.print(f"  {line}")
+    table = Table(show_header=True)
+    for column in ("set", "for", "images", "here", "from"):
+        table.add_column(column)
+    for image_set, part, purpose in _sets(name):
+        source = source_of(image_set)
+        part = part_of(source, part)
+        layout = next((layout for layout in source.layouts if layout.files(data_root, part)), None)
+        looked = "; ".join(layout.where for layout in source.layouts)
+        get = layout.where if layout else f"{how_to_get(image_set)}. Looked for {looked}"
+        count = f"{source.images[part]:,}" if source.images[part] else "?"
+        table.add_row(escape(image_set), escape(purpose), count, "yes" if layout else "no", escape(get))
+    console.print(table)
+
+
+def _sets(name: str) -> list[tuple[str, str, str]]:
+    """Every image set of a protocol: its name, the part, and what it is for."""
+    entry = protocol_of(name)
+    found = {(entry.image_set, "train"): ["training"], (entry.image_set, "test"): ["known test"]}
+    for family in entry.families:
+        for unknown in evaluation_sets(name, family):
+            purposes = found.setdefault((part_of_set(name, unknown).images, "test"), [])
+            if unknown not in purposes:
+                purposes.append(unknown)
+    return [(image_set, part, ", ".join(purposes)) for (image_set, part), purposes in found.items()]
+
+
+def _download(names: Sequence[str], data_root: Path, console: Console, errors: Console) -> int:
+    """Fetch what is missing of these protocols, or of all; how many sets could not be."""
+    wanted = dict.fromkeys((s, p) for name in names or PROTOCOLS for s, p, _ in _sets(name))
+    missing = list(dict.fromkeys(s for s, p in wanted if not is_there(s, p, data_root)))
+    failed = 0
+    for image_set in missing:
+        if not can_fetch(image_set):
+            console.print(f"{image_set}: {how_to_get(image_set)}", style="yellow", soft_wrap=True)
+            continue
+        console.print(f"fetching {image_set} …")
+        try:
+            fetch(image_set, "train", data_root)
+        except DataError as error:
+            errors.print(escape(str(error)), style="red")
+            failed += 1
+    if not missing:
+        console.print("nothing is missing")
+    return failed
+
+
+def _show(args: argparse.Namespace, console: Console) -> None:
+    """A contact sheet: a line for each known class, and one for each unknown set that is there."""
+    from platform.contact_sheet import contact_sheet
+
+    name = args.protocols[0]
+    entry = protocol_of(name)
+    family = args.split_family or next(iter(entry.families))
+    if family not in entry.families:
+        raise ValueError(f"{name} has no split family {family!r}{nearest(family, entry.families)}")
+    sets = evaluation_sets(name, family)
+    there = [s for s in sets if is_there(part_of_set(name, s).images, "test", args.data_root)]
+    if not there:
+        raise DataError(f"no unknown set of {name} is under {args.data_root}: see python -m platform.protocols {name}")
+    with Bars(console=console, transient=True) as bars:
+        tasks = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(f"reading {escape(what)}", total=total)
+            bars.update(tasks[what], completed=done)
+
+        contact_sheet(name, family, args.split, there, args.data_root, args.show, progress)
+    console.print(f"wrote {escape(str(args.show))}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
