@@ -65,7 +65,7 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)
         self.generator = torch.Generator(device).manual_seed(weights_seed)
         self.host = torch.Generator().manual_seed(host_seed)  # on a CPU, equal seeds would be equal numbers
-        self.pool = data.train.for_training(device, self.host)
+        self.pool = data.train.for_training(device, self.host, processes)
         # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
         self.batch_size = min(config.batch_size, len(self.pool))
         self.steps_per_epoch = len(self.pool) // self.batch_size
@@ -87,7 +87,7 @@ class Trainer:
             num_teacher_features=frozen.num_features if frozen else 0,
             augmentation=_augmentation(config, self.generator, self.host),
             teacher=frozen,
-            outliers=data.outliers.on(device) if data.outliers else None,
+            outliers=data.outliers.for_training(device, self.host, processes) if data.outliers else None,
             processes=processes,
         )
         self.learner = learner_of(config.method)(config.learner, training)

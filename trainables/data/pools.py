@@ -15,6 +15,7 @@ import torch
 
 from trainables.data.augment import GREY, HALF, Statistics, centre, normalise
 from trainables.data.encoded import Encoded
+from trainables.distributed import ALONE, Processes
 
 AHEAD = 3  # batches that are decoded before they are asked for
 
@@ -69,7 +70,8 @@ class MemoryPool(ImagePool):
 class StreamedPool(ImagePool):
     """Images that stay encoded, and are decoded in threads a few batches ahead: Pillow gives the lock free meanwhile.
 
-    What `ahead` has announced is ready when it is asked for; anything else is decoded then.
+    What `ahead` has announced is ready when it is asked for; anything else is decoded then. Where a trial has several
+    processes, each decodes its own part of a batch and gets the others' over their network.
     """
 
     source: Encoded
@@ -79,6 +81,7 @@ class StreamedPool(ImagePool):
     image_size: int
     statistics: Statistics
     threads: int
+    processes: Processes = ALONE
     _waiting: deque[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=deque, init=False)  # on device and host
     _begun: deque[tuple[torch.Tensor, list[Future[None]], torch.Tensor]] = field(default_factory=deque, init=False)
 
@@ -107,7 +110,8 @@ class StreamedPool(ImagePool):
             futures, images = self._decode(ids_B.cpu())
         for future in futures:
             future.result()
-        return images.to(self.device, non_blocking=True)
+        self.processes.mine(ids_B)  # says how many rows the whole batch has
+        return self.processes.gather(images.to(self.device, non_blocking=True))
 
     def _begin(self) -> None:
         while self._waiting and len(self._begun) < AHEAD:
@@ -115,9 +119,10 @@ class StreamedPool(ImagePool):
             self._begun.append((ids, *self._decode(on_host)))
 
     def _decode(self, ids_B: torch.Tensor) -> tuple[list[Future[None]], torch.Tensor]:
-        shape = (len(ids_B), self.source.size, self.source.size, self.source.channels)
+        rows = self.rows[self.processes.mine(ids_B)].tolist()
+        shape = (len(rows), self.source.size, self.source.size, self.source.channels)
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        out, rows = images.numpy(), self.rows[ids_B].tolist()
+        out = images.numpy()
         return [self._workers.submit(self.source.decode, row, out[i]) for i, row in enumerate(rows)], images
 
 

@@ -17,6 +17,7 @@ from trainables.data.encoded import Encoded
 from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
 from trainables.data.protocols import UNKNOWN, part_of_set, protocol_of, stored_size, unknown_classes
 from trainables.data.sets import I64, DataError, ImageSet, Progress, load_set
+from trainables.distributed import ALONE, Processes
 from trainables.seeds import seeds
 
 
@@ -38,29 +39,34 @@ class Samples:
     def on(self, device: torch.device) -> ImagePool:
         """These images on `device`; they are moved there once. Images with masks are in their view."""
         if device not in self._pools:
-            pool = self.all_of(device)
+            pool = self._all_channels(device)
             if self._has_masks:
                 partners = torch.randperm(len(self), generator=torch.Generator().manual_seed(0)).to(device)
                 pool = MaskedPool(pool, self.view, partners)
             self._pools[device] = pool
         return self._pools[device]
 
-    def for_training(self, device: torch.device, host: torch.Generator) -> ImagePool:
-        """These images on `device`; a background is another one each time that an image is looked at."""
-        pool = self.on(device)
-        return MaskedPool(pool.pool, self.view, host=host) if isinstance(pool, MaskedPool) else pool
+    def for_training(self, device: torch.device, host: torch.Generator, processes: Processes = ALONE) -> ImagePool:
+        """These images on `device`, for all `processes` of a trial; a background is another one at each look."""
+        if isinstance(self.source.images, Encoded):
+            pool = self._all_channels(device, processes)
+        else:
+            pool = self.on(device)
+            pool = pool.pool if isinstance(pool, MaskedPool) else pool
+        return MaskedPool(pool, self.view, host=host) if self._has_masks else pool
 
     @property
     def _has_masks(self) -> bool:
         images = self.source.images
         return (images.channels if isinstance(images, Encoded) else images.shape[3]) == 4
 
-    def all_of(self, device: torch.device) -> ImagePool:
+    def _all_channels(self, device: torch.device, processes: Processes = ALONE) -> ImagePool:
         """These images with their masks, where they have some."""
         pixels, labels = self.source.images, torch.from_numpy(self.labels).to(device)
         if isinstance(pixels, Encoded):
-            size, threads = self.image_size or pixels.size, torch.get_num_threads()
-            return StreamedPool(pixels, torch.from_numpy(self.rows), labels, device, size, self.statistics, threads)
+            seen = (self.image_size or pixels.size, self.statistics)
+            rows, threads = torch.from_numpy(self.rows), torch.get_num_threads()
+            return StreamedPool(pixels, rows, labels, device, *seen, threads, processes)
         if device.type == "cpu":
             images, rows = _shared(pixels), torch.from_numpy(self.rows)
         else:

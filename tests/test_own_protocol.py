@@ -1,0 +1,113 @@
+"""A protocol of one's own: ten lines of YAML for a folder, a Parquet file or a list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import trees
+from test_sweep import project, sweep
+
+from trainables.config import TrialConfig
+from trainables.data.listing import DataError
+from trainables.data.trial_data import build
+from trainables.yaml_file import ConfigError
+
+BIRDS = """\
+train: birds/train
+test: birds/test
+image_size: 32
+known: [sparrow, robin]
+unknown: [crow]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def trial(**settings: Any) -> TrialConfig:
+    return TrialConfig.from_settings({"method": "plain", "protocol": "birds.yaml", "split_family": "own", **settings})
+
+
+def birds(root: Path, each: int = 3) -> None:
+    for part in ("train", "test"):
+        for value, name in enumerate(("crow", "robin", "sparrow")):
+            for number in range(each):
+                trees.save(root / "birds" / part / name / f"{number}.png", 80 * value)
+
+
+def test_class_folders_are_numbered_as_the_file_names_them(tmp_path: Path) -> None:
+    birds(tmp_path)
+    Path("birds.yaml").write_text(BIRDS)
+    data = build(trial(), tmp_path)
+    assert (len(data.train), len(data.test["known"]), len(data.test["unknown"])) == (6, 6, 3)
+    images = data.train.source.images[data.train.rows]
+    assert [int(images[data.train.labels == label].max()) for label in (0, 1)] == [160, 80]  # sparrow, robin
+
+
+def test_a_parquet_file_with_numbers_and_a_list_of_files_do_as_well(tmp_path: Path) -> None:
+    table = pa.table({"image": [trees.encoded(10 * label) for label in (7, 3, 5)], "label": [7, 3, 5]})
+    pq.write_table(table, "some.parquet")
+    trees.save(tmp_path / "files" / "a.png")
+    for number in (7, 3, 5):
+        trees.save(tmp_path / "files" / f"{number}.png", 10 * number)
+    trees.lines(Path("some.txt"), *(f"{number}.png {number}" for number in (7, 3, 5)))
+    for source in ("some.parquet", "some.txt"):
+        Path("birds.yaml").write_text(
+            f"train: {source}\ntest: {source}\nimage_size: 32\nknown: [5, 7]\nunknown: [3]\nimages: files\n"
+        )
+        data = build(trial(), tmp_path)
+        images = data.train.source.images[data.train.rows]
+        assert [int(images[data.train.labels == label].max()) for label in (0, 1)] == [50, 70]
+        assert len(data.test["unknown"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (("image_size: 32", "image_size: 32px"), r"birds.yaml:3: image_size: '32px' is not a whole number"),
+        (("image_size: 32", "image_size: 4"), r"birds.yaml:3: image_size: 4 is not in 8..1024 px"),
+        (("unknown: [crow]", "unknown: [crow, robin]"), "unknown: robin is named twice"),
+        (("known: [sparrow, robin]", "known: [sparrow]"), "known: a classifier needs at least 2 known classes"),
+        (("unknown: [crow]\n", ""), "`unknown` is missing"),
+        (("image_size", "image_sise"), r"unknown key \(did you mean 'image_size'\?\)"),
+        (("train: birds/train", "train: {file: a.parquet}"), r"train: is not \{file: FILE.parquet, where: "),
+    ],
+)
+def test_mistakes_in_the_file_are_told_by_line(changes: tuple[str, str], said: str) -> None:
+    Path("birds.yaml").write_text(BIRDS.replace(*changes))
+    with pytest.raises(ConfigError, match=said):
+        trial()
+
+
+def test_a_file_that_is_not_there_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"there is no file birds\.yaml: a protocol of one's own is named by its"):
+        trial()
+
+
+def test_a_class_that_has_no_folder_is_said_before_training(tmp_path: Path) -> None:
+    birds(tmp_path)
+    Path("birds.yaml").write_text(BIRDS.replace("crow", "raven"))
+    with pytest.raises(DataError, match="has no folder of class raven; it has crow, robin, sparrow"):
+        build(trial(), tmp_path)
+
+
+def test_a_sweep_trains_on_it(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    folder = project(
+        tmp_path / "project",
+        "name: toy\nbase: {protocol: birds.yaml, split_family: own, backbone: wrn10-1, epochs: 1, batch_size: 8}\n"
+        "splits: [0]\nseeds: [0]\ncolumns: {AUROC: test/auroc}\nrows: [{name: Plain, set: {method: plain}}]\n",
+    )
+    birds(folder / "data", each=8)
+    (folder / "birds.yaml").write_text(BIRDS)
+    process = sweep(folder, "--data-root", "data")
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert "birds.yaml, family own: 16 training images of 2 classes, known 16, unknown 8" in said
