@@ -104,7 +104,7 @@ def backmix(
 
     Args:
         target_BHWC, background_BHWC: uint8 images x_T and x_B.
-        foreground_Bhw: True where x_B shows its object (C_B), on cells that divide H and W.
+        foreground_Bhw: True where x_B shows its object (C_B), on a grid of cells over the image.
         side: side of the square box M in pixels.
         corner: (top, left) of the box in the target, each B.
         source_corner: of the box in the background; None: the same place, as Eq. 3 has it.
@@ -113,7 +113,9 @@ def backmix(
     """
     B, H, W, _ = target_BHWC.shape
     h, w = foreground_Bhw.shape[1:]
-    hidden = foreground_Bhw.repeat_interleave(H // h, dim=1).repeat_interleave(W // w, dim=2)
+    rows_H = torch.arange(H, device=foreground_Bhw.device) * h // H  # the cell that each pixel lies in
+    cols_W = torch.arange(W, device=foreground_Bhw.device) * w // W
+    hidden = foreground_Bhw[:, rows_H][:, :, cols_W]
     patch = background_BHWC.masked_fill(hidden[..., None], GREY)
     if source_corner is not None:
         y = (torch.arange(H, device=patch.device) + (source_corner[0] - corner[0])[:, None]) % H
