@@ -71,11 +71,11 @@ class Cluster:
         return int(fits)
 
 
-def connect(address: str | None, methods: Iterable[str] = ()) -> Cluster:
+def connect(address: str | None, methods: Iterable[str] = (), protocols: Iterable[str] = ()) -> Cluster:
     """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback only.
 
-    A cluster's workers get `trainables` and the modules of `methods` as they are here. Workers on this machine read
-    them where they are, and those of a submitted job in the folder that was submitted.
+    A cluster's workers get `trainables`, the modules of `methods` and the files of `protocols` as they are here.
+    Workers on this machine read them where they are, and those of a submitted job in the folder that was submitted.
 
     Raises `ClusterError` where no cluster answers, or none can be started.
     """
@@ -83,7 +83,7 @@ def connect(address: str | None, methods: Iterable[str] = ()) -> Cluster:
     if address or os.environ.get("RAY_ADDRESS"):
         with tempfile.TemporaryDirectory(prefix="code-") as folder:
             if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
-                copy_code(Path(folder), methods)
+                copy_code(Path(folder), methods, protocols)
                 options["runtime_env"] = {"working_dir": folder}
             try:
                 ray.init(address=address, **options)

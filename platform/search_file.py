@@ -51,10 +51,11 @@ class SearchFile:
             raise ConfigError([Problem((), line) for line in lines])
         return spec
 
-    def methods(self, overrides: Sequence[str] = ()) -> list[str]:
-        """What stands as `method` anywhere in the file or in `--set`."""
+    def named(self, setting: str, overrides: Sequence[str] = ()) -> list[str]:
+        """What stands as `method`, or as another `setting`, anywhere in the file or in `--set`."""
         changes = [_parse_override(text, self._settings) for text in overrides]
-        return [*methods_in(self.document.data), *methods_in([{path[-1]: value} for path, value in changes])]
+        parts = [self.document.data, *({path[-1]: value} for path, value in changes)]
+        return list(methods_in(parts, setting))
 
     def _where(self, profile: str, path: KeyPath, overrides: Sequence[str]) -> str:
         """The override, the profile's line or the file's line that a key's value comes from."""

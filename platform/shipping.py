@@ -1,4 +1,4 @@
-"""The code that workers on other machines need: `trainables`, and the modules of methods of one's own."""
+"""What workers on other machines need: `trainables`, and the files of methods and protocols of one's own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 
 import trainables
 from trainables.custom import custom_method, is_custom
+from trainables.data.own import is_own
 
 
-def copy_code(folder: Path, methods: Iterable[str]) -> None:
-    """Fill `folder` with what `import` finds here, at the same places below it; nothing else of this machine's files.
+def copy_code(folder: Path, methods: Iterable[str], protocols: Iterable[str] = ()) -> None:
+    """Fill `folder` with what `import` finds here, and with what is named by its path from here, at the same places
+    below it; nothing else of this machine's files.
 
     A method that cannot be used is left out: what is wrong with it is told where the file is checked.
     """
@@ -26,6 +28,11 @@ def copy_code(folder: Path, methods: Iterable[str]) -> None:
             target = folder.joinpath(*parts).with_suffix(".py")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
+    for name in protocols:
+        path = Path(name)
+        if is_own(name) and path.is_file() and not path.is_absolute() and ".." not in path.parts:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / path)
 
 
 def _sources(method: str) -> Sequence[Path]:

@@ -202,16 +202,16 @@ def _objective_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-def methods_in(data: Any) -> Iterator[str]:
-    """What stands as `method` anywhere in a part of a file: one, or the list of a grid."""
+def methods_in(data: Any, setting: str = "method") -> Iterator[str]:
+    """What stands as `method`, or as another `setting`, anywhere in a part of a file: one, or the list of a grid."""
     if isinstance(data, list):
         for value in data:
-            yield from methods_in(value)
+            yield from methods_in(value, setting)
     elif isinstance(data, dict):
         for name, value in data.items():
-            if name == "method":
+            if name == setting:
                 yield from (v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str))
-            yield from methods_in(value)
+            yield from methods_in(value, setting)
 
 
 class Spec(Strict):

@@ -150,8 +150,8 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         storage = _storage(args.storage or "results")
         local = Path(storage.path) if storage.local else cache_folder() / "sweeps"
         place = Place(args.data_root, storage, local)
-        methods = {method for file in files for method in file.methods(args.set)}
-        cluster = launch.connect(args.address, methods) if joined else launch.local_cluster()
+        methods, protocols = ({n for f in files for n in f.named(s, args.set)} for s in ("method", "protocol"))
+        cluster = launch.connect(args.address, methods, protocols) if joined else launch.local_cluster()
         interrupt.listen()
         sweeps = [_fit(args, file, cluster, console) for file in files]
         _refuse_one_name_twice(sweeps)

@@ -31,7 +31,7 @@ def trial(**settings: Any) -> TrialConfig:
         ({"lr": float("inf")}, "lr: inf is out of range"),
         (
             {"protocol": "cifar"},
-            "pneumoniamnist (did you mean 'cifar10'?), nor a file *.yaml",
+            "is not a protocol (did you mean 'cifar10'?): one of digits, ",
         ),
         ({"split_family": "osrc"}, "split_family: cifar10 has no split family 'osrc' (did you mean 'osrci'?)"),
         ({"split": 5}, "split: split 5 is not in 0..4"),

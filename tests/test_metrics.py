@@ -175,3 +175,24 @@ def test_inputs_are_left_as_they_were() -> None:
 def test_what_cannot_be_ranked_is_refused(known: list, unknown: list) -> None:
     with pytest.raises(ValueError, match="known"):
         m.Ranking(np.array(known), np.array(unknown))
+
+
+@pytest.mark.parametrize("sizes", [(300, 40), (40, 300), (50, 50)])
+def test_balanced_metrics_are_of_as_many_samples_of_either_side(sizes: tuple[int, int]) -> None:
+    r = draw(3, known=sizes[0], unknown=sizes[1])
+    rng = np.random.default_rng(1)
+    predicted, label, other = rng.integers(0, 4, sizes[0]), rng.integers(0, 4, sizes[0]), rng.integers(0, 4, sizes[1])
+    result = m.open_set_metrics(r.known, r.unknown, predicted, label, other, 4)
+    known, unknown = m.balanced(*sizes)
+    assert len(known) == len(unknown) == min(sizes)
+    assert set(known) <= set(range(sizes[0]))
+    truth, scores = np.r_[np.ones(len(known)), np.zeros(len(unknown))], np.r_[r.known[known], r.unknown[unknown]]
+    assert result["auin.balanced"] == pytest.approx(average_precision_score(truth, scores))
+    assert result["auout.balanced"] == pytest.approx(average_precision_score(1 - truth, -scores))
+    accepted = scores >= np.sort(r.known[known])[len(known) - int(np.ceil(0.95 * len(known)))]
+    guessed = np.where(accepted, np.r_[predicted[known], other[unknown]], 4)
+    f1 = f1_score(
+        np.r_[label[known], np.full(len(unknown), 4)], guessed, average="macro", labels=range(5), zero_division=0
+    )
+    assert result["f1.test95.balanced"] == pytest.approx(f1)
+    assert (result["auin.balanced"] == pytest.approx(result["auin"])) == (sizes[0] == sizes[1])

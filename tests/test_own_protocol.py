@@ -111,3 +111,14 @@ def test_a_sweep_trains_on_it(tmp_path: Path) -> None:
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
     assert "birds.yaml, family own: 16 training images of 2 classes, known 16, unknown 8" in said
+
+
+def test_workers_elsewhere_get_the_file_at_the_same_place(tmp_path: Path) -> None:
+    from platform.shipping import copy_code
+
+    Path("mine").mkdir()
+    Path("mine/birds.yaml").write_text(BIRDS)
+    (tmp_path / "shipped").mkdir()
+    copy_code(tmp_path / "shipped", [], ["mine/birds.yaml", "digits", str(tmp_path / "mine" / "birds.yaml")])
+    assert (tmp_path / "shipped" / "mine" / "birds.yaml").read_text() == BIRDS
+    assert sorted(p.name for p in (tmp_path / "shipped").iterdir()) == ["mine", "trainables"]

@@ -112,7 +112,7 @@ def test_large_images_are_stored_larger_than_they_are_seen() -> None:
 
 
 def test_a_protocol_that_does_not_exist_is_said_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"'cifar-10' is not one of .*did you mean 'cifar10'"):
+    with pytest.raises(ConfigError, match=r"'cifar-10' is not a protocol \(did you mean 'cifar10'\?\)"):
         trial(protocol="cifar-10")
 
 

@@ -58,7 +58,11 @@ def mistake(tmp_path: Path, text: str, overrides: list[str] | None = None) -> st
         ("method: backmix", "method: plain", "toy.yaml:4: search.mask_ratio: plain has no such setting; backmix has"),
         ("method: backmix, ", "", "toy.yaml:2: base: method is missing; one of plain, cutout, mixup"),
         ("epochs: 4}", "epochs: many}", "toy.yaml:2: base.epochs: 'many' is not a whole number"),
-        ("protocol: digits", "protocol: digit", "toy.yaml:2: base.protocol: 'digit' is not one of digits, cifar10"),
+        (
+            "protocol: digits",
+            "protocol: digit",
+            "toy.yaml:2: base.protocol: 'digit' is not a protocol (did",
+        ),
         ("val/auroc", "test/auroc", "toy.yaml:5: objective.metric: test/auroc would choose settings on the test set"),
         ("val/auroc", "val/aurok", "unknown metric 'val/aurok' (did you mean 'val/auroc'?)"),
         ("val/auroc", "val/pseudo-unknown/odin/auroc", "odin is not computed in every validation unless base has"),
@@ -202,3 +206,15 @@ def test_every_file_of_search_spaces_is_valid_and_opens_with_its_command(file: P
     assert search_file.load(file).profiles
     first = file.read_text().splitlines()[0]
     assert f"python -m platform.sweep {file.relative_to(ROOT)}" in first
+
+
+def test_a_profile_takes_a_column_out(tmp_path: Path) -> None:
+    text = (
+        "name: toy\nbase: {protocol: digits, backbone: wrn10-1, epochs: 1}\nsplits: [0]\nseeds: [0]\n"
+        "columns: {Acc.: test/accuracy, AUROC: test/auroc}\nrows: [{name: Plain, set: {method: plain}}]\n"
+        "profiles: {quick: {columns: {Acc.: null}}}\n"
+    )
+    assert {name: list(spec.columns) for name, spec in load(tmp_path, text).items()} == {
+        "paper": ["Acc.", "AUROC"],
+        "quick": ["AUROC"],
+    }

@@ -175,7 +175,9 @@ def protocol_of(name: str) -> Protocol:
         return _own(name)
     if name not in PROTOCOLS:
         near = nearest(str(name), PROTOCOLS)
-        raise ValueError(f"{shown(name)} is not one of {', '.join(PROTOCOLS)}{near}, nor a file *{SUFFIXES[0]}")
+        raise ValueError(
+            f"{shown(name)} is not a protocol{near}: one of {', '.join(PROTOCOLS)}, or a file *{SUFFIXES[0]}"
+        )
     return PROTOCOLS[name]
 
 
