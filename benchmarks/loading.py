@@ -3,7 +3,9 @@
 Small images: seconds to open CIFAR-10 where this machine has decoded it before, every pixel read, in a process of its
 own (with DATA, a data root that has it). Large images: images/s at 224 px, cropped, mirrored and normalised, of JPEG
 files of 500 x 375 px made of scikit-learn's photographs, beside torchvision's ImageFolder in a DataLoader that does the
-same to each image. Both take turns with the same number of workers (threads here, processes there), several rounds.
+same to each image. Both take turns with the same number of workers (threads here, processes there), several rounds. What
+a GPU would do to the batches is done by the main thread here, on one core: with torch's default of all cores it fights the
+workers for them.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ print(opened, time.perf_counter() - started, len(data.labels))
 
 def main() -> None:
     console = Console()
+    torch.set_num_threads(1)
     if len(sys.argv) > 1:
         runs = [
             subprocess.run([sys.executable, "-c", AGAIN, sys.argv[1]], capture_output=True, text=True, check=True)

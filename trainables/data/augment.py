@@ -30,15 +30,19 @@ CIFAR10 = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # the 
 
 def normalise(images_BHWC: torch.Tensor, statistics: Statistics = HALF) -> torch.Tensor:
     """uint8 B,H,W,3 to float B,3,H,W; the memory stays channels-last, so nothing is copied twice."""
-    shift, scale = _shift_and_scale(statistics, images_BHWC.device)
-    return images_BHWC.permute(0, 3, 1, 2).to(torch.float32).sub_(shift).mul_(scale)
+    B, H, W, C = images_BHWC.shape
+    # Whole lines at a time: to go over three channels in the innermost loop is several times slower on a CPU.
+    shift, scale = _shift_and_scale(statistics, W, images_BHWC.device)
+    lines = images_BHWC.reshape(B, H, W * C).to(torch.float32).sub_(shift).mul_(scale)
+    return lines.view(B, H, W, C).permute(0, 3, 1, 2)
 
 
 @cache  # a copy to a device is not asked for at every batch
-def _shift_and_scale(statistics: Statistics, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _shift_and_scale(statistics: Statistics, width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each value of a line of `width` pixels."""
     shift = torch.tensor([255 * mean for mean in statistics.mean])
     scale = torch.tensor([1 / (255 * std) for std in statistics.std])
-    return shift.view(3, 1, 1).to(device), scale.view(3, 1, 1).to(device)
+    return shift.repeat(width).to(device), scale.repeat(width).to(device)
 
 
 def centre(images_BHWC: torch.Tensor, size: int) -> torch.Tensor:
