@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data.sets import ImageSet
+from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.learners.backmix import BackMix
 from trainables.training import Trainer

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 
 from trainables.config import TrialConfig
+from trainables.data.kept import ImageSet
 from trainables.data.protocols import UNKNOWN
-from trainables.data.sets import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer

@@ -3,9 +3,9 @@
 Small images: seconds to open CIFAR-10 where this machine has decoded it before, every pixel read, in a process of its
 own (with DATA, a data root that has it). Large images: images/s at 224 px, cropped, mirrored and normalised, of JPEG
 files of 500 x 375 px made of scikit-learn's photographs, beside torchvision's ImageFolder in a DataLoader that does the
-same to each image. Both take turns with the same number of workers (threads here, processes there), several rounds. What
-a GPU would do to the batches is done by the main thread here, on one core: with torch's default of all cores it fights the
-workers for them.
+same to each image. Both take turns with the same number of workers (threads here, processes there), several rounds.
+What a GPU would do to the batches is done by the main thread here, on one core: with torch's default of all cores it
+fights the workers for them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from torchvision.datasets import ImageFolder
 
 from trainables.data.augment import HALF, crop_and_flip, draw_view, normalise
 from trainables.data.encoded import Encoded
+from trainables.data.kept import keep, open_kept
 from trainables.data.layouts import ClassFolders
 from trainables.data.pools import StreamedPool
-from trainables.data.sets import _keep, _open
 
 IMAGES, BATCH, ROUNDS = 1_600, 64, 3
 SEEN, STORED = 224, 256
@@ -70,9 +70,9 @@ def main() -> None:
         os.environ["OSR_CACHE"] = str(folder)
         started = time.perf_counter()
         listing = ClassFolders({"train": "photos"}, 4).read(folder, "train")
-        _keep(folder / "photos.arrow", listing, STORED, 0, "photos", None)
+        keep(folder / "photos.arrow", listing, STORED, 0, "photos", None)
         console.print(f"{IMAGES:,} large images looked at for the first time: {time.perf_counter() - started:.1f} s")
-        images = _open(folder / "photos.arrow", "photos", STORED).images
+        images = open_kept(folder / "photos.arrow", "photos", STORED).images
         assert isinstance(images, Encoded)
         speeds: dict[tuple[str, int], list[float]] = {}
         for _ in track(range(ROUNDS), "timing", console=console, transient=True):

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from trainables.cache import cache_folder
 from trainables.config import TrialConfig
-from trainables.data.sets import DataError
+from trainables.data.listing import DataError
 from trainables.data.trial_data import build
 from trainables.worker import Worker
 

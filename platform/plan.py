@@ -11,7 +11,7 @@ from platform.rows import columns, divisions, trials
 from platform.spec import Row, Spec
 from platform.trials import Phase, Place
 from trainables.config import TrialConfig
-from trainables.data.sets import Progress
+from trainables.data.listing import Progress
 from trainables.data.trial_data import TrialData, build, check_classes
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile

@@ -22,8 +22,7 @@ from trainables.data.protocols import (
     partition,
     protocol_of,
 )
-from trainables.data.sets import can_fetch, fetch, how_to_get, is_there
-from trainables.data.sources import part_of, source_of
+from trainables.data.sources import source_of
 from trainables.yaml_file import nearest
 
 DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
@@ -88,8 +87,8 @@ def overview(data_root: Path) -> Table:
     for name in PROTOCOLS:
         entry = protocol_of(name)
         sets = list(dict.fromkeys(s for family in entry.families for s in evaluation_sets(name, family)))
-        there = [s for s in sets if is_there(part_of_set(name, s).images, "test", data_root)]
-        own = [is_there(entry.image_set, part, data_root) for part in ("train", "test")]
+        there = [s for s in sets if _is_there(part_of_set(name, s).images, "test", data_root)]
+        own = [_is_there(entry.image_set, part, data_root) for part in ("train", "test")]
         here = "yes" if all(own) else "in part" if any(own) else "no"
         table.add_row(
             name,
@@ -108,16 +107,21 @@ def overview(data_root: Path) -> Table:
     return table
 
 
+def _is_there(image_set: str, part: str, data_root: Path) -> bool:
+    source = source_of(image_set)
+    return source.layout(source.part(part), data_root) is not None
+
+
 def _how_to_get_all(data_root: Path) -> Iterator[str]:
     """What is missing of all protocols: together what can be fetched, then what has to be got by hand."""
     wanted = dict.fromkeys((image_set, part) for name in PROTOCOLS for image_set, part, _ in _sets(name))
-    missing = list(dict.fromkeys(s for s, part in wanted if not is_there(s, part, data_root)))
-    if fetched := [s for s in missing if can_fetch(s)]:
+    missing = list(dict.fromkeys(s for s, part in wanted if not _is_there(s, part, data_root)))
+    if fetched := [s for s in missing if source_of(s).fetcher]:
         yield f"--download fetches {', '.join(fetched)}"
     for image_set in missing:
         if image_set not in fetched:
-            looked = "; ".join(layout.where for layout in source_of(image_set).layouts)
-            yield f"{image_set}: {how_to_get(image_set)}. Looked for {looked}"
+            source = source_of(image_set)
+            yield f"{image_set}: {source.how_to_get()}. {source.looked_for}"
 
 
 def _classes(name: str) -> str:
@@ -153,10 +157,9 @@ def _print_one(name: str, data_root: Path, console: Console) -> None:
         table.add_column(column)
     for image_set, part, purpose in _sets(name):
         source = source_of(image_set)
-        part = part_of(source, part)
-        layout = next((layout for layout in source.layouts if layout.files(data_root, part)), None)
-        looked = "; ".join(layout.where for layout in source.layouts)
-        get = layout.where if layout else f"{how_to_get(image_set)}. Looked for {looked}"
+        part = source.part(part)
+        layout = source.layout(part, data_root)
+        get = layout.where if layout else f"{source.how_to_get()}. {source.looked_for}"
         count = f"{source.images[part]:,}" if source.images[part] else "?"
         table.add_row(escape(image_set), escape(purpose), count, "yes" if layout else "no", escape(get))
     console.print(table)
@@ -177,15 +180,16 @@ def _sets(name: str) -> list[tuple[str, str, str]]:
 def _download(names: Sequence[str], data_root: Path, console: Console, errors: Console) -> int:
     """Fetch what is missing of these protocols, or of all; how many sets could not be."""
     wanted = dict.fromkeys((s, p) for name in names or PROTOCOLS for s, p, _ in _sets(name))
-    missing = list(dict.fromkeys(s for s, p in wanted if not is_there(s, p, data_root)))
+    missing = list(dict.fromkeys(s for s, p in wanted if not _is_there(s, p, data_root)))
     failed = 0
     for image_set in missing:
-        if not can_fetch(image_set):
-            console.print(f"{image_set}: {how_to_get(image_set)}", style="yellow", soft_wrap=True)
+        source = source_of(image_set)
+        if source.fetcher is None:
+            console.print(f"{image_set}: {source.how_to_get()}", style="yellow", soft_wrap=True)
             continue
         console.print(f"fetching {image_set} …")
         try:
-            fetch(image_set, "train", data_root)
+            source.fetch(data_root)
         except DataError as error:
             errors.print(escape(str(error)), style="red")
             failed += 1
@@ -204,7 +208,7 @@ def _show(args: argparse.Namespace, console: Console) -> None:
     if family not in entry.families:
         raise ValueError(f"{name} has no split family {family!r}{nearest(family, entry.families)}")
     sets = evaluation_sets(name, family)
-    there = [s for s in sets if is_there(part_of_set(name, s).images, "test", args.data_root)]
+    there = [s for s in sets if _is_there(part_of_set(name, s).images, "test", args.data_root)]
     if not there:
         raise DataError(f"no unknown set of {name} is under {args.data_root}: see python -m platform.protocols {name}")
     with Bars(console=console, transient=True) as bars:

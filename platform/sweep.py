@@ -136,7 +136,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         from platform.tracking.errors import TrackingError
         from platform.tracking.tracker import Tracker
         from trainables.cache import cache_folder
-        from trainables.data.sets import DataError
+        from trainables.data.listing import DataError
         from trainables.worker import Worker
 
     def say(text: str) -> None:

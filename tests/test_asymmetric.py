@@ -12,7 +12,7 @@ import torch
 from references import CPU, Small, cross_entropy, dist, frozen, pool, relation, training, watching
 
 from trainables.config import TrialConfig
-from trainables.data.sets import ImageSet
+from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.learners.asymmetric import Asymmetric, accepted
 from trainables.learners.mixed import mix

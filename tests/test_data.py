@@ -19,8 +19,9 @@ import torchvision
 from PIL import Image
 
 from trainables.config import TrialConfig
+from trainables.data.listing import DataError
 from trainables.data.protocols import PROTOCOLS, UNKNOWN, evaluation_sets, known_classes, num_splits, unknown_classes
-from trainables.data.sets import DataError, load_set
+from trainables.data.sets import load_set
 from trainables.data.trial_data import build
 
 ROOT = Path(__file__).parents[1]

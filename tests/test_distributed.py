@@ -22,8 +22,8 @@ from torch import nn
 from trainables import teacher, training
 from trainables.checkpoint import Checkpoints
 from trainables.config import TrialConfig
+from trainables.data.kept import ImageSet
 from trainables.data.protocols import UNKNOWN
-from trainables.data.sets import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.distributed import ALONE, Processes
 from trainables.folder import Folder

@@ -17,10 +17,11 @@ from PIL import Image
 
 from trainables.data import composed
 from trainables.data.composed import COCO_CLASSES
+from trainables.data.kept import ImageSet
 from trainables.data.layouts import ClassFolders, FileList, Images, Parquet, fetch_archive
 from trainables.data.listing import DataError, Listing
-from trainables.data.sets import ImageSet, load_set
-from trainables.data.sources import SOURCES, part_of
+from trainables.data.sets import load_set
+from trainables.data.sources import SOURCES
 
 
 @pytest.fixture(autouse=True)
@@ -389,7 +390,7 @@ def test_every_set_says_how_it_is_to_be_had(tmp_path: Path) -> None:
     for name, source in SOURCES.items():
         if name in ("digits", "cut-digits", "photos"):
             continue
-        part = part_of(source, "test")
+        part = source.part("test")
         with pytest.raises(DataError, match=f"{name} \\({part}\\) is not under .*Looked for .*--data-root"):
             load_set(name, part, 32, tmp_path)
 

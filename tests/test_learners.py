@@ -9,7 +9,7 @@ import torch
 from test_data import png, write_cifar10
 
 from trainables.config import TrialConfig
-from trainables.data.sets import ImageSet
+from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData, build
 from trainables.learners.backmix import BackMix
 from trainables.training import Trainer

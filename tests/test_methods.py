@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trainables.config import TrialConfig
+from trainables.data.kept import ImageSet
 from trainables.data.protocols import UNKNOWN
-from trainables.data.sets import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.evaluation import score_samples
 from trainables.measured import metrics_of

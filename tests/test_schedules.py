@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, LRScheduler, MultiStepLR
 
 from trainables.config import TrialConfig
-from trainables.data.sets import ImageSet
+from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.schedules import rate_factor
 from trainables.training import Trainer

@@ -14,8 +14,8 @@ from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.data.augment import normalise
+from trainables.data.kept import ImageSet
 from trainables.data.protocols import UNKNOWN
-from trainables.data.sets import ImageSet
 from trainables.data.trial_data import Samples, build
 from trainables.evaluation import forward, score_samples
 from trainables.extra_scores import Mahalanobis, extra_scores, perturbed

@@ -115,7 +115,7 @@ def test_training_on_a_stream_equals_training_from_memory(photos: Path, monkeypa
     losses = []
     for large in (True, False):
         if not large:
-            monkeypatch.setattr("trainables.data.sets.LARGE", 10_000)  # decoded, and kept under the same name
+            monkeypatch.setattr("trainables.data.kept.LARGE", 10_000)  # decoded, and kept under the same name
             monkeypatch.setenv("OSR_CACHE", str(photos / "other"))
         data = build(trial(test=False, images_per_class=2), photos)
         assert isinstance(data.train.source.images, Encoded) == large

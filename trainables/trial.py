@@ -26,7 +26,7 @@ import torch
 from trainables import yaml_file
 from trainables.checkpoint import Checkpoints
 from trainables.config import TrialConfig, config_yaml
-from trainables.data.sets import DataError
+from trainables.data.listing import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.distributed import ALONE, Processes
 from trainables.evaluation import score_samples

@@ -1,8 +1,6 @@
 """How published image sets lie on disk: a reader for each layout, which lists images and decodes none.
 
-A layout has `files(root, part)`, the files or folders that a part of the set is read from (empty where they are not
-there); `read(root, part)`, its `Listing`; and `where`, what a message says to put under the data root. Some can
-`fetch(root)` what may be downloaded. Reading raises `DataError`.
+Reading and fetching raise `DataError`.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,11 +21,26 @@ IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".we
 
 class Layout(Protocol):
     @property
-    def where(self) -> str: ...
+    def where(self) -> str:
+        """What a message says to put under the data root."""
 
-    def files(self, root: Path, part: str) -> list[Path]: ...
+    def files(self, root: Path, part: str) -> list[Path]:
+        """The files or folders that a part of the set is read from; none where it is not there."""
 
-    def read(self, root: Path, part: str) -> Listing: ...
+    def read(self, root: Path, part: str) -> Listing:
+        """A part that is there."""
+
+
+@runtime_checkable
+class Fetched(Layout, Protocol):
+    """A layout that can be downloaded."""
+
+    @property
+    def url(self) -> str:
+        """Where it comes from; empty where nobody may fetch it."""
+
+    def fetch(self, root: Path) -> None:
+        """Put all parts under the data root."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,7 @@ class TorchVision:
     name: str
     folder: str  # of that layout, under the data root, or its file of a `{part}`
     parts: Mapping[str, tuple[Mapping[str, Any], ...]]  # several: one after the other, as one part
+    url: str = "torchvision's"
 
     @property
     def where(self) -> str:
@@ -303,6 +317,7 @@ class Aircraft:
     """FGVC-Aircraft as torchvision lays it out, with variants sorted by name, as the open-set splits number them."""
 
     folder: str = "fgvc-aircraft-2013b"
+    url: str = "torchvision's"
 
     @property
     def where(self) -> str:
@@ -360,6 +375,7 @@ class MedMNIST:
 
     flag: str
     labels: bool = True  # False: samples have several labels or none, and all get 0
+    url: str = "medmnist's"
 
     @property
     def where(self) -> str:

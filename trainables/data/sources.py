@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from trainables.data.composed import COCO_CLASSES, Coco, Landscapes, Waterbirds
 from trainables.data.layouts import (
@@ -13,6 +14,7 @@ from trainables.data.layouts import (
     Cub,
     CutDigits,
     Digits,
+    Fetched,
     FileList,
     Images,
     Layout,
@@ -22,6 +24,7 @@ from trainables.data.layouts import (
     TinyImageNet,
     TorchVision,
 )
+from trainables.data.listing import DataError
 from trainables.data.own import is_own, own_protocol
 from trainables.data.protocols import CORRELATIONS
 
@@ -32,12 +35,52 @@ ALL = "all"  # the part of a set that has no division: it may train, as outliers
 class Source:
     """An image set. The first of `layouts` that is there is read."""
 
+    name: str
     num_classes: int  # 1 where images have no class
     images: Mapping[str, int]  # by part, as published; 0 where the division is ours or not known
     layouts: tuple[Layout, ...]
-    get: str = ""  # what to do for a set that cannot be fetched
+    get: str = ""  # what to do for a set that no program may fetch
     pixels: int = 0  # the side that every published image has; 0: they differ
     classes: tuple[str, ...] = field(default=(), repr=False)  # names, where a message should have them
+
+    def part(self, role: str) -> str:
+        """The part that serves to `train` or to `test`."""
+        return role if role in self.images else ALL
+
+    def layout(self, part: str, root: Path) -> Layout | None:
+        """How a part lies under the data root; None where it is not there."""
+        return next((layout for layout in self.layouts if layout.files(root, part)), None)
+
+    @property
+    def fetcher(self) -> Callable[[Path], None] | None:
+        """What downloads the set into a data root; None where no program may."""
+        of_each = (layout.fetch for layout in self.layouts if isinstance(layout, Fetched) and layout.url)
+        return None if self.get else next(of_each, None)
+
+    def fetch(self, root: Path) -> None:
+        """Download the set. Raises `DataError` where that fails or no program may."""
+        if self.fetcher is None:
+            raise DataError(f"{self.name}: {self.how_to_get()}. {self.looked_for}")
+        self.fetcher(root)
+
+    def how_to_get(self, tried: bool = False) -> str:
+        """What to do where the set is not there, by a command that `tried` to download it or did not."""
+        if self.get:
+            return self.get
+        if self.fetcher is None:
+            return "it is made of other sets, which have to be there"
+        return "without a network, put them there by hand" if tried else "pass --download to fetch them"
+
+    @property
+    def looked_for(self) -> str:
+        return "Looked for " + ", or ".join(layout.where for layout in self.layouts)
+
+    def missing(self, part: str, root: Path, tried: bool) -> DataError:
+        """What to say of a part that is not there."""
+        get = self.how_to_get(tried)
+        return DataError(
+            f"{self.name} ({part}) is not under {root}. {self.looked_for}; {get}. Another folder: --data-root FOLDER"
+        )
 
 
 def _parquet(name: str) -> Parquet:
@@ -67,45 +110,51 @@ def _odin(folder: str, archive: str, md5: str = "") -> Images:
 _CSI = "not to be fetched by a program: see Datasets in the README of the CSI authors (github.com/alinlab/CSI)"
 _MOS = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset"
 
-SOURCES: dict[str, Source] = {
-    "digits": Source(10, _divided(0, 0), (Digits(),)),
-    "cut-digits": Source(10, _divided(0, 0), (CutDigits(),)),
-    "photos": Source(1, {ALL: 0}, (Photos(),)),
-    "mnist": Source(10, _divided(60_000, 10_000), (_parquet("mnist"), _mnist("MNIST")), pixels=28),
-    "fashion-mnist": Source(
+_SOURCES: tuple[Source, ...] = (
+    Source("digits", 10, _divided(0, 0), (Digits(),)),
+    Source("cut-digits", 10, _divided(0, 0), (CutDigits(),)),
+    Source("photos", 1, {ALL: 0}, (Photos(),)),
+    Source("mnist", 10, _divided(60_000, 10_000), (_parquet("mnist"), _mnist("MNIST")), pixels=28),
+    Source(
+        "fashion-mnist",
         10,
         _divided(60_000, 10_000),
         (Parquet({p: f"fashionmnist*/{p}.parquet" for p in ("train", "test")}), _mnist("FashionMNIST")),
         pixels=28,
     ),
-    "emnist-letters": Source(
+    Source(
+        "emnist-letters",
         26,
         _divided(124_800, 20_800),
         (Parquet({"test": "emnist_letters/*test*.parquet"}), _mnist("EMNIST", split="letters")),
         pixels=28,
     ),
-    "cifar10": Source(10, _divided(50_000, 10_000), (_parquet("cifar10"), _cifar("CIFAR10")), pixels=32),
-    "cifar100": Source(100, _divided(50_000, 10_000), (_parquet("cifar100"), _cifar("CIFAR100")), pixels=32),
-    "svhn": Source(
+    Source("cifar10", 10, _divided(50_000, 10_000), (_parquet("cifar10"), _cifar("CIFAR10")), pixels=32),
+    Source("cifar100", 100, _divided(50_000, 10_000), (_parquet("cifar100"), _cifar("CIFAR100")), pixels=32),
+    Source(
+        "svhn",
         10,
         _divided(73_257, 26_032),
         (_parquet("svhn"), TorchVision("SVHN", "{part}_32x32.mat", {p: ({"split": p},) for p in ("train", "test")})),
         pixels=32,
     ),
-    "tiny-imagenet": Source(
+    Source(
+        "tiny-imagenet",
         200,
         _divided(100_000, 10_000),
         (Parquet({"train": "tinyimagenet/train*.parquet", "test": "tinyimagenet/val*.parquet"}), TinyImageNet()),
         pixels=64,
     ),
-    "imagenet30": Source(
+    Source(
+        "imagenet30",
         30,
         _divided(39_000, 3_000),
         (ClassFolders({"train": "one_class_train", "test": "one_class_test"}, 30), _parquet("imagenet30")),
         f"ImageNet30 is {_CSI}; unpack one_class_train.tar and one_class_test.tar",
     ),
-    "cub": Source(200, _divided(5_994, 5_794), (Cub(), _parquet("cub"))),
-    "stanford-cars": Source(
+    Source("cub", 200, _divided(5_994, 5_794), (Cub(), _parquet("cub"))),
+    Source(
+        "stanford-cars",
         196,
         _divided(8_144, 8_041),
         (
@@ -114,8 +163,9 @@ SOURCES: dict[str, Source] = {
         ),
         "the authors' page is gone: torchvision's documentation of StanfordCars says where its files are to be had",
     ),
-    "aircraft": Source(100, _divided(6_667, 3_333), (Aircraft(), _parquet("aircraft"))),
-    "coco": Source(
+    Source("aircraft", 100, _divided(6_667, 3_333), (Aircraft(), _parquet("aircraft"))),
+    Source(
+        "coco",
         18,
         _divided(0, 0),
         (
@@ -129,28 +179,30 @@ SOURCES: dict[str, Source] = {
         "cocodataset.org: the 2017 train and val images, and their annotations",
         classes=COCO_CLASSES,
     ),
-    **{f"waterbirds-{r:g}": Source(2, _divided(5_994, 5_794), (Waterbirds(r),)) for r in CORRELATIONS},
-    "octmnist": Source(4, _divided(97_477, 1_000), (MedMNIST("octmnist"),), pixels=28),
-    "pneumoniamnist": Source(2, _divided(4_708, 624), (MedMNIST("pneumoniamnist"),), pixels=28),
-    "chestmnist": Source(1, _divided(78_468, 22_433), (MedMNIST("chestmnist", labels=False),), pixels=28),
+    *(Source(f"waterbirds-{r:g}", 2, _divided(5_994, 5_794), (Waterbirds(r),)) for r in CORRELATIONS),
+    Source("octmnist", 4, _divided(97_477, 1_000), (MedMNIST("octmnist"),), pixels=28),
+    Source("pneumoniamnist", 2, _divided(4_708, 624), (MedMNIST("pneumoniamnist"),), pixels=28),
+    Source("chestmnist", 1, _divided(78_468, 22_433), (MedMNIST("chestmnist", labels=False),), pixels=28),
     # Sets without classes: unknown ones, and outliers
-    "lsun-crop": Source(1, {ALL: 10_000}, (_odin("LSUN", "fhtsw1m3qxlwj6h/LSUN.tar.gz"),)),
-    "lsun-resize": Source(1, {ALL: 10_000}, (_odin("LSUN_resize", "moqh2wh8696c3yl/LSUN_resize.tar.gz"),)),
-    "lsun-fix": Source(1, {ALL: 10_000}, (Images("LSUN_fix"),), f"LSUN_fix is {_CSI}"),
-    "imagenet-crop": Source(1, {ALL: 10_000}, (_odin("Imagenet", "avgm2u562itwpkl/Imagenet.tar.gz"),)),
-    "imagenet-resize": Source(1, {ALL: 10_000}, (_odin("Imagenet_resize", "kp3my3412u5k9rl/Imagenet_resize.tar.gz"),)),
-    "imagenet-fix": Source(1, {ALL: 10_000}, (Images("Imagenet_fix"),), f"Imagenet_fix is {_CSI}"),
-    "imagenet-samples": Source(
+    Source("lsun-crop", 1, {ALL: 10_000}, (_odin("LSUN", "fhtsw1m3qxlwj6h/LSUN.tar.gz"),)),
+    Source("lsun-resize", 1, {ALL: 10_000}, (_odin("LSUN_resize", "moqh2wh8696c3yl/LSUN_resize.tar.gz"),)),
+    Source("lsun-fix", 1, {ALL: 10_000}, (Images("LSUN_fix"),), f"LSUN_fix is {_CSI}"),
+    Source("imagenet-crop", 1, {ALL: 10_000}, (_odin("Imagenet", "avgm2u562itwpkl/Imagenet.tar.gz"),)),
+    Source("imagenet-resize", 1, {ALL: 10_000}, (_odin("Imagenet_resize", "kp3my3412u5k9rl/Imagenet_resize.tar.gz"),)),
+    Source("imagenet-fix", 1, {ALL: 10_000}, (Images("Imagenet_fix"),), f"Imagenet_fix is {_CSI}"),
+    Source(
+        "imagenet-samples",
         1000,
         {ALL: 1_000},
         (Parquet({ALL: "imagenet1k_samples/*.parquet"}), Images("imagenet-sample-images")),
         "clone github.com/EliSchwartz/imagenet-sample-images into the data root",
     ),
-    "isun": Source(1, {ALL: 8_925}, (_odin("iSUN", "ssz7qxfqae0cca5/iSUN.tar.gz"),)),
-    "inaturalist": Source(1, {ALL: 10_000}, (Images("iNaturalist", f"{_MOS}/iNaturalist.tar.gz"),)),
-    "places": Source(1, {ALL: 10_000}, (Images("Places", f"{_MOS}/Places.tar.gz"),)),
-    "landscapes": Source(1, {ALL: 2_000}, (Landscapes(),)),
-    "textures": Source(
+    Source("isun", 1, {ALL: 8_925}, (_odin("iSUN", "ssz7qxfqae0cca5/iSUN.tar.gz"),)),
+    Source("inaturalist", 1, {ALL: 10_000}, (Images("iNaturalist", f"{_MOS}/iNaturalist.tar.gz"),)),
+    Source("places", 1, {ALL: 10_000}, (Images("Places", f"{_MOS}/Places.tar.gz"),)),
+    Source("landscapes", 1, {ALL: 2_000}, (Landscapes(),)),
+    Source(
+        "textures",
         47,
         {ALL: 5_640},
         (
@@ -158,12 +210,14 @@ SOURCES: dict[str, Source] = {
             TorchVision("DTD", "dtd", {ALL: tuple({"split": s} for s in ("train", "val", "test"))}),
         ),
     ),
-    "flower102": Source(
+    Source(
+        "flower102",
         102,
         {ALL: 8_189},
         (TorchVision("Flowers102", "flowers-102", {ALL: tuple({"split": s} for s in ("train", "val", "test"))}),),
     ),
-    "tinyimages": Source(
+    Source(
+        "tinyimages",
         1,
         {ALL: 300_000},
         (Array("300K_random_images.npy"),),
@@ -171,8 +225,9 @@ SOURCES: dict[str, Source] = {
         "outlier exposure cleaned and kept (github.com/hendrycks/outlier-exposure), and it is not fetched here",
         pixels=32,
     ),
-    **{
-        f"imagenet21k-{name}": Source(
+    *(
+        Source(
+            f"imagenet21k-{name}",
             1,
             {ALL: 0},
             (FileList({ALL: f"imagenet21k/{name}.txt"}, "imagenet21k"),),
@@ -180,21 +235,18 @@ SOURCES: dict[str, Source] = {
             "imagenet21k/ as the archive of ImageNet-21k unpacks",
         )
         for name in ("easy", "hard")
-    },
-}
+    ),
+)
+
+SOURCES: dict[str, Source] = {source.name: source for source in _SOURCES}
 
 
 def source_of(name: str) -> Source:
     """A set by its name, or that of a protocol of one's own."""
     if is_own(name):
         own = own_protocol(name)
-        return Source(len(own.classes), _divided(0, 0), (own.layout,), own.get, classes=own.classes)
+        return Source(name, len(own.classes), _divided(0, 0), (own.layout,), own.get, classes=own.classes)
     return SOURCES[name]
-
-
-def part_of(source: Source, part: str) -> str:
-    """The part of a set that serves as `train` or `test`."""
-    return part if part in source.images else ALL
 
 
 def published_images(name: str) -> int:

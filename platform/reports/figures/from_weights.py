@@ -9,7 +9,7 @@ from platform.reports.figures.drawing import Drawing, MissingError, Runs, canvas
 from platform.reports.table import ReportTrial
 from trainables import inspection
 from trainables.config import TrialConfig
-from trainables.data.sets import DataError
+from trainables.data.listing import DataError
 from trainables.data.trial_data import TrialData, build
 from trainables.trial import pick_device
 

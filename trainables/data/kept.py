@@ -1,0 +1,179 @@
+"""What is kept of an image set: one Arrow file, which every process of a node maps.
+
+Small images are decoded and kept as uint8; large ones stay encoded, and each is decoded once to see that it can be.
+The pages of the file are shared: an extra trial costs no extra image memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from trainables.data.encoded import Encoded, decode, to_square, trouble
+from trainables.data.listing import I64, U8, DataError, Listing, Progress
+from trainables.data.protocols import LARGE
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums of pixels in 0..255 and of their squares, exact, of each class: of any classes, mean and spread follow."""
+
+    classes: dict[int, tuple[int, list[int], list[int]]]  # by class: pixels, sums of each channel, sums of squares
+
+    def of(self, classes: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel over all pixels of these classes, in 0..1."""
+        chosen = [self.classes[c] for c in classes]
+        count = sum(pixels for pixels, _, _ in chosen)
+        mean = [sum(sums[c] for _, sums, _ in chosen) / count for c in range(3)]
+        square = [sum(squares[c] for _, _, squares in chosen) / count for c in range(3)]
+        spread = [(s - m * m) ** 0.5 / 255 for m, s in zip(mean, square, strict=True)]
+        return tuple(m / 255 for m in mean), tuple(spread)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One part of a set. `labels` are the set's own class ids."""
+
+    name: str
+    images: U8 | Encoded  # N,S,S,3 uint8, read-only and shared; or still encoded. With masks, a fourth channel
+    labels: I64
+    index: I64  # position in the published order, where the source tells
+    fingerprint: str  # of pixels or of the files' bytes, and of labels: 16 hex digits
+    left_out: int  # images of the source that are not exact copies of the published ones
+    source: str
+    moments: Moments = field(default_factory=lambda: Moments({}))
+
+
+def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progress: Progress | None) -> None:
+    """Decode every image, and write what is to be kept of them. Raises `DataError` that names all broken ones."""
+    count, channels, streamed = len(listing.labels), 3 if listing.masks is None else 4, size >= LARGE
+    if streamed and isinstance(listing.images, np.ndarray):
+        listing = replace(listing, images=[_png(pixels) for pixels in listing.images])
+    decoded = np.empty((0 if streamed else count, size, size, channels), dtype=np.uint8)
+    sums = np.zeros((2, count, 3), dtype=np.int64)
+    digest = hashlib.sha256()
+    broken: dict[str, list[str]] = {}
+    for i, (image, what_is_wrong) in enumerate(_decoded(listing, size, pixels)):
+        if what_is_wrong:
+            broken.setdefault(what_is_wrong, []).append(listing.name(i))
+            continue
+        if not streamed:
+            decoded[i] = image
+        flat = image[..., :3].reshape(-1, 3).astype(np.int64)
+        sums[0, i], sums[1, i] = flat.sum(axis=0), np.einsum("nc,nc->c", flat, flat)
+        if progress and (i % 500 == 499 or i + 1 == count):
+            progress(what, i + 1, count)
+    if broken:
+        lines = (
+            f"{len(names)} images {said}: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+            for said, names in broken.items()
+        )
+        raise DataError(f"{listing.source}: {'; '.join(lines)}")
+    columns: dict[str, Any] = {"label": listing.labels, "index": listing.index}
+    if streamed:
+        columns |= _encoded_columns(listing, digest)
+    else:
+        digest.update(decoded.data)
+        row = pa.binary(decoded[0].nbytes)
+        columns["image"] = pa.FixedSizeBinaryArray.from_buffers(row, count, [None, pa.py_buffer(decoded)])
+    digest.update(listing.labels.data)
+    each = size * size
+    moments = {
+        int(c): (each * int(of.sum()), sums[0, of].sum(axis=0).tolist(), sums[1, of].sum(axis=0).tolist())
+        for c in np.unique(listing.labels)
+        for of in [listing.labels == c]
+    }
+    info = {
+        "fingerprint": digest.hexdigest()[:16],
+        "left_out": listing.left_out,
+        "source": listing.source,
+        "channels": channels,
+        "moments": moments,
+    }
+    _write(path, pa.table(columns).replace_schema_metadata({"info": json.dumps(info)}))
+
+
+def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str]]:
+    """Every image as size,size,channels, in order, or what is wrong with it; in threads, for Pillow frees the lock."""
+    nothing = np.empty(0, dtype=np.uint8)
+
+    def one(i: int) -> tuple[U8, str]:
+        try:
+            image = _square(listing.images[i], size, pixels)
+            if listing.masks is not None:
+                image = np.concatenate([image, _square(listing.masks[i], size, channels=1)], axis=-1)
+            return image, ""
+        except Exception as error:  # Pillow's readers raise nearly anything for bytes that are no image
+            return nothing, trouble(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        step = 1024  # a large set's images are not all in memory at once
+        for start in range(0, len(listing.labels), step):
+            yield from workers.map(one, range(start, min(start + step, len(listing.labels))))
+
+
+def _square(item: bytes | Path | U8, size: int, pixels: int = 0, channels: int = 3) -> U8:
+    """An image that is encoded, or an array already."""
+    if isinstance(item, np.ndarray):
+        return item if item.shape == (size, size, channels) else to_square(Image.fromarray(item), size, channels)
+    return decode(item, size, pixels, channels)
+
+
+def _png(pixels: U8) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _encoded_columns(listing: Listing, digest: Any) -> dict[str, pa.Array]:
+    """Paths where the images are files, which stay where they are; else their bytes. Their content is digested."""
+    columns = {}
+    for name, items in (("image", listing.images), ("mask", listing.masks)):
+        if items is None:
+            continue
+        for item in items:
+            digest.update(item.read_bytes() if isinstance(item, Path) else item)
+        paths = [str(item.resolve()) for item in items if isinstance(item, Path)]
+        columns[name] = pa.array(paths) if paths else pa.array(items, pa.large_binary())
+    return columns
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        try:
+            with pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table, max_chunksize=len(table))
+            file.flush()
+            os.replace(file.name, path)  # two processes may decode at once: the last one wins, both are right
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def open_kept(path: Path, name: str, size: int) -> ImageSet:
+    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    info = json.loads(batch.schema.metadata[b"info"])
+    channels = info.pop("channels")
+    moments = Moments({int(c): (of[0], of[1], of[2]) for c, of in info.pop("moments").items()})
+    images: U8 | Encoded
+    if pa.types.is_fixed_size_binary(batch.schema.field("image").type):
+        pixels = np.frombuffer(batch["image"].buffers()[1], dtype=np.uint8)
+        images = pixels.reshape(len(batch), size, size, channels)
+    else:
+        masks = batch["mask"] if "mask" in batch.schema.names else None
+        images = Encoded(batch["image"], masks, size)
+    labels, index = batch["label"].to_numpy(), batch["index"].to_numpy()
+    return ImageSet(name=name, images=images, labels=labels, index=index, moments=moments, **info)
