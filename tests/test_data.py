@@ -59,7 +59,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
         monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("family", ["agc", "osrci", "cssr"])
+@pytest.mark.parametrize("family", ["agc", "osrci", "cssr", "ssb", "backmix"])
 def test_split_lists_are_the_published_ones(family: str) -> None:
     digest = hashlib.sha256((ROOT / "trainables/data/splits" / f"{family}.json").read_bytes()).hexdigest()
     assert digest == SPLIT_SHA256[family]
