@@ -11,8 +11,9 @@ from platform.rows import columns, divisions, trials
 from platform.spec import Row, Spec
 from platform.trials import Phase, Place
 from trainables.config import TrialConfig
-from trainables.data.listing import Progress
-from trainables.data.trial_data import TrialData, build, check_classes
+from trainables.data.listing import DataError, MissingImagesError, Progress
+from trainables.data.sources import source_of
+from trainables.data.trial_data import TrialData, build, check_classes, needed
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
 
@@ -148,7 +149,16 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
     Raises `DataError` where images are missing or broken, `ConfigError` where a row's search has no result.
     """
     plan = Plan(list(sweeps), images)
-    names = {sweep.file.resolve(): sweep.name for sweep in sweeps if sweep.spec.search}
+    try:
+        _fill(plan, images, best_of)
+    except MissingImagesError as error:
+        told = list(_missing(sweeps, images)) or [str(error)]  # all that is missing, not one at each try
+        raise DataError("\n".join(told)) from error
+    return plan
+
+
+def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
+    names = {sweep.file.resolve(): sweep.name for sweep in plan.sweeps if sweep.spec.search}
     for sweep in plan.sweeps:
         spec = sweep.spec
         each = sum(len(splits_and_seeds) for _, _, splits_and_seeds in divisions(spec))
@@ -173,7 +183,19 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
             else:
                 plan.add_cells(sweep, row, best_of(source, sweep.profile) if source else None, first)
             first += each
-    return plan
+
+
+def _missing(sweeps: Sequence[Sweep], images: Images) -> Iterator[str]:
+    """What to say of each set that some trial of the files' rows needs and that is not there."""
+    rows = ((s.spec, row) for s in sweeps if not s.spec.search for row in s.spec.row_list() if not row.published_only)
+    configs = (config for spec, row in rows if row.best_of is None for _, config in trials(spec, row))
+    parts: dict[str, dict[str, None]] = {}
+    for name, role in dict.fromkeys(pair for config in configs for pair in needed(config)):
+        source = source_of(name)
+        if source.layout(source.part(role), images.root) is None and not (images.download and source.fetcher):
+            parts.setdefault(name, {})[source.part(role)] = None
+    for name, missing in parts.items():
+        yield str(source_of(name).missing(" and ".join(missing), images.root, images.download))
 
 
 def _kind(config: TrialConfig) -> tuple[Any, ...]:

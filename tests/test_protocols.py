@@ -16,6 +16,7 @@ import trees
 from trainables.config import TrialConfig
 from trainables.data.augment import GREY
 from trainables.data.encoded import Encoded
+from trainables.data.listing import DataError
 from trainables.data.protocols import (
     PROTOCOLS,
     evaluation_sets,
@@ -154,9 +155,27 @@ def test_tiny_imagenet_of_split_0_is_whole_and_other_splits_are_refused_before_t
     config = trial(protocol="tiny-imagenet", split_family="agc")
     assert counts(images.of(config)) == {"train": 10_000, "known": 1_000, "tiny-imagenet": 9_000}
     with pytest.raises(
-        Exception, match=r"train20.parquet has no image of \d+ classes known in split 1 of tiny-imagenet"
+        DataError, match=r"train20.parquet has no image of \d+ classes known in split 1 of tiny-imagenet"
     ):
         images.of(config.at(1, 0))
+
+
+def test_all_sets_that_are_missing_are_told_at_once(tmp_path: Path) -> None:
+    from platform.plan import Images, Sweep, make_plan
+    from platform.search_file import load
+
+    spec = load(ROOT / "search_spaces" / "protocols" / "large.yaml").profile("paper")
+    with pytest.raises(DataError) as error:
+        make_plan([Sweep(tmp_path, spec, "paper", ())], Images(tmp_path), lambda path, profile: {})
+    lines = str(error.value).splitlines()
+    named = [line.split(" is not")[0].removesuffix(" (train and test)") for line in lines]
+    assert named == ["imagenet30", "cub", "stanford-cars", "aircraft"]
+        "imagenet30",
+        "cub",
+        "stanford-cars",
+        "aircraft",
+    ]
+    assert all("Looked for" in line for line in lines)
 
 
 @needs_images

@@ -99,7 +99,7 @@ def test_an_image_that_breaks_after_it_was_looked_at_ends_the_trial_with_its_nam
     pool, _ = stream(photos)
     (photos / "one_class_train" / "class 00" / "0.JPEG").write_bytes(b"gone")
     pool.ahead([torch.arange(4)])
-    with pytest.raises(Exception, match=r"class 00/0\.JPEG"):
+    with pytest.raises(OSError, match=r"class 00/0\.JPEG"):
         pool[torch.arange(4)]
 
 
@@ -129,6 +129,17 @@ def test_images_are_not_copied_where_they_are_files(photos: Path) -> None:
     cached = next((photos / "cache").glob("imagenet30-train-*.arrow"))
     assert cached.stat().st_size < 200_000
     assert data.moments.classes[0][0] == 3 * 256 * 256
+
+
+def test_small_images_are_not_enlarged_in_memory() -> None:
+    data = load_set("cut-digits", "test", 256, Path())
+    small = load_set("cut-digits", "test", 32, Path())
+    assert isinstance(data.images, Encoded)
+    assert data.images.channels == 4
+    out = np.empty((256, 256, 4), dtype=np.uint8)
+    data.images.decode(5, out)
+    assert isinstance(small.images, np.ndarray)
+    assert abs(out[::8, ::8, :3].astype(int) - small.images[5, ..., :3]).mean() < 12
 
 
 MEMORY = """

@@ -11,19 +11,22 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
 from trainables.data.encoded import Encoded, decode, to_square, trouble
 from trainables.data.listing import I64, U8, DataError, Listing, Progress
 from trainables.data.protocols import LARGE
+
+Items = Sequence[bytes | Path] | U8  # encoded, or arrays
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ class ImageSet:
 def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progress: Progress | None) -> None:
     """Decode every image, and write what is to be kept of them. Raises `DataError` that names all broken ones."""
     count, channels, streamed = len(listing.labels), 3 if listing.masks is None else 4, size >= LARGE
-    if streamed and isinstance(listing.images, np.ndarray):
-        listing = replace(listing, images=[_png(pixels) for pixels in listing.images])
+    if streamed:
+        masks = None if listing.masks is None else _encoded(listing.masks)
+        listing = replace(listing, images=_encoded(listing.images), masks=masks)
     decoded = np.empty((0 if streamed else count, size, size, channels), dtype=np.uint8)
     sums = np.zeros((2, count, 3), dtype=np.int64)
     digest = hashlib.sha256()
@@ -89,18 +93,12 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
         row = pa.binary(decoded[0].nbytes)
         columns["image"] = pa.FixedSizeBinaryArray.from_buffers(row, count, [None, pa.py_buffer(decoded)])
     digest.update(listing.labels.data)
-    each = size * size
-    moments = {
-        int(c): (each * int(of.sum()), sums[0, of].sum(axis=0).tolist(), sums[1, of].sum(axis=0).tolist())
-        for c in np.unique(listing.labels)
-        for of in [listing.labels == c]
-    }
     info = {
         "fingerprint": digest.hexdigest()[:16],
         "left_out": listing.left_out,
         "source": listing.source,
         "channels": channels,
-        "moments": moments,
+        "moments": {c: _moments(sums[:, listing.labels == c], size) for c in np.unique(listing.labels).tolist()},
     }
     _write(path, pa.table(columns).replace_schema_metadata({"info": json.dumps(info)}))
 
@@ -131,10 +129,21 @@ def _square(item: bytes | Path | U8, size: int, pixels: int = 0, channels: int =
     return decode(item, size, pixels, channels)
 
 
-def _png(pixels: U8) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+def _moments(sums: npt.NDArray[np.int64], size: int) -> tuple[int, list[int], list[int]]:
+    """Of one class, from the sums and the sums of squares of its images, 2,n,3."""
+    return sums.shape[1] * size * size, *sums.sum(axis=1).tolist()
+
+
+def _encoded(images: Items) -> Sequence[bytes | Path]:
+    """What is an array, as PNG files: a set of small images is not to be enlarged in memory."""
+    if not isinstance(images, np.ndarray):
+        return images
+    encoded = []
+    for pixels in images:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+        encoded.append(buffer.getvalue())
+    return encoded
 
 
 def _encoded_columns(listing: Listing, digest: Any) -> dict[str, pa.Array]:

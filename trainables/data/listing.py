@@ -18,6 +18,10 @@ class DataError(RuntimeError):
     """Images that are missing or broken; the message says which file and what to do."""
 
 
+class MissingImagesError(DataError):
+    """A part of a set that is not there."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """One part of an image set: N encoded images, or N,H,W or N,H,W,3 pixels where it is published as an array."""

@@ -24,7 +24,7 @@ from trainables.data.layouts import (
     TinyImageNet,
     TorchVision,
 )
-from trainables.data.listing import DataError
+from trainables.data.listing import DataError, MissingImagesError
 from trainables.data.own import is_own, own_protocol
 from trainables.data.protocols import CORRELATIONS
 
@@ -75,10 +75,10 @@ class Source:
     def looked_for(self) -> str:
         return "Looked for " + ", or ".join(layout.where for layout in self.layouts)
 
-    def missing(self, part: str, root: Path, tried: bool) -> DataError:
+    def missing(self, part: str, root: Path, tried: bool) -> MissingImagesError:
         """What to say of a part that is not there."""
         get = self.how_to_get(tried)
-        return DataError(
+        return MissingImagesError(
             f"{self.name} ({part}) is not under {root}. {self.looked_for}; {get}. Another folder: --data-root FOLDER"
         )
 

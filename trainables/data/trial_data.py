@@ -116,14 +116,10 @@ def build(
     The training set is cut to `images_per_class` first. Pseudo-unknown classes are a random choice among the
     known, all of their images unknown in validation; of every other known class, `holdout` is kept for it.
     """
-    own, size = config.training_sets[0], stored_size(config.seen_size)
-    wanted = [(name, "train") for name in config.training_sets]
-    if config.test:
-        sets = (part_of_set(config.protocol, name).images for name in config.evaluation_sets)
-        wanted += [(name, "test") for name in dict.fromkeys((own, *sets))]
+    size = stored_size(config.seen_size)
     opened = {
         (name, part): load_set(name, part, size, data_root, download=download, progress=progress)
-        for name, part in wanted
+        for name, part in needed(config)
     }
     drawn = (config.images_per_class, config.holdout, config.pseudo_unknown)
     by_chance = (config.seed, config.split) if any(drawn) else ()
@@ -136,6 +132,15 @@ def build(
     for oldest in list(_recent)[:-KEPT]:
         del _recent[oldest]
     return data
+
+
+def needed(config: TrialConfig) -> list[tuple[str, str]]:
+    """The sets that a trial needs, and of each the part that serves to `train` or to `test`."""
+    wanted = [(name, "train") for name in config.training_sets]
+    if config.test:
+        sets = (part_of_set(config.protocol, name).images for name in config.evaluation_sets)
+        wanted += [(name, "test") for name in dict.fromkeys((config.training_sets[0], *sets))]
+    return wanted
 
 
 def check_classes(config: TrialConfig, data: TrialData) -> None:
