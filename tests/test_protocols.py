@@ -170,11 +170,6 @@ def test_all_sets_that_are_missing_are_told_at_once(tmp_path: Path) -> None:
     lines = str(error.value).splitlines()
     named = [line.split(" is not")[0].removesuffix(" (train and test)") for line in lines]
     assert named == ["imagenet30", "cub", "stanford-cars", "aircraft"]
-        "imagenet30",
-        "cub",
-        "stanford-cars",
-        "aircraft",
-    ]
     assert all("Looked for" in line for line in lines)
 
 
