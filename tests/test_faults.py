@@ -94,10 +94,10 @@ def started(said: str) -> list[str]:
 
 
 def test_a_driver_that_is_killed_at_random_moments_loses_nothing() -> None:
-    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "3", "--splits", "1"]
+    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "1", "--splits", "1"]  # `slow` has more
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 kills: nothing was lost" in done.stdout
+    assert "1 kills: nothing was lost" in done.stdout
 
 
 def test_a_ray_that_does_not_start_is_told_and_leaves_no_run_running(tmp_path: Path) -> None:

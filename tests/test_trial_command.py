@@ -107,7 +107,7 @@ def test_an_unusable_out_or_device_is_told_before_training(tmp_path: Path, capsy
     ("text", "said"),
     [
         ("method: backmix\nepoch: 3", "config.yaml:2: epoch: unknown setting (did you mean 'epochs'?)"),
-        ("method: backmix\nprotocol: cifar10\nsplit_family: osrci", "cifar10 is not there"),
+        ("method: backmix\nprotocol: cifar10\nsplit_family: osrci", "cifar10 (train) is not under"),
         ("- a\n- b", "expected settings"),
     ],
 )

@@ -26,6 +26,7 @@ from trainables.data.encoded import Encoded, decode, to_square, trouble
 from trainables.data.listing import I64, U8, DataError, Listing, Progress
 from trainables.data.protocols import LARGE
 
+BLOCK, AT_ONCE = 64, 16  # images that a thread decodes at a time, and blocks that are waited for together
 Items = Sequence[bytes | Path] | U8  # encoded, or arrays
 
 
@@ -116,10 +117,12 @@ def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str
         except Exception as error:  # Pillow's readers raise nearly anything for bytes that are no image
             return nothing, trouble(error)
 
+    count = len(listing.labels)
+    blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        step = 1024  # a large set's images are not all in memory at once
-        for start in range(0, len(listing.labels), step):
-            yield from workers.map(one, range(start, min(start + step, len(listing.labels))))
+        for first in range(0, len(blocks), AT_ONCE):  # a large set's images are not all in memory at once
+            for done in workers.map(lambda block: [one(i) for i in block], blocks[first : first + AT_ONCE]):
+                yield from done
 
 
 def _square(item: bytes | Path | U8, size: int, pixels: int = 0, channels: int = 3) -> U8:
