@@ -93,11 +93,25 @@ def started(said: str) -> list[str]:
     return re.findall(r"^(.+), split \d+, seed \d+ started", said, re.MULTILINE)
 
 
+def test_a_killed_driver_loses_no_finished_trial_and_leaves_no_run_running(tmp_path: Path) -> None:
+    folder = project(tmp_path, QUICK)
+    process = sweep(folder)
+    until(process, r"Plain, .* finished")
+    process.kill()
+    process.wait()
+    again = sweep(folder)
+    said = again.communicate(timeout=300)[0]
+    assert again.returncode == 0, said
+    assert re.search(r"2 trials in .*: ([01] trained, [12] cached), 0 failed", said), said
+    assert statuses(folder) == {("sweep", "FINISHED"): 1, ("trial", "FINISHED"): 2}
+
+
+@pytest.mark.slow
 def test_a_driver_that_is_killed_at_random_moments_loses_nothing() -> None:
-    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "1", "--splits", "1"]  # `slow` has more
+    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "3", "--splits", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 kills: nothing was lost" in done.stdout
+    assert "3 kills: nothing was lost" in done.stdout
 
 
 def test_a_ray_that_does_not_start_is_told_and_leaves_no_run_running(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_a_class_that_has_no_folder_is_said_before_training(tmp_path: Path) -> N
         build(trial(), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_on_it(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     folder = project(
