@@ -14,15 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torch.multiprocessing
+from PIL import Image
 from torch import nn
 
 from trainables import teacher, training
 from trainables.checkpoint import Checkpoints
 from trainables.config import TrialConfig
+from trainables.data.augment import HALF
+from trainables.data.encoded import Encoded
 from trainables.data.kept import ImageSet
+from trainables.data.pools import StreamedPool
 from trainables.data.protocols import UNKNOWN
 from trainables.data.trial_data import Samples, TrialData
 from trainables.distributed import ALONE, Processes
@@ -156,15 +161,31 @@ def work(rank: int, folder: Path) -> None:
         "gradients": {case: gradients(case, folder, processes) for case in CASES},
         "epoch": {case: after_an_epoch(case, folder, processes) for case in CASES},
         "float32": everything(Trainer(trial("plain", lr=0.01), noise(), CPU, processes=processes)),
+        "streamed": streamed(folder, processes),
         "told": (processes.broadcast(rank), processes.agree(rank == 0), processes.agree(rank == 1)),
     }
     torch.save(result, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
+def streamed(folder: Path, processes: Processes = ALONE) -> torch.Tensor:
+    """Encoded images in batches of five and two as announced, and three that were not."""
+    paths = sorted((folder / "pictures").iterdir())
+    source, rows = Encoded(pa.array(map(str, paths)), None, 40), torch.arange(len(paths))
+    pool = StreamedPool(source, rows, rows, CPU, 32, HALF, 2, processes)
+    batches = rows.flip(0).split(5)
+    pool.ahead(batches)
+    return torch.cat([pool[ids] for ids in (*batches, torch.tensor([3, 1, 2]))])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("processes")
+    (root / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "pictures" / f"{number}.png")
     for case in CASES:
         (root / case).mkdir()
         untrained_weights(trial(case), noise(), root / case)
@@ -213,6 +234,13 @@ def test_in_float32_they_differ_by_rounding(workers: list[Result]) -> None:
     torch.set_num_threads(1)  # as the processes have
     alone = everything(Trainer(trial("plain", lr=0.01), noise(), CPU))
     assert_close(workers[0]["float32"], alone, 2e-2)  # of biases, which began at 0; weights agree to 1e-4
+
+
+def test_each_process_decodes_its_part_of_a_batch_and_has_all_of_it(workers: list[Result], folder: Path) -> None:
+    alone = streamed(folder)
+    pictures = [np.asarray(Image.open(path)) for path in sorted((folder / "pictures").iterdir())]
+    assert np.array_equal(alone, [pictures[i] for i in (6, 5, 4, 3, 2, 1, 0, 3, 1, 2)])
+    assert all(torch.equal(worker["streamed"], alone) for worker in workers)
 
 
 def test_the_first_process_speaks_for_all(workers: list[Result]) -> None:

@@ -114,6 +114,7 @@ def test_a_driver_that_is_killed_at_random_moments_loses_nothing() -> None:
     assert "3 kills: nothing was lost" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_ray_that_does_not_start_is_told_and_leaves_no_run_running(tmp_path: Path) -> None:
     folder = project(tmp_path, QUICK)
     (folder / "no folder").touch()

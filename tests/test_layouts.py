@@ -323,6 +323,13 @@ def test_an_annotation_file_that_is_none_is_named(tmp_path: Path) -> None:
         load_set("coco", "test", 32, tmp_path)
 
 
+def test_a_list_with_a_line_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    trees.cub(tmp_path, classes=4)
+    trees.lines(tmp_path / "CUB_200_2011" / "images.txt", "1 a/b.jpg", "2")
+    with pytest.raises(DataError, match=r"CUB_200_2011: not as published \(IndexError.* Expected CUB_200_2011, the"):
+        load_set("cub", "train", 32, tmp_path)
+
+
 def test_classes_that_a_parquet_file_does_not_have_are_named(tmp_path: Path) -> None:
     info = {"info": '{"classes": ["cat", "dog"]}'}
     table = pa.table({"image": [trees.encoded(0)], "label": [0]}).replace_schema_metadata(info)

@@ -103,7 +103,7 @@ def test_an_image_that_breaks_after_it_was_looked_at_ends_the_trial_with_its_nam
         pool[torch.arange(4)]
 
 
-@pytest.mark.parametrize("method", ["plain", "cutmix", "backmix"])
+@pytest.mark.parametrize("method", [pytest.param("plain", marks=pytest.mark.slow), "backmix"])
 def test_a_trial_of_large_images_runs_from_files_to_metrics(photos: Path, tmp_path: Path, method: str) -> None:
     config = trial(method=method, images_per_class=2)
     (*_, last) = run_trial(config, build(config, photos), CPU, tmp_path / "out")

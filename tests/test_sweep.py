@@ -200,10 +200,10 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> Non
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_no_run_running_and_no_process(tmp_path: Path, how: signal.Signals) -> None:
     folder = project(tmp_path)
-    process = sweep(folder, "--set", "epochs=100", "--set", "scheduler=null")
+    process = sweep(folder, "--set", "epochs=50", "--set", "scheduler=null")
     assert process.stdout is not None
     for line in process.stdout:
-        if "epoch 20/100" in line:
+        if "epoch 10/50" in line:
             break
     if how is signal.SIGINT:
         os.killpg(process.pid, how)  # as a terminal does: to every process of the group

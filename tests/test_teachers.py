@@ -94,6 +94,7 @@ def test_a_teacher_that_mlflow_knows_is_not_trained_again(swept: tuple[Path, str
     assert len(trials(folder, "teacher")) == 2
 
 
+@pytest.mark.slow
 def test_students_of_a_failed_teacher_are_left_out(tmp_path: Path) -> None:
     diverging = SPEC.replace("epochs: 2}", "epochs: 2, lr: 1.0e+30}").partition("confirm:")[0]
     folder = project(tmp_path, diverging)

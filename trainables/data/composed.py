@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from trainables.data.layouts import Cub, images_below
+from trainables.data.archives import Cub
+from trainables.data.layouts import images_below
 from trainables.data.listing import DataError, Listing
 
 KEPT = 288  # px: the short side of what is kept, where it was larger

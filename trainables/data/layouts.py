@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -257,89 +256,6 @@ class Images:
 
 
 @dataclass(frozen=True)
-class TinyImageNet:
-    """The published archive: `train/<wnid>/images`, and `val` with a list. Class ids are the sorted wnids'."""
-
-    folder: str = "tiny-imagenet-200"
-    url: str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-
-    @property
-    def where(self) -> str:
-        return f"{self.folder}, the published archive unpacked"
-
-    def files(self, root: Path, part: str) -> list[Path]:
-        folder = root / self.folder / {"train": "train", "test": "val"}[part]
-        return [folder] if folder.is_dir() else []
-
-    def read(self, root: Path, part: str) -> Listing:
-        folder = root / self.folder
-        if part == "train":
-            return ClassFolders({part: f"{self.folder}/train"}, 200).read(root, part)
-        wnids = {name: i for i, name in enumerate(sorted(_lines(folder / "wnids.txt")))}
-        lines = [line.split("\t") for line in _lines(folder / "val" / "val_annotations.txt")]
-        images = [folder / "val" / "images" / line[0] for line in lines]
-        return listed(images, [_id(wnids, line[1], folder / "wnids.txt") for line in lines], folder / "val")
-
-    def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root)
-
-
-@dataclass(frozen=True)
-class Cub:
-    """Caltech-UCSD Birds 200-2011, its published archive."""
-
-    folder: str = "CUB_200_2011"
-    url: str = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
-    md5: str = "97eceeb196236b17998738112f37df78"
-
-    @property
-    def where(self) -> str:
-        return f"{self.folder}, the published archive unpacked"
-
-    def files(self, root: Path, part: str) -> list[Path]:
-        folder = root / self.folder
-        return [folder] if (folder / "images.txt").is_file() else []
-
-    def read(self, root: Path, part: str) -> Listing:
-        folder = root / self.folder
-        lists = [_lines(folder / n) for n in ("images.txt", "image_class_labels.txt", "train_test_split.txt")]
-        paths, labels, training = ([line.split()[1] for line in lines] for lines in lists)
-        chosen = [i for i, flag in enumerate(training) if (flag == "1") == (part == "train")]
-        images = [folder / "images" / paths[i] for i in chosen]
-        return listed(images, [int(labels[i]) - 1 for i in chosen], folder)
-
-    def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root, self.md5, name="CUB_200_2011.tgz")
-
-
-@dataclass(frozen=True)
-class Aircraft:
-    """FGVC-Aircraft as torchvision lays it out, with variants sorted by name, as the open-set splits number them."""
-
-    folder: str = "fgvc-aircraft-2013b"
-    url: str = "torchvision's"
-
-    @property
-    def where(self) -> str:
-        return f"torchvision's FGVCAircraft files ({self.folder})"
-
-    def files(self, root: Path, part: str) -> list[Path]:
-        folder = root / self.folder / "data"
-        return [folder] if folder.is_dir() else []
-
-    def read(self, root: Path, part: str) -> Listing:
-        folder = root / self.folder / "data"
-        which = {"train": "trainval", "test": "test"}[part]
-        variants = {name: i for i, name in enumerate(sorted(_lines(folder / "variants.txt")))}
-        lines = [line.split(" ", 1) for line in _lines(folder / f"images_variant_{which}.txt")]
-        images = [folder / "images" / f"{line[0]}.jpg" for line in lines]
-        return listed(images, [_id(variants, line[1], folder / "variants.txt") for line in lines], folder)
-
-    def fetch(self, root: Path) -> None:
-        TorchVision("FGVCAircraft", self.folder, {"train": ({"split": "trainval"},)}).fetch(root)
-
-
-@dataclass(frozen=True)
 class FileList:
     """A text file with an image a line: its path below `folder`, and its class id where the set has classes."""
 
@@ -358,7 +274,7 @@ class FileList:
     def read(self, root: Path, part: str) -> Listing:
         path = root / self.parts[part]
         images, labels = [], []
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in enumerate(lines_of(path), 1):
             name, _, label = line.rpartition(" ") if line.rpartition(" ")[2].isdigit() else (line, "", "0")
             if not name:
                 raise DataError(f"{path}:{number}: expected the path of an image and its class id, not {line!r}")
@@ -367,42 +283,6 @@ class FileList:
         if not images:
             raise DataError(f"{path} lists no image")
         return listed(images, labels, path)
-
-
-@dataclass(frozen=True)
-class MedMNIST:
-    """A set of MedMNIST v2 at 28 px, one `.npz` file; the `medmnist` package knows its sum and where it is."""
-
-    flag: str
-    labels: bool = True  # False: samples have several labels or none, and all get 0
-    url: str = "medmnist's"
-
-    @property
-    def where(self) -> str:
-        return f"{self.flag}.npz, as the medmnist package stores it"
-
-    def files(self, root: Path, part: str) -> list[Path]:
-        path = root / f"{self.flag}.npz"
-        return [path] if path.is_file() else []
-
-    def read(self, root: Path, part: str) -> Listing:
-        path = root / f"{self.flag}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise DataError(f"{path} is not MedMNIST's {self.flag}: {error}") from error
-        ids = labels.reshape(len(labels), -1)[:, 0].astype(np.int64) if self.labels else np.zeros(len(labels), np.int64)
-        return Listing(images, ids, np.arange(len(ids)), str(path))
-
-    def fetch(self, root: Path) -> None:
-        import medmnist
-
-        kind = getattr(medmnist, medmnist.INFO[self.flag]["python_class"])
-        try:
-            kind(split="train", root=str(root), download=True)
-        except (RuntimeError, OSError) as error:
-            raise DataError(f"{self.flag} could not be downloaded: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -427,62 +307,6 @@ class Array:
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
             raise DataError(f"{path} holds {images.dtype} of shape {images.shape}, not bytes of shape (N, H, W, 3)")
         return Listing(images, np.zeros(len(images), dtype=np.int64), np.arange(len(images)), str(path))
-
-
-@dataclass(frozen=True)
-class Digits:
-    """The 1,797 digits that scikit-learn ships; the first 1,000 in their order train, the rest test.
-
-    The order is by writer, so the two parts share few of them. It is our division: the set has none.
-    """
-
-    where: str = "scikit-learn's handwritten digits"
-
-    def files(self, root: Path, part: str) -> list[Path]:
-        import sklearn.datasets
-
-        return [Path(str(sklearn.datasets.__file__)).parent / "data" / "digits.csv.gz"]
-
-    def read(self, root: Path, part: str) -> Listing:
-        from sklearn.datasets import load_digits
-
-        bunch = load_digits()
-        rows = slice(0, 1000) if part == "train" else slice(1000, None)
-        grey = (bunch.images[rows] * (255 / 16)).round().astype(np.uint8)
-        return Listing(grey, bunch.target[rows].astype(np.int64), np.arange(len(bunch.target))[rows], self.where)
-
-
-@dataclass(frozen=True)
-class CutDigits(Digits):
-    """The same digits with masks: their ink."""
-
-    def read(self, root: Path, part: str) -> Listing:
-        digits = super().read(root, part)
-        assert isinstance(digits.images, np.ndarray)
-        return replace(digits, masks=np.where(digits.images > 0, 255, 0).astype(np.uint8))
-
-
-@dataclass(frozen=True)
-class Photos:
-    """Patches of 32 px of the two photographs that scikit-learn ships: outliers that need no download."""
-
-    where: str = "patches of scikit-learn's photographs"
-
-    def files(self, root: Path, part: str) -> list[Path]:
-        import sklearn.datasets
-
-        return sorted((Path(str(sklearn.datasets.__file__)).parent / "images").glob("*.jpg"))
-
-    def read(self, root: Path, part: str) -> Listing:
-        from sklearn.datasets import load_sample_images
-
-        patches = []
-        for photo in load_sample_images().images:
-            rows, columns = photo.shape[0] // 32, photo.shape[1] // 32
-            cut = photo[: 32 * rows, : 32 * columns].reshape(rows, 32, columns, 32, 3)
-            patches.append(cut.transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3))
-        images = np.concatenate(patches)
-        return Listing(images, np.zeros(len(images), dtype=np.int64), np.arange(len(images)), self.where)
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -514,20 +338,16 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-@cache
-def _lines_of(path: Path, changed: int) -> tuple[str, ...]:
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-
-
-def _lines(path: Path) -> tuple[str, ...]:
+def lines_of(path: Path) -> list[str]:
     """The lines of a text file that are not empty."""
     try:
-        return _lines_of(path, path.stat().st_mtime_ns)
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
-def _id(ids: Mapping[str, int], name: str, where: Path) -> int:
+def class_id(ids: Mapping[str, int], name: str, where: Path) -> int:
     if name not in ids:
         raise DataError(f"{where} does not list {name!r}")
     return ids[name]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from trainables.cache import cache_folder
 from trainables.data.kept import ImageSet, keep, open_kept
+from trainables.data.layouts import Layout
 from trainables.data.listing import DataError, Listing, Progress
 from trainables.data.sources import Source, source_of
 
@@ -43,7 +44,7 @@ def load_set(
     short = name.replace("/", "-")
     cached = cache_folder() / f"{short}-{part}-{size}px-{key}.arrow"
     if not cached.is_file():
-        listing = layout.read(data_root, part)
+        listing = _read(layout, part, data_root)
         _check(listing, source)
         try:
             keep(cached, listing, size, source.pixels, f"{name}, {part}", progress)
@@ -54,6 +55,14 @@ def load_set(
     except (OSError, pa.ArrowInvalid, KeyError) as error:  # a cache that a full disk cut short
         cached.unlink(missing_ok=True)
         raise DataError(f"{cached} was damaged ({error}) and has been removed; run the command again") from error
+
+
+def _read(layout: Layout, part: str, data_root: Path) -> Listing:
+    try:
+        return layout.read(data_root, part)
+    except (IndexError, KeyError, ValueError) as error:  # a list of images with a line that is cut short, or the like
+        files = ", ".join(map(str, layout.files(data_root, part)))
+        raise DataError(f"{files}: not as published ({error!r}). Expected {layout.where}") from error
 
 
 def _stamp(path: Path) -> str:

@@ -6,22 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainables.data.archives import Aircraft, Cub, CutDigits, Digits, MedMNIST, Photos, TinyImageNet
 from trainables.data.composed import COCO_CLASSES, Coco, Landscapes, Waterbirds
 from trainables.data.layouts import (
-    Aircraft,
     Array,
     ClassFolders,
-    Cub,
-    CutDigits,
-    Digits,
     Fetched,
     FileList,
     Images,
     Layout,
-    MedMNIST,
     Parquet,
-    Photos,
-    TinyImageNet,
     TorchVision,
 )
 from trainables.data.listing import DataError, MissingImagesError
