@@ -29,7 +29,7 @@ PATIENCE = 30.0  # seconds of timing after which the kinds that are left are tak
 STEPS = 6  # timed ones: a coin decides what a mixing step costs
 FORWARD = 1 / 3  # of a training step's cost that an evaluated image takes
 
-Kind = tuple[str, str, str, str, int]  # what makes trials equally fast an image
+Kind = tuple[str, str, str, str, str, int]  # what makes trials equally fast an image
 
 
 @dataclass
@@ -129,7 +129,8 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
 
 
 def kind_of(config: TrialConfig) -> Kind:
-    return (config.method, config.backbone, config.protocol, config.precision, config.batch_size)
+    of = (config.method, config.backbone, config.protocol, config.precision, str(config.image_size))
+    return (*of, config.batch_size)
 
 
 def _speeds(past: Iterable[Known], wanted: set[Kind]) -> dict[Kind, float]:
@@ -137,7 +138,8 @@ def _speeds(past: Iterable[Known], wanted: set[Kind]) -> dict[Kind, float]:
     found: dict[Kind, list[float]] = {}
     for known in past if wanted else ():
         p = known.params
-        kind = (p["method"], p["backbone"], p["protocol"], p["precision"], int(p["batch_size"]))
+        of = (p["method"], p["backbone"], p["protocol"], p["precision"], p.get("image_size", "None"))
+        kind = (*of, int(p["batch_size"]))
         if kind in wanted and (speed := known.metrics.get("train/images_per_second")):
             found.setdefault(kind, []).append(speed)
     return {kind: median(values) for kind, values in found.items()}
