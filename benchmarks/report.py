@@ -31,7 +31,6 @@ from platform.tracking.tracker import Tracker
 ROOT = Path(__file__).parents[1]
 METRICS = 20
 PRINT = "0" * 16  # the fingerprint of every image set
-SETS = ("cifar10", "cifar100", "svhn", "tiny-imagenet", "digits")
 TABLE = "search_spaces/asymmetric/table01.yaml"  # the one with most rows, 280 trials
 AS_USERS_DO = """
 import json, sys, mlflow
@@ -101,16 +100,16 @@ def _measured(command: list[str], folder: Path, once: bool, change: bool) -> tup
     return f"{sorted(seconds)[len(seconds) // 2]:.2f}", f"{usage.ru_maxrss / 1024:.0f}"
 
 
-def _wanted() -> Iterator[tuple[str, str, str, list[str]]]:
-    """File, row, identity and the metrics that the table shows, of every trial of the tables."""
+def _wanted() -> Iterator[tuple[str, str, str, list[str], tuple[str, ...]]]:
+    """File, row, identity, the metrics that the table shows and the images that it trains on, of every trial."""
     for path in sorted((ROOT / "search_spaces").glob("*/*.yaml")):
         spec = search_file.load(path).profile("paper")
         for row in spec.row_list():
             for group, config in () if row.published_only else trials(spec, row):
-                identity = config.identity(dict.fromkeys(config.training_sets, PRINT))
+                identity = config.identity(dict.fromkeys(config.training_images, PRINT))
                 shown = [m.replace("{score}", config.score) for g, m in columns(spec) if g == group]
                 names = {n for m in shown for n in _names(m, config.evaluation_sets, config.score)}
-                yield str(path.relative_to(ROOT)), row.name, identity, sorted(names)
+                yield str(path.relative_to(ROOT)), row.name, identity, sorted(names), config.training_images
 
 
 def _names(metric: str, sets: tuple[str, ...], score: str) -> list[str]:
@@ -125,14 +124,16 @@ def _store(folder: Path, uri: str, count: int) -> None:
     tracker.close()
     metrics: dict[str, set[str]] = {}
     rows: dict[str, list[str]] = {}
-    for file, row, identity, names in _wanted():
+    sets: set[str] = set()
+    for file, row, identity, names, images_of in _wanted():
+        sets |= set(images_of)
         metrics.setdefault(identity, set()).update(names)
         if file == TABLE:
             rows.setdefault(row, []).append(identity)
     (folder / "rows.json").write_text(json.dumps(rows))
     made = copies(folder / "mlflow.db", run_id, count - 1)
     with sqlite3.connect(folder / "mlflow.db") as database:
-        images = json.dumps({name: [PRINT, 50_000] for name in SETS})
+        images = json.dumps({name: [PRINT, 50_000] for name in sorted(sets)})
         sweep = database.execute("select run_uuid from tags where key = 'kind' and value = 'sweep'").fetchone()[0]
         database.execute("insert or replace into tags (key, value, run_uuid) values ('images', ?, ?)", (images, sweep))
         for run, (identity, shown) in zip(made, metrics.items(), strict=False):

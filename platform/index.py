@@ -83,6 +83,7 @@ class Others:
     experiments: dict[str, str]  # the name of each id
     running: dict[str, str]  # the run of each identity that is being trained
     sweeps: list[SweepRun]  # of all experiments, the newest first
+    finished: int  # trials: whether the pages in the same file are those that were read with it
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def kept(file: Path, state: str) -> tuple[dict[str, Known], Others] | None:
         if found and database.execute("pragma user_version").fetchone() == (FORMAT,):
             content = json.loads(found[0])
             others = Others(**{**content, "sweeps": [SweepRun(**sweep) for sweep in content["sweeps"]]})
-            return _known(database, None), others
+            known = _known(database, None)
+            return (known, others) if len(known) == others.finished else None
     return None
 
 

@@ -99,7 +99,7 @@ class Images:
     def trained_on(self) -> dict[str, list[Any]]:
         """Of every set that some trial trains on: its fingerprint and how many images it has here."""
         parts = [s for data in self.opened.values() for s in (data.train, data.outliers) if s]
-        return {s.source.name: [s.source.fingerprint, len(s.source.labels)] for s in parts}
+        return {s.source.key: [s.source.fingerprint, len(s.source.labels)] for s in parts}
 
 
 @dataclass
@@ -152,7 +152,9 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
     try:
         _fill(plan, images, best_of)
     except MissingImagesError as error:
-        told = list(_missing(sweeps, images)) or [str(error)]  # all that is missing, not one at each try
+        told = list(_missing(sweeps, images))  # all that is missing, not one at each try
+        if not any(text.split(" (")[0] == str(error).split(" (")[0] for text in told):
+            told.append(str(error))
         raise DataError("\n".join(told)) from error
     return plan
 
@@ -186,9 +188,11 @@ def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
 
 
 def _missing(sweeps: Sequence[Sweep], images: Images) -> Iterator[str]:
-    """What to say of each set that some trial of the files' rows needs and that is not there."""
+    """What to say of each set that some trial of the files needs and that is not there."""
     rows = ((s.spec, row) for s in sweeps if not s.spec.search for row in s.spec.row_list() if not row.published_only)
-    configs = (config for spec, row in rows if row.best_of is None for _, config in trials(spec, row))
+    configs = [config for spec, row in rows if row.best_of is None for _, config in trials(spec, row)]
+    for spec in (s.spec for s in sweeps if s.spec.search):
+        configs += [TrialConfig.from_settings(spec.with_teacher({}))]  # what its confirmation needs, test sets included
     parts: dict[str, dict[str, None]] = {}
     for name, role in dict.fromkeys(pair for config in configs for pair in needed(config)):
         source = source_of(name)

@@ -9,7 +9,7 @@ from trainables.yaml_file import ConfigError, parse
 
 BASE: dict[str, Any] = {"method": "backmix", "protocol": "cifar10", "split_family": "osrci"}
 RECIPES = ("paper", "official")
-IMAGES = {"cifar10": "fingerprint of its training images", "tiny-imagenet": "of outliers"}
+IMAGES = {"cifar10": "fingerprint of its training images", "tiny-imagenet@32px": "of outliers"}
 
 
 def trial(**settings: Any) -> TrialConfig:
@@ -161,7 +161,7 @@ def test_settings_without_effect_are_not_in_it(settings: dict[str, Any]) -> None
 
 
 def test_other_images_are_another_identity() -> None:
-    assert trial().identity(IMAGES) != trial().identity({"cifar10": "other", "tiny-imagenet": "b"})
+    assert trial().identity(IMAGES) != trial().identity({"cifar10": "other", "tiny-imagenet@32px": "b"})
 
 
 def test_plain_is_the_same_trial_whatever_backmix_settings_stand_beside_it() -> None:
@@ -199,7 +199,7 @@ def test_another_teacher_is_another_student() -> None:
 def test_other_outliers_are_another_identity() -> None:
     config = trial(method="oe")
     assert config.training_sets == ("cifar10", "tiny-imagenet")
-    assert config.identity(IMAGES) != config.identity({**IMAGES, "tiny-imagenet": "other"})
+    assert config.identity(IMAGES) != config.identity({**IMAGES, "tiny-imagenet@32px": "other"})
     assert trial().identity(IMAGES) == trial().identity({"cifar10": IMAGES["cifar10"]})
 
 

@@ -166,7 +166,7 @@ def test_all_of_a_store_is_kept_for_as_long_as_its_state_is_the_same(file: Path)
     store = Store(3)
     known = finished(file, store)
     sweep = SweepRun("r9", "toy", True, "quick", "", {"digits": ["0123", 1000]}, {"best.lr": "0.1"})
-    others = Others({"1": "toy"}, {"i7": "r7"}, [sweep])
+    others = Others({"1": "toy"}, {"i7": "r7"}, [sweep], 3)
     assert kept(file, "one") is None
     keep_others(file, "one", others)
     assert kept(file, "one") == (known, others)
@@ -178,5 +178,5 @@ def test_all_of_a_store_is_kept_for_as_long_as_its_state_is_the_same(file: Path)
 
 def test_what_is_kept_in_a_file_that_is_no_index_is_not_used(file: Path) -> None:
     file.write_text("not a database")
-    keep_others(file, "one", Others({}, {}, []))
+    keep_others(file, "one", Others({}, {}, [], 0))
     assert kept(file, "one") is None

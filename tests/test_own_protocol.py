@@ -98,6 +98,46 @@ def test_a_class_that_has_no_folder_is_said_before_training(tmp_path: Path) -> N
         build(trial(), tmp_path)
 
 
+def test_training_needs_folders_of_known_classes_alone(tmp_path: Path) -> None:
+    birds(tmp_path)
+    for image in (tmp_path / "birds" / "train" / "crow").iterdir():
+        image.unlink()
+    (tmp_path / "birds" / "train" / "crow").rmdir()
+    Path("birds.yaml").write_text(BIRDS)
+    data = build(trial(), tmp_path)
+    assert (len(data.train), len(data.test["unknown"])) == (6, 3)
+
+
+def test_other_unknown_classes_or_another_size_make_another_trial(tmp_path: Path) -> None:
+    birds(tmp_path)
+    identities = set()
+    for text in (BIRDS, BIRDS.replace("[crow]", "[finch]"), BIRDS.replace("32", "48")):
+        Path("birds.yaml").write_text(text)
+        config = trial()
+        identities.add(config.identity(dict.fromkeys(config.training_images, "0")))
+    assert len(identities) == 3
+
+
+def test_masks_that_are_not_there_are_said(tmp_path: Path) -> None:
+    birds(tmp_path)
+    Path("birds.yaml").write_text(BIRDS + "masks: true\n")
+    with pytest.raises(DataError, match=r"birds/train has no masks, and birds.yaml needs them"):
+        build(trial(), tmp_path)
+
+
+def test_a_parquet_file_of_hugging_face_names_its_classes_and_may_lie_here(tmp_path: Path) -> None:
+    features = '{"info": {"features": {"label": {"names": ["crow", "robin", "sparrow"], "_type": "ClassLabel"}}}}'
+    images = [{"bytes": trees.encoded(10 * label), "path": None} for label in (0, 1, 2)]
+    table = pa.table({"image": images, "label": [0, 1, 2]}).replace_schema_metadata({"huggingface": features})
+    pq.write_table(table, "birds.parquet")
+    Path("birds.yaml").write_text(BIRDS.replace("birds/train", "birds.parquet").replace("birds/test", "birds.parquet"))
+    data = build(trial(), Path())
+    assert data.train.source.labels.tolist() == [2, 1, 0]
+    pq.write_table(table.set_column(1, "label", pa.array([0, 1, -1])), "birds.parquet")
+    with pytest.raises(DataError, match="does not name the classes of all its labels"):
+        build(trial(), Path())
+
+
 @pytest.mark.slow
 def test_a_sweep_trains_on_it(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()

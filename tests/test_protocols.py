@@ -202,9 +202,32 @@ def test_the_papers_constants_are_named_options() -> None:
 
 def test_statistics_and_image_size_make_another_trial() -> None:
     base = trial(protocol="digits")
-    prints = {"digits": "0"}
+    prints = {"digits": "0", "digits@64px": "0"}
     others = [{"normalisation": "training"}, {"image_size": 64}]
     assert len({base.identity(prints), *(trial(protocol="digits", **o).identity(prints) for o in others)}) == 3
+
+
+def test_one_set_at_two_sizes_has_two_fingerprints_in_a_plan() -> None:
+    from platform.plan import Images, Plan
+
+    plan = Plan([], Images(Path()))
+    small, large = trial(protocol="digits", image_size=16), trial(protocol="digits")
+    alone = [plan.identity(config) for config in (small, large)]
+    assert [plan.identity(config) for config in (small, large)] == alone
+    assert set(plan.images.fingerprints) == {"digits", "digits@16px"} == set(plan.images.trained_on)
+    assert small.identity(build(small, Path()).fingerprints) == alone[0]
+
+
+def test_outliers_are_not_of_the_set_that_the_trial_is_tested_on() -> None:
+    with pytest.raises(ConfigError, match="cifar100 is what the trial is tested on"):
+        trial(method="oe", protocol="cifar-plus", split_family="osrci", outlier_set="cifar100")
+
+
+def test_statistics_are_of_the_images_that_train_alone() -> None:
+    few = build(trial(protocol="digits", normalisation="training", images_per_class=4, holdout=0.25), Path()).train
+    assert len(few) == 18
+    pixels = few.source.images[few.rows].reshape(-1, 3)
+    assert few.statistics.mean == pytest.approx(pixels.mean(axis=0) / 255)
 
 
 def test_images_may_be_made_smaller_for_a_reduced_run() -> None:

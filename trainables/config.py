@@ -16,7 +16,7 @@ import yaml
 from trainables.backbones import parse_backbone
 from trainables.contradictions import contradictions
 from trainables.custom import is_custom, settings_of
-from trainables.data.protocols import evaluation_sets, known_classes, protocol_of
+from trainables.data.protocols import evaluation_sets, images_key, known_classes, protocol_of, stored_size
 from trainables.identity import identity
 from trainables.methods import METHODS, CatImgSettings, DistillSettings, MethodSettings, Range
 from trainables.values import convert, misread, shown
@@ -143,6 +143,12 @@ class TrialConfig:
         own = protocol_of(self.protocol).image_set
         return (own, self.learner.outlier_set) if isinstance(self.learner, CatImgSettings) else (own,)
 
+    @property
+    def training_images(self) -> tuple[str, ...]:
+        """What `training_sets` are called among fingerprints, at the size at which they are stored."""
+        stored = stored_size(self.seen_size)
+        return tuple(images_key(name, stored) for name in self.training_sets)
+
     @cached_property
     def teacher(self) -> TrialConfig | None:
         """The trial whose weights this one needs: on the same images, divided in the same way."""
@@ -162,8 +168,8 @@ class TrialConfig:
         return tuple(score for score in EXTRA_SCORES if score in asked)
 
     def identity(self, fingerprints: Mapping[str, str]) -> str:
-        """Hash of what shapes the weights, given the fingerprint of each of `training_sets`: 16 hex digits."""
-        images = tuple(fingerprints[name] for name in self.training_sets)
+        """Hash of what shapes the weights, given the fingerprint of each of `training_images`: 16 hex digits."""
+        images = tuple(fingerprints[name] for name in self.training_images)
         if images not in self._identities:
             self._identities[images] = identity(self, fingerprints)
         return self._identities[images]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainables.backbones import cells
-from trainables.data.protocols import evaluation_sets, protocol_of
+from trainables.data.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.methods import AsymmetricSettings, BackMixSettings, CatImgSettings, TeacherFreeSettings
 from trainables.yaml_file import Problem, nearest
 
@@ -89,6 +89,7 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
     if isinstance(learner, CatImgSettings):
         name = learner.outlier_set
-        if name in config.evaluation_sets or name == config.training_sets[0]:
-            where = "tested" if name in config.evaluation_sets else "trained"
+        tested = {part_of_set(config.protocol, s).images for s in config.evaluation_sets}
+        if name in tested or name == config.training_sets[0]:
+            where = "tested" if name in tested else "trained"
             yield Problem(("outlier_set",), f"{name} is what the trial is {where} on: outliers come from another set")

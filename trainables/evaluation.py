@@ -20,6 +20,7 @@ from trainables.measured import known_beside
 from trainables.scores import F64, SCORES, feature_norm, mean_cosine
 
 BATCH = 500
+PIXELS = BATCH * 64**2  # of a batch: large images in smaller ones
 
 F32 = npt.NDArray[np.float32]
 ExtraScore = Callable[[Samples, F32], F64]  # samples (N) and their features N,C -> N
@@ -35,7 +36,7 @@ def forward(model: nn.Module, samples: Samples, device: torch.device, precision:
     pool = samples.on(device)
     logits, features = [], []
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        batches = torch.arange(len(pool), device=device).split(BATCH)
+        batches = torch.arange(len(pool), device=device).split(max(1, min(BATCH, PIXELS // pool.image_size**2)))
         pool.ahead(batches)
         for ids in batches:
             output = model(pool.seen(ids))

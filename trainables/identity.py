@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trainables.custom import custom_method, is_custom
+from trainables.data.own import is_own, own_protocol
 from trainables.data.protocols import protocol_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
-    """16 hex digits, given the fingerprint of each of `config.training_sets`.
+    """16 hex digits, given the fingerprint of each of `config.training_images`.
 
     Settings at their default stay out, so a new setting leaves old identities as they are. For the same reason a
     default must never change its meaning: raise the learner's `version` instead.
@@ -52,14 +53,17 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         "backbone": config.backbone,
         "split": config.split,
         "seed": config.seed,
-        "data": fingerprints[config.training_sets[0]],
+        "data": fingerprints[config.training_images[0]],
     }
     if is_custom(config.method):
         content["source"] = custom_method(config.method).digest  # nobody can be relied on to raise its version
+    if is_own(config.protocol):  # its file may change what its unknown set is called by, and the size of its images
+        own = own_protocol(config.protocol)
+        content["own"] = [own.unknown, repr(own.layout), config.seen_size]
     if config.teacher:
         content["teacher"] = config.teacher.identity(fingerprints)
     if len(config.training_sets) > 1:
-        content["outliers"] = fingerprints[config.training_sets[1]]
+        content["outliers"] = fingerprints[config.training_images[1]]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -18,6 +18,7 @@ from trainables.config import TrialConfig
 from trainables.data.augment import centre
 from trainables.data.trial_data import TrialData
 from trainables.evaluation import forward
+from trainables.measured import known_beside
 from trainables.methods import BackMixSettings
 from trainables.mixing import backmix, box_side, cutmix, draw_box, draw_corners, draw_partners
 from trainables.teacher import read_weights
@@ -39,13 +40,14 @@ class Features:
 def features(config: TrialConfig, data: TrialData, weights: Path, device: torch.device) -> Features:
     """Of the known test images and of the first unknown set. Raises `WeightsError` as `read_weights` does."""
     model = read_weights(config.backbone, data, weights, device)
-    unknown = next(name for name in data.test if name != "known")
+    unknown = config.evaluation_sets[0]
+    beside = known_beside(unknown, data.test)
     found, classes, known = [], [], []
-    for name in ("known", unknown):
+    for name in (beside, unknown):
         samples = data.test[name]
         found.append(forward(model, samples, device, config.precision)[1])
         classes.append(samples.source.labels[samples.rows])
-        known.append(np.full(len(samples), name == "known"))
+        known.append(np.full(len(samples), name == beside))
     return Features(np.concatenate(found), np.concatenate(classes), np.concatenate(known))
 
 

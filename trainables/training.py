@@ -103,7 +103,7 @@ class Trainer:
         # The sets by their place, not their name: the trial's own images first.
         sources = [samples.source for samples in (data.train, data.outliers) if samples]
         prints = (source.fingerprint for source in sources)
-        identity = config.identity(dict(zip(config.training_sets, prints, strict=False)))
+        identity = config.identity(dict(zip(config.training_images, prints, strict=False)))
         self.trains = f"{identity} on {device.type}, state {STATE_VERSION}"  # random states are a kind of device's
 
     @property

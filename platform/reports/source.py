@@ -111,9 +111,9 @@ class Source:
     def _trial(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> ReportTrial:
         if self.score:
             config = replace(config, score=self.score)  # type: ignore[arg-type]
-        if self.reader is None or any(name not in images for name in config.training_sets):
+        if self.reader is None or any(name not in images for name in config.training_images):
             return ReportTrial(config, "", "missing")
-        identity = config.identity({name: images[name][0] for name in config.training_sets})
+        identity = config.identity({name: images[name][0] for name in config.training_images})
         known = self.reader.known.get(identity)
         if known:
             where = (known.run_id, known.sweep, known.git_sha, known.git_dirty == "true")
@@ -189,8 +189,11 @@ class Source:
             yield f"Profile {self.profile}: a reduced run, not the paper's protocol, not comparable with its table."
         if self.changed:
             yield f"Changed by hand: {', '.join(self.changed)}: not the protocol of the file."
-        for name in dict.fromkeys(name for config in configs for name in config.training_sets):
-            there, all_ = images.get(name, ("", 0))[1], published_images(name)
+        used: dict[str, str] = {}  # the set, and what it is called among fingerprints
+        for config in configs:
+            used |= dict(zip(config.training_sets, config.training_images, strict=True))
+        for name, key in used.items():
+            there, all_ = images.get(key, ("", 0))[1], published_images(name)
             if all_ and there and there < all_:
                 yield f"Trained on {there:,} of the {all_:,} published training images of {name}."
 

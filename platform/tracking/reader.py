@@ -107,4 +107,4 @@ def _ask(uri: str) -> tuple[dict[str, Known], Others]:
         known = index.finished(store.index, lambda *where: ended_page(store, experiments, *where))
         query = "attributes.status = 'RUNNING' and tags.kind = 'trial'"
         running = {r.data.tags["identity"]: r.info.run_id for r in store.runs(query, experiments)}
-        return known, Others(dict(store.experiments), running, newest_sweeps(store, experiments))
+        return known, Others(dict(store.experiments), running, newest_sweeps(store, experiments), len(known))

@@ -123,6 +123,7 @@ class MedMNIST:
     def fetch(self, root: Path) -> None:
         import medmnist
 
+        root.mkdir(parents=True, exist_ok=True)
         kind = getattr(medmnist, medmnist.INFO[self.flag]["python_class"])
         try:
             kind(split="train", root=str(root), download=True)

@@ -14,36 +14,22 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from trainables.data.augment import Statistics
 from trainables.data.encoded import Encoded, decode, to_square, trouble
 from trainables.data.listing import I64, U8, DataError, Listing, Progress
-from trainables.data.protocols import LARGE
+from trainables.data.protocols import LARGE, images_key
 
-BLOCK, AT_ONCE = 64, 16  # images that a thread decodes at a time, and blocks that are waited for together
+BLOCK = 64  # images that a thread decodes at a time
+WAITING = 2**28  # bytes of decoded images that may wait to be written
 Items = Sequence[bytes | Path] | U8  # encoded, or arrays
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Sums of pixels in 0..255 and of their squares, exact, of each class: of any classes, mean and spread follow."""
-
-    classes: dict[int, tuple[int, list[int], list[int]]]  # by class: pixels, sums of each channel, sums of squares
-
-    def of(self, classes: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel over all pixels of these classes, in 0..1."""
-        chosen = [self.classes[c] for c in classes]
-        count = sum(pixels for pixels, _, _ in chosen)
-        mean = [sum(sums[c] for _, sums, _ in chosen) / count for c in range(3)]
-        square = [sum(squares[c] for _, _, squares in chosen) / count for c in range(3)]
-        spread = [(s - m * m) ** 0.5 / 255 for m, s in zip(mean, square, strict=True)]
-        return tuple(m / 255 for m in mean), tuple(spread)
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,33 @@ class ImageSet:
     fingerprint: str  # of pixels or of the files' bytes, and of labels: 16 hex digits
     left_out: int  # images of the source that are not exact copies of the published ones
     source: str
-    moments: Moments = field(default_factory=lambda: Moments({}))
+    sums: I64 = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))  # N,6: of pixels, and of their squares
+
+    @property
+    def size(self) -> int:
+        """The side at which images are stored, in px."""
+        return self.images.size if isinstance(self.images, Encoded) else self.images.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Four where each image comes with the mask of its object, else three."""
+        return self.images.channels if isinstance(self.images, Encoded) else self.images.shape[3]
+
+    @property
+    def key(self) -> str:
+        """What its fingerprint is called, as `TrialConfig.training_images` has it."""
+        return images_key(self.name, self.size)
+
+    @cached_property
+    def classes(self) -> frozenset[int]:
+        """The classes that it has an image of."""
+        return frozenset(np.unique(self.labels).tolist())
+
+    def statistics(self, rows: I64) -> Statistics:
+        """Mean and standard deviation of each channel over all pixels of these images, in 0..1, by exact sums."""
+        total = self.sums[rows].sum(axis=0) / (len(rows) * self.size**2)
+        mean, std = total[:3], np.sqrt(total[3:] - total[:3] ** 2)
+        return Statistics(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
 
 def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progress: Progress | None) -> None:
@@ -67,7 +79,7 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
         masks = None if listing.masks is None else _encoded(listing.masks)
         listing = replace(listing, images=_encoded(listing.images), masks=masks)
     decoded = np.empty((0 if streamed else count, size, size, channels), dtype=np.uint8)
-    sums = np.zeros((2, count, 3), dtype=np.int64)
+    sums = np.zeros((count, 6), dtype=np.int64)
     digest = hashlib.sha256()
     broken: dict[str, list[str]] = {}
     for i, (image, what_is_wrong) in enumerate(_decoded(listing, size, pixels)):
@@ -77,7 +89,7 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
         if not streamed:
             decoded[i] = image
         flat = image[..., :3].reshape(-1, 3).astype(np.int64)
-        sums[0, i], sums[1, i] = flat.sum(axis=0), np.einsum("nc,nc->c", flat, flat)
+        sums[i] = *flat.sum(axis=0), *np.einsum("nc,nc->c", flat, flat)
         if progress and (i % 500 == 499 or i + 1 == count):
             progress(what, i + 1, count)
     if broken:
@@ -87,6 +99,7 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
         )
         raise DataError(f"{listing.source}: {'; '.join(lines)}")
     columns: dict[str, Any] = {"label": listing.labels, "index": listing.index}
+    columns["sums"] = pa.FixedSizeListArray.from_arrays(sums.ravel(), 6)
     if streamed:
         columns |= _encoded_columns(listing, digest)
     else:
@@ -99,7 +112,6 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
         "left_out": listing.left_out,
         "source": listing.source,
         "channels": channels,
-        "moments": {c: _moments(sums[:, listing.labels == c], size) for c in np.unique(listing.labels).tolist()},
     }
     _write(path, pa.table(columns).replace_schema_metadata({"info": json.dumps(info)}))
 
@@ -123,8 +135,9 @@ def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str
         return
     blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        for first in range(0, len(blocks), AT_ONCE):  # a large set's images are not all in memory at once
-            for done in workers.map(lambda block: [one(i) for i in block], blocks[first : first + AT_ONCE]):
+        together = max(1, WAITING // (4 * BLOCK * size**2))  # a large set's images are not all in memory at once
+        for first in range(0, len(blocks), together):
+            for done in workers.map(lambda block: [one(i) for i in block], blocks[first : first + together]):
                 yield from done
 
 
@@ -133,11 +146,6 @@ def _square(item: bytes | Path | U8, size: int, pixels: int = 0, channels: int =
     if isinstance(item, np.ndarray):
         return item if item.shape == (size, size, channels) else to_square(Image.fromarray(item), size, channels)
     return decode(item, size, pixels, channels)
-
-
-def _moments(sums: npt.NDArray[np.int64], size: int) -> tuple[int, list[int], list[int]]:
-    """Of one class, from the sums and the sums of squares of its images, 2,n,3."""
-    return sums.shape[1] * size * size, *sums.sum(axis=1).tolist()
 
 
 def _encoded(images: Items) -> Sequence[bytes | Path]:
@@ -182,7 +190,7 @@ def open_kept(path: Path, name: str, size: int) -> ImageSet:
     batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
     info = json.loads(batch.schema.metadata[b"info"])
     channels = info.pop("channels")
-    moments = Moments({int(c): (of[0], of[1], of[2]) for c, of in info.pop("moments").items()})
+    sums = batch["sums"].values.to_numpy().reshape(-1, 6)
     images: U8 | Encoded
     if pa.types.is_fixed_size_binary(batch.schema.field("image").type):
         pixels = np.frombuffer(batch["image"].buffers()[1], dtype=np.uint8)
@@ -191,4 +199,4 @@ def open_kept(path: Path, name: str, size: int) -> ImageSet:
         masks = batch["mask"] if "mask" in batch.schema.names else None
         images = Encoded(batch["image"], masks, size)
     labels, index = batch["label"].to_numpy(), batch["index"].to_numpy()
-    return ImageSet(name=name, images=images, labels=labels, index=index, moments=moments, **info)
+    return ImageSet(name=name, images=images, labels=labels, index=index, sums=sums, **info)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -63,8 +65,7 @@ class Parquet:
     def files(self, root: Path, part: str) -> list[Path]:
         if part not in self.parts:
             return []
-        pattern = root / self.parts[part]
-        return sorted(pattern.parent.parent.glob(f"{pattern.parent.name}/{pattern.name}"))
+        return sorted(root / found for found in glob(self.parts[part], root_dir=root))
 
     def read(self, root: Path, part: str) -> Listing:
         files = self.files(root, part)
@@ -84,9 +85,12 @@ class Parquet:
             left_out = 0
         labels = table["label"].to_numpy().astype(np.int64)
         if self.classes:
-            names = json.loads((table.schema.metadata or {}).get(b"info", b"{}")).get("classes", [])
-            if labels.max(initial=-1) >= len(names):
-                raise DataError(f"{source} does not name its classes (`info` of its metadata): name them by numbers")
+            of_each = {tuple(_class_names(path)) for path in files}
+            names = list(of_each.pop())
+            if of_each:
+                raise DataError(f"{source} do not name the same classes")
+            if labels.max(initial=-1) >= len(names) or labels.min(initial=0) < 0:
+                raise DataError(f"{source} does not name the classes of all its labels: name them by numbers")
             if missing := [name for name in self.classes if name not in names]:
                 raise DataError(f"{source} has no class {', '.join(missing[:5])}; it has {', '.join(names[:30])}")
             ids = {name: i for i, name in enumerate(self.classes)}
@@ -116,23 +120,34 @@ def _table(files: Sequence[Path]) -> Any:
         if missing := {"image", "label"} - set(table.column_names):
             wanted = " and ".join(sorted(missing))
             raise DataError(f"{path} has no column {wanted}; it has {', '.join(table.column_names)}")
+        for name in {"image", "mask"} & set(table.column_names):
+            kind = table.schema.field(name).type
+            if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+                column = table.column_names.index(name)
+                table = table.set_column(column, name, pc.struct_field(table[name], "bytes"))
         kind = table.schema.field("image").type
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            encoded = pc.struct_field(table["image"], "bytes")
-            table = table.set_column(table.column_names.index("image"), "image", encoded)
-            kind = encoded.type
         if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             raise DataError(f"{path}: column image must hold encoded bytes, not {kind}")
         if not pa.types.is_integer(table.schema.field("label").type):
             kind = table.schema.field("label").type
             raise DataError(f"{path}: column label must hold whole numbers, not {kind}")
-        for name in ("image", "label"):
+        for name in {"image", "label", "mask"} & set(table.column_names):
             if table[name].null_count:
                 row = pc.index(pc.is_null(table[name]), True)
                 raise DataError(f"{path}: column {name} is empty in {table[name].null_count} rows, the first is {row}")
         tables.append(table)
-    together = pa.concat_tables(tables, promote_options="default")
-    return together.replace_schema_metadata(pq.read_schema(files[0]).metadata)
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _class_names(path: Path) -> list[str]:
+    """Names of the classes by number, as a file of this project or of Hugging Face has them, if it has."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(path).metadata or {}
+    if b"info" in metadata:
+        return list(json.loads(metadata[b"info"]).get("classes", []))
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return list(next((f["names"] for f in features.values() if isinstance(f, dict) and "names" in f), []))
 
 
 @dataclass(frozen=True)
@@ -252,7 +267,7 @@ class Images:
         return listed(images, [0] * len(images), root / self.folder)
 
     def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root, self.md5)
+        fetch_archive(self.url, root, self.md5, urlsplit(self.url).path.rpartition("/")[2])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ true` where a Parquet file has a column `mask`, and `images: FOLDER` that the pa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -148,7 +148,30 @@ def _layout(data: dict[str, Any], classes: tuple[str, ...]) -> Layout:
         return _Renumbered(Parquet(parts, only=only), classes) if numbers else Parquet(parts, classes, only)
     if suffixes == {".txt"}:
         return _Renumbered(FileList(parts, data.get("images", ".")), classes)
-    return ClassFolders(parts, len(classes), classes)
+    return _Folders(parts, classes, len(data["known"]))
+
+
+@dataclass(frozen=True)
+class _Folders:
+    """A folder a class; for training, of the known ones alone."""
+
+    parts: Mapping[str, str]
+    classes: tuple[str, ...]  # the first `known` of them are
+    known: int
+
+    @property
+    def where(self) -> str:
+        return self._layout("test").where
+
+    def files(self, root: Path, part: str) -> list[Path]:
+        return self._layout(part).files(root, part)
+
+    def read(self, root: Path, part: str) -> Listing:
+        return self._layout(part).read(root, part)
+
+    def _layout(self, part: str) -> ClassFolders:
+        needed = self.classes[: self.known] if part == "train" else self.classes
+        return ClassFolders(self.parts, len(needed), needed)
 
 
 @dataclass(frozen=True)
@@ -173,5 +196,5 @@ class _Renumbered:
         labels = np.array([place.get(label, -1) for label in found.labels.tolist()], dtype=np.int64)
         kept = np.flatnonzero(labels >= 0).tolist()
         images = [found.images[i] for i in kept]
-        masks = [found.masks[i] for i in kept] if found.masks else None
+        masks = [found.masks[i] for i in kept] if found.masks is not None else None
         return Listing(images, labels[kept], found.index[kept], found.source, masks, found.left_out)

@@ -60,6 +60,13 @@ def stored_size(image_size: int) -> int:
     return image_size if image_size < LARGE else round(image_size * 8 / 7)
 
 
+def images_key(image_set: str, stored: int) -> str:
+    """The name of an image set's fingerprint: pixels depend on the size at which they are stored, which is said where
+    it is not that of the set's own protocol."""
+    own = next((stored_size(p.image_size) for p in PROTOCOLS.values() if p.image_set == image_set), 32)
+    return image_set if stored == own else f"{image_set}@{stored}px"
+
+
 _CIFAR_PAIRS = (
     *("cifar100", "svhn", "tiny-imagenet", "lsun-crop", "lsun-resize", "lsun-fix"),
     *("imagenet-crop", "imagenet-resize", "imagenet-fix", "isun", "places", "textures", "inaturalist"),

@@ -15,7 +15,7 @@ from trainables.data.layouts import Layout
 from trainables.data.listing import DataError, Listing, Progress
 from trainables.data.sources import Source, source_of
 
-FORMAT = 2  # goes up when what a cache file holds changes
+FORMAT = 3  # goes up when what a cache file holds changes
 
 
 def load_set(
@@ -66,7 +66,8 @@ def _read(layout: Layout, part: str, data_root: Path) -> Listing:
 
 
 def _stamp(path: Path) -> str:
-    """What changes with a file, or with what a folder lists: names, sizes and times, without looking deeper."""
+    """What changes with a file, or with what a folder lists: names, sizes and times, without looking deeper. A file
+    that is changed in place further below goes unnoticed."""
     try:
         stat = path.stat()
         if not path.is_dir():

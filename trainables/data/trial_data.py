@@ -42,7 +42,7 @@ class Samples:
         """These images on `device`; they are moved there once. Images with masks are in their view."""
         if device not in self._pools:
             pool = self._all_channels(device)
-            if self._has_masks:
+            if self.source.channels == 4:
                 partners = torch.randperm(len(self), generator=torch.Generator().manual_seed(0)).to(device)
                 pool = MaskedPool(pool, self.view, partners)
             self._pools[device] = pool
@@ -55,12 +55,7 @@ class Samples:
         else:
             pool = self.on(device)
             pool = pool.pool if isinstance(pool, MaskedPool) else pool
-        return MaskedPool(pool, self.view, host=host) if self._has_masks else pool
-
-    @property
-    def _has_masks(self) -> bool:
-        images = self.source.images
-        return (images.channels if isinstance(images, Encoded) else images.shape[3]) == 4
+        return MaskedPool(pool, self.view, host=host) if self.source.channels == 4 else pool
 
     def _all_channels(self, device: torch.device, processes: Processes = ALONE) -> ImagePool:
         """These images with their masks, where they have some."""
@@ -94,9 +89,9 @@ class TrialData:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of each set that shapes the weights, by its name."""
+        """Of each set that shapes the weights, by `TrialConfig.training_images`."""
         sets = [self.train, *([self.outliers] if self.outliers else [])]
-        return {samples.source.name: samples.source.fingerprint for samples in sets}
+        return {samples.source.key: samples.source.fingerprint for samples in sets}
 
 
 Opened = Mapping[tuple[str, str], ImageSet]  # by name and part
@@ -111,7 +106,7 @@ def build(
     """Load the sets that the trial needs and divide them. The test set is opened only where `config.test`.
 
     A trial that divides the same sets as one just before, in the same process, gets that one's: what is on a device
-    stays there. Files are looked at anew each time, so changed ones are seen.
+    stays there. Files are looked at anew each time, as far as `trainables.data.sets` does.
 
     The training set is cut to `images_per_class` first. Pseudo-unknown classes are a random choice among the
     known, all of their images unknown in validation; of every other known class, `holdout` is kept for it.
@@ -157,7 +152,7 @@ def check_classes(config: TrialConfig, data: TrialData) -> None:
 
 
 def _need(source: ImageSet, classes: tuple[int, ...], what: str) -> None:
-    if missing := [c for c in classes if c not in source.moments.classes]:
+    if missing := [c for c in classes if c not in source.classes]:
         listed = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
         raise DataError(f"{source.source} has no image of {len(missing)} classes {what}: {listed}")
 
@@ -172,6 +167,10 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
 
     source = opened[protocol.image_set, "train"]
     _need(source, known, f"known in split {config.split} of {config.protocol}, family {config.split_family}")
+    if protocol.masks:
+        for images in (images for (name, _), images in opened.items() if name == protocol.image_set):
+            if images.channels != 4:
+                raise DataError(f"{images.source} has no masks, and {config.protocol} needs them")
     train, kept, unknown = [], [], []
     for c in known:
         of_class = rng.permutation(np.flatnonzero(source.labels == c))[: config.images_per_class]
@@ -187,7 +186,7 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
             train.append(of_class[held_out:])
 
     statistics = {"half": HALF, "cifar10": CIFAR10}.get(config.normalisation)
-    as_seen = (config.seen_size, statistics or Statistics(*source.moments.of(classes)))  # type: ignore[arg-type]
+    as_seen = (config.seen_size, statistics or source.statistics(_sorted(train)))
     known_of, unknown_of = partial(_known, classes=classes, as_seen=as_seen), partial(_unknown, as_seen=as_seen)
     validation: dict[str, Samples] = {}
     if config.holdout:
