@@ -207,6 +207,10 @@ def test_statistics_and_image_size_make_another_trial() -> None:
     assert len({base.identity(prints), *(trial(protocol="digits", **o).identity(prints) for o in others)}) == 3
 
 
+def test_the_protocols_own_image_size_is_the_same_trial_said_or_not() -> None:
+    assert trial(protocol="digits", image_size=32) == trial(protocol="digits")
+
+
 def test_one_set_at_two_sizes_has_two_fingerprints_in_a_plan() -> None:
     from platform.plan import Images, Plan
 

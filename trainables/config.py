@@ -88,6 +88,8 @@ class TrialConfig:
         recipe, _ = check_settings(learner_type.recipes[checked.pop("recipe", "paper")], [method])
         merged = {**recipe, **checked}
         own = {name: merged[name] for name in _OWN if name in merged}
+        if own.get("image_size") == protocol_of(own.get("protocol", cls.protocol)).image_size:
+            del own["image_size"]  # said or not, it is the same trial
         chosen = {name: merged[name] for name in _names_of(method) if name in merged}
         if issubclass(learner_type, DistillSettings):
             chosen["teacher"] = teacher_settings(own, chosen.get("teacher", {}))
