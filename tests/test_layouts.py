@@ -1,12 +1,7 @@
-"""Every layout in which a set is published is read with its published ids, and what is wrong with it is said."""
+"""Every layout in which a set is published is read with its published ids."""
 
 import io
-import os
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +12,7 @@ from PIL import Image
 
 from trainables.data import composed
 from trainables.data.composed import COCO_CLASSES
-from trainables.data.kept import ImageSet
-from trainables.data.layouts import ClassFolders, FileList, Images, Parquet, fetch_archive
+from trainables.data.layouts import FileList
 from trainables.data.listing import DataError, Listing
 from trainables.data.sets import load_set
 from trainables.data.sources import SOURCES
@@ -29,19 +23,12 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
 
 
-def greys(data: ImageSet) -> list[int]:
-    """The middle of each image: JPEG keeps an even one."""
-    assert isinstance(data.images, np.ndarray)
-    size = data.images.shape[1]
-    return [int(v) for v in data.images[:, size // 2, size // 2, 0]]
-
-
 def test_tiny_imagenet_as_its_archive_has_it(tmp_path: Path) -> None:
     trees.tiny_imagenet(tmp_path)
     for part in ("train", "test"):
         data = load_set("tiny-imagenet", part, 64, tmp_path)
         assert data.labels.tolist() == list(range(200))
-        assert greys(data) == pytest.approx(list(range(200)), abs=2)
+        assert trees.greys(data) == pytest.approx(list(range(200)), abs=2)
 
 
 def test_a_class_folder_too_few_is_refused_because_ids_would_shift(tmp_path: Path) -> None:
@@ -75,7 +62,7 @@ def test_aircraft_variants_are_numbered_by_their_names(tmp_path: Path) -> None:
     trees.aircraft(tmp_path)
     data = load_set("aircraft", "test", 32, tmp_path)
     assert data.labels.tolist() == list(range(100))
-    assert greys(data) == pytest.approx(list(range(100)), abs=2)
+    assert trees.greys(data) == pytest.approx(list(range(100)), abs=2)
 
 
 def test_imagenet30_is_in_dictionary_order(tmp_path: Path) -> None:
@@ -88,7 +75,7 @@ def test_svhn_is_read_from_its_mat_files_and_its_ten_is_a_zero(tmp_path: Path, m
     trees.svhn(tmp_path, monkeypatch)
     data = load_set("svhn", "test", 32, tmp_path)
     assert data.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
-    assert greys(data) == [20 * n for n in range(10)]
+    assert trees.greys(data) == [20 * n for n in range(10)]
     (tmp_path / "test_32x32.mat").write_bytes(b"cut short")
     with pytest.raises(DataError, match=r"torchvision's SVHN .* cannot be read"):
         load_set("svhn", "test", 32, tmp_path)
@@ -142,7 +129,7 @@ def test_sets_without_classes_are_all_images_below_a_folder(tmp_path: Path, name
     for number in range(3):
         trees.save(tmp_path / folder / f"{number}.png", 10 * number)
     (tmp_path / folder / "note.txt").write_text("no image")
-    assert greys(load_set(name, "test", 32, tmp_path)) == [0, 10, 20]
+    assert trees.greys(load_set(name, "test", 32, tmp_path)) == [0, 10, 20]
 
 
 def test_a_list_of_files_says_image_and_class(tmp_path: Path) -> None:
@@ -156,7 +143,7 @@ def test_a_list_of_files_says_image_and_class(tmp_path: Path) -> None:
 
 def test_300_thousand_tiny_images_are_an_array(tmp_path: Path) -> None:
     np.save(tmp_path / "300K_random_images.npy", np.full((5, 32, 32, 3), 9, dtype=np.uint8))
-    assert greys(load_set("tinyimages", "train", 32, tmp_path)) == [9] * 5
+    assert trees.greys(load_set("tinyimages", "train", 32, tmp_path)) == [9] * 5
     np.save(tmp_path / "300K_random_images.npy", np.full((5, 32, 32), 9, dtype=np.uint8))
     with pytest.raises(DataError, match=r"holds uint8 of shape \(5, 32, 32\)"):
         load_set("tinyimages", "train", 32, tmp_path)
@@ -171,7 +158,7 @@ def test_hugging_face_files_have_shards_and_images_in_a_struct(tmp_path: Path) -
         pq.write_table(table, folder / f"test-0000{shard}-of-00002.parquet")
     data = load_set("cifar100", "test", 32, tmp_path)
     assert data.labels.tolist() == list(range(6))
-    assert greys(data) == [0, 1, 2, 10, 11, 12]
+    assert trees.greys(data) == [0, 1, 2, 10, 11, 12]
 
 
 def test_coco_objects_have_a_margin_and_a_mask_and_crowds_are_left_out(tmp_path: Path) -> None:
@@ -222,184 +209,6 @@ def test_birds_without_landscapes_are_said(tmp_path: Path, monkeypatch: pytest.M
     trees.places(tmp_path, each=2)
     with pytest.raises(DataError, match="too few landscapes behind 20 birds"):
         load_set("waterbirds-0.5", "train", 32, tmp_path)
-
-
-# What can be wrong with images
-
-
-def folder_of(root: Path, *files: tuple[str, Any]) -> Path:
-    for name, content in files:
-        path = root / "LSUN" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            content.save(path)
-    return root
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"no image at all", "1 images cannot be decoded: "),
-        (trees.encoded(1)[:60], "1 images cannot be decoded: "),
-        (Image.new("RGBA", (32, 32)), "1 images have mode RGBA, not RGB: convert them: "),
-        (Image.new("I;16", (32, 32)), "1 images have mode I;16, not RGB: convert them: "),
-    ],
-)
-def test_an_image_that_cannot_be_used_is_named(tmp_path: Path, content: Any, said: str) -> None:
-    folder_of(tmp_path, ("a.png", trees.picture(1)), ("b.png", content))
-    with pytest.raises(DataError, match=f"{said}.*LSUN/b.png") as error:
-        load_set("lsun-crop", "test", 32, tmp_path)
-    assert "a.png" not in str(error.value)
-
-
-def test_all_broken_images_are_told_at_once_by_what_is_wrong_with_them(tmp_path: Path) -> None:
-    files = [(f"{n:02}.png", b"broken" if n % 2 else Image.new("RGBA", (8, 8))) for n in range(60)]
-    with pytest.raises(DataError, match=r"30 images have mode RGBA.*, …; 30 images cannot be decoded: .*/01.png"):
-        load_set("lsun-crop", "test", 32, folder_of(tmp_path, *files))
-
-
-def test_an_image_of_another_size_than_published_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cifar100").mkdir()
-    images = [trees.encoded(0), trees.encoded(0, (33, 32))]
-    pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "cifar100" / "test.parquet")
-    with pytest.raises(DataError, match="1 images have 33 x 32 px, not 32 x 32: row 1"):
-        load_set("cifar100", "test", 32, tmp_path)
-
-
-def test_a_label_out_of_range_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cifar100").mkdir()
-    table = pa.table({"image": [trees.encoded(0)] * 3, "label": [0, 100, 1]})
-    pq.write_table(table, tmp_path / "cifar100" / "test.parquet")
-    with pytest.raises(DataError, match=r"labels must be in 0..99; 1 are not, the first of row 1, which is 100"):
-        load_set("cifar100", "test", 32, tmp_path)
-
-
-def test_an_empty_cell_of_a_parquet_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cifar100").mkdir()
-    table = pa.table({"image": [trees.encoded(0), None], "label": [0, 1]})
-    pq.write_table(table, tmp_path / "cifar100" / "test.parquet")
-    with pytest.raises(DataError, match="column image is empty in 1 rows, the first is 1"):
-        load_set("cifar100", "test", 32, tmp_path)
-
-
-def test_files_of_a_list_that_are_not_there_are_named(tmp_path: Path) -> None:
-    trees.save(tmp_path / "imagenet21k" / "a.JPEG")
-    trees.lines(tmp_path / "imagenet21k" / "hard.txt", "a.JPEG", "b.JPEG")
-    with pytest.raises(DataError, match=r"1 images are not there: .*b.JPEG"):
-        load_set("imagenet21k-hard", "test", 32, tmp_path)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
-def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
-    folder_of(tmp_path, ("a.png", trees.picture(1)))
-    (tmp_path / "LSUN").chmod(0)
-    with pytest.raises(DataError, match="LSUN cannot be read: Permission denied"):
-        load_set("lsun-crop", "test", 32, tmp_path)
-
-
-def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder_of(tmp_path, ("a.png", trees.picture(1)))
-
-    def refused(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "iterdir", refused)
-    with pytest.raises(DataError, match="LSUN cannot be read: Permission denied"):
-        Images("LSUN").read(tmp_path, "all")
-
-
-def test_damaged_archives_of_arrays_are_named(tmp_path: Path) -> None:
-    (tmp_path / "octmnist.npz").write_bytes(b"PK cut short")
-    with pytest.raises(DataError, match=r"octmnist.npz is not MedMNIST's octmnist"):
-        load_set("octmnist", "train", 32, tmp_path)
-
-
-def test_an_annotation_file_that_is_none_is_named(tmp_path: Path) -> None:
-    trees.coco(tmp_path, ["dog"])
-    (tmp_path / "coco" / "annotations" / "instances_val2017.json").write_text("{}")
-    with pytest.raises(DataError, match=r"instances_val2017.json is not a file of COCO's instances"):
-        load_set("coco", "test", 32, tmp_path)
-
-
-def test_a_list_with_a_line_that_is_cut_short_is_named(tmp_path: Path) -> None:
-    trees.cub(tmp_path, classes=4)
-    trees.lines(tmp_path / "CUB_200_2011" / "images.txt", "1 a/b.jpg", "2")
-    with pytest.raises(DataError, match=r"CUB_200_2011: not as published \(IndexError.* Expected CUB_200_2011, the"):
-        load_set("cub", "train", 32, tmp_path)
-
-
-def test_classes_that_a_parquet_file_does_not_have_are_named(tmp_path: Path) -> None:
-    info = {"info": '{"classes": ["cat", "dog"]}'}
-    table = pa.table({"image": [trees.encoded(0)], "label": [0]}).replace_schema_metadata(info)
-    pq.write_table(table, tmp_path / "some.parquet")
-    with pytest.raises(DataError, match="has no class horse; it has cat, dog"):
-        Parquet({"test": "some.parquet"}, ("cat", "horse")).read(tmp_path, "test")
-    with pytest.raises(DataError, match="has no column split; it has image, label"):
-        Parquet({"test": "some.parquet"}, only={"test": ("split", "val")}).read(tmp_path, "test")
-
-
-def test_folders_of_named_classes_may_stand_among_others(tmp_path: Path) -> None:
-    for name in ("crow", "robin", "wren"):
-        trees.save(tmp_path / "birds" / name / "a.png")
-    layout = ClassFolders({"test": "birds"}, 2, ("wren", "crow"))
-    assert layout.read(tmp_path, "test").labels.tolist() == [0, 1]
-    with pytest.raises(DataError, match=r"has no folder of class finch; it has crow, robin, wren"):
-        ClassFolders({"test": "birds"}, 1, ("finch",)).read(tmp_path, "test")
-
-
-# Getting images
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Any:
-    """A server of archives, on loopback."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{http.server_address[1]}"
-        http.shutdown()
-
-
-def test_an_archive_is_fetched_checked_and_unpacked(tmp_path: Path, server: Any) -> None:
-    import hashlib
-    import tarfile
-
-    folder, url = server
-    image = trees.save(tmp_path / "a.png", 7)
-    with tarfile.open(folder / "LSUN.tar.gz", "w:gz") as archive:
-        archive.add(image, "LSUN/test/a.png")
-    md5 = hashlib.md5((folder / "LSUN.tar.gz").read_bytes()).hexdigest()
-    Images("LSUN", f"{url}/LSUN.tar.gz?dl=1", md5).fetch(tmp_path / "data")  # as Dropbox has it
-    assert greys(load_set("lsun-crop", "test", 32, tmp_path / "data")) == [7]
-    with pytest.raises(DataError, match="could not be downloaded"):
-        fetch_archive(f"{url}/LSUN.tar.gz", tmp_path / "other", md5="0" * 32)
-    with pytest.raises(DataError, match=r"none.zip could not be downloaded"):
-        fetch_archive(f"{url}/none.zip", tmp_path / "other")
-
-
-def test_a_set_that_is_missing_is_fetched_where_that_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fetch(layout: Images, root: Path) -> None:
-        trees.save(root / layout.folder / "a.png", 3)
-
-    monkeypatch.setattr(Images, "fetch", fetch)
-    assert greys(load_set("isun", "test", 32, tmp_path, download=True)) == [3]
-    with pytest.raises(DataError, match="not to be fetched by a program"):
-        load_set("lsun-fix", "test", 32, tmp_path, download=True)
-
-
-def test_every_set_says_how_it_is_to_be_had(tmp_path: Path) -> None:
-    for name, source in SOURCES.items():
-        if name in ("digits", "cut-digits", "photos"):
-            continue
-        part = source.part("test")
-        with pytest.raises(DataError, match=f"{name} \\({part}\\) is not under .*Looked for .*--data-root"):
-            load_set(name, part, 32, tmp_path)
 
 
 def test_listing_names_rows_and_files() -> None:

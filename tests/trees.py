@@ -13,6 +13,15 @@ import scipy.io
 import torchvision
 from PIL import Image
 
+from trainables.data.kept import ImageSet
+
+
+def greys(data: ImageSet) -> list[int]:
+    """The middle of each image: JPEG keeps an even one."""
+    assert isinstance(data.images, np.ndarray)
+    size = data.images.shape[1]
+    return [int(v) for v in data.images[:, size // 2, size // 2, 0]]
+
 
 def picture(value: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Image.Image:
     """An even image: what it was is seen of what is read."""

@@ -1,0 +1,142 @@
+"""What is wrong with images is said before anything trains, with the name of the file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import trees
+from PIL import Image
+
+from trainables.data.layouts import ClassFolders, Images, Parquet
+from trainables.data.listing import DataError
+from trainables.data.sets import load_set
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
+
+
+def folder_of(root: Path, *files: tuple[str, Any]) -> Path:
+    for name, content in files:
+        path = root / "LSUN" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            content.save(path)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no image at all", "1 images cannot be decoded: "),
+        (trees.encoded(1)[:60], "1 images cannot be decoded: "),
+        (Image.new("RGBA", (32, 32)), "1 images have mode RGBA, not RGB: convert them: "),
+        (Image.new("I;16", (32, 32)), "1 images have mode I;16, not RGB: convert them: "),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_named(tmp_path: Path, content: Any, said: str) -> None:
+    folder_of(tmp_path, ("a.png", trees.picture(1)), ("b.png", content))
+    with pytest.raises(DataError, match=f"{said}.*LSUN/b.png") as error:
+        load_set("lsun-crop", "test", 32, tmp_path)
+    assert "a.png" not in str(error.value)
+
+
+def test_all_broken_images_are_told_at_once_by_what_is_wrong_with_them(tmp_path: Path) -> None:
+    files = [(f"{n:02}.png", b"broken" if n % 2 else Image.new("RGBA", (8, 8))) for n in range(60)]
+    with pytest.raises(DataError, match=r"30 images have mode RGBA.*, …; 30 images cannot be decoded: .*/01.png"):
+        load_set("lsun-crop", "test", 32, folder_of(tmp_path, *files))
+
+
+def test_an_image_of_another_size_than_published_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cifar100").mkdir()
+    images = [trees.encoded(0), trees.encoded(0, (33, 32))]
+    pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "cifar100" / "test.parquet")
+    with pytest.raises(DataError, match="1 images have 33 x 32 px, not 32 x 32: row 1"):
+        load_set("cifar100", "test", 32, tmp_path)
+
+
+def test_a_label_out_of_range_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cifar100").mkdir()
+    table = pa.table({"image": [trees.encoded(0)] * 3, "label": [0, 100, 1]})
+    pq.write_table(table, tmp_path / "cifar100" / "test.parquet")
+    with pytest.raises(DataError, match=r"labels must be in 0..99; 1 are not, the first of row 1, which is 100"):
+        load_set("cifar100", "test", 32, tmp_path)
+
+
+def test_an_empty_cell_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cifar100").mkdir()
+    table = pa.table({"image": [trees.encoded(0), None], "label": [0, 1]})
+    pq.write_table(table, tmp_path / "cifar100" / "test.parquet")
+    with pytest.raises(DataError, match="column image is empty in 1 rows, the first is 1"):
+        load_set("cifar100", "test", 32, tmp_path)
+
+
+def test_files_of_a_list_that_are_not_there_are_named(tmp_path: Path) -> None:
+    trees.save(tmp_path / "imagenet21k" / "a.JPEG")
+    trees.lines(tmp_path / "imagenet21k" / "hard.txt", "a.JPEG", "b.JPEG")
+    with pytest.raises(DataError, match=r"1 images are not there: .*b.JPEG"):
+        load_set("imagenet21k-hard", "test", 32, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    folder_of(tmp_path, ("a.png", trees.picture(1)))
+    (tmp_path / "LSUN").chmod(0)
+    with pytest.raises(DataError, match="LSUN cannot be read: Permission denied"):
+        load_set("lsun-crop", "test", 32, tmp_path)
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of(tmp_path, ("a.png", trees.picture(1)))
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match="LSUN cannot be read: Permission denied"):
+        Images("LSUN").read(tmp_path, "all")
+
+
+def test_damaged_archives_of_arrays_are_named(tmp_path: Path) -> None:
+    (tmp_path / "octmnist.npz").write_bytes(b"PK cut short")
+    with pytest.raises(DataError, match=r"octmnist.npz is not MedMNIST's octmnist"):
+        load_set("octmnist", "train", 32, tmp_path)
+
+
+def test_an_annotation_file_that_is_none_is_named(tmp_path: Path) -> None:
+    trees.coco(tmp_path, ["dog"])
+    (tmp_path / "coco" / "annotations" / "instances_val2017.json").write_text("{}")
+    with pytest.raises(DataError, match=r"instances_val2017.json is not a file of COCO's instances"):
+        load_set("coco", "test", 32, tmp_path)
+
+
+def test_a_list_with_a_line_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    trees.cub(tmp_path, classes=4)
+    trees.lines(tmp_path / "CUB_200_2011" / "images.txt", "1 a/b.jpg", "2")
+    with pytest.raises(DataError, match=r"CUB_200_2011: not as published \(IndexError.* Expected CUB_200_2011, the"):
+        load_set("cub", "train", 32, tmp_path)
+
+
+def test_classes_that_a_parquet_file_does_not_have_are_named(tmp_path: Path) -> None:
+    info = {"info": '{"classes": ["cat", "dog"]}'}
+    table = pa.table({"image": [trees.encoded(0)], "label": [0]}).replace_schema_metadata(info)
+    pq.write_table(table, tmp_path / "some.parquet")
+    with pytest.raises(DataError, match="has no class horse; it has cat, dog"):
+        Parquet({"test": "some.parquet"}, ("cat", "horse")).read(tmp_path, "test")
+    with pytest.raises(DataError, match="has no column split; it has image, label"):
+        Parquet({"test": "some.parquet"}, only={"test": ("split", "val")}).read(tmp_path, "test")
+
+
+def test_folders_of_named_classes_may_stand_among_others(tmp_path: Path) -> None:
+    for name in ("crow", "robin", "wren"):
+        trees.save(tmp_path / "birds" / name / "a.png")
+    layout = ClassFolders({"test": "birds"}, 2, ("wren", "crow"))
+    assert layout.read(tmp_path, "test").labels.tolist() == [0, 1]
+    with pytest.raises(DataError, match=r"has no folder of class finch; it has crow, robin, wren"):
+        ClassFolders({"test": "birds"}, 1, ("finch",)).read(tmp_path, "test")
