@@ -179,6 +179,17 @@ def test_a_set_is_decoded_once_and_mapped_afterwards(tmp_path: Path) -> None:
     assert [int(first.images[i, 0, 0, 0]) for i in (0, 1, 19)] == [0, 1, 181]
 
 
+def test_what_was_tested_is_known_by_fingerprint_count_and_published_count(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    config = trial(protocol="cifar10", split_family="osrci", evaluate=["cifar10"])
+    before = build(config, tmp_path).tested
+    assert {name: content[1:] for name, content in before.items()} == {"known": (20, 10_000), "cifar10": (20, 10_000)}
+    write_cifar10(tmp_path, image=[png(7)] * 20)
+    after = build(config, tmp_path).tested
+    assert before["known"].fingerprint != after["known"].fingerprint == after["cifar10"].fingerprint
+    assert build(trial(), Path()).tested["digits"].published == 0  # the division is ours
+
+
 def test_changed_files_are_read_again(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     before = load_set("cifar10", "train", 32, tmp_path)

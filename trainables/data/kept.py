@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,14 @@ WAITING = 2**28  # bytes of decoded images that may wait to be written
 Items = Sequence[bytes | Path] | U8  # encoded, or arrays
 
 
+class Content(NamedTuple):
+    """What one part of an image set was, as it is recorded of a result."""
+
+    fingerprint: str
+    images: int  # that are here
+    published: int  # 0 where the division is ours, or not known
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """One part of a set. `labels` are the set's own class ids."""
@@ -43,6 +51,7 @@ class ImageSet:
     fingerprint: str  # of pixels or of the files' bytes, and of labels: 16 hex digits
     left_out: int  # images of the source that are not exact copies of the published ones
     source: str
+    published: int = 0  # images that this part was published with; 0 where that is not known
     sums: I64 = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))  # N,6: of pixels, and of their squares
 
     @property
@@ -59,6 +68,10 @@ class ImageSet:
     def key(self) -> str:
         """What its fingerprint is called, as `TrialConfig.training_images` has it."""
         return images_key(self.name, self.size)
+
+    @property
+    def content(self) -> Content:
+        return Content(self.fingerprint, len(self.labels), self.published)
 
     @cached_property
     def classes(self) -> frozenset[int]:
@@ -186,7 +199,7 @@ def _write(path: Path, table: pa.Table) -> None:
             raise
 
 
-def open_kept(path: Path, name: str, size: int) -> ImageSet:
+def open_kept(path: Path, name: str, size: int, published: int = 0) -> ImageSet:
     batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
     info = json.loads(batch.schema.metadata[b"info"])
     channels = info.pop("channels")
@@ -199,4 +212,4 @@ def open_kept(path: Path, name: str, size: int) -> ImageSet:
         masks = batch["mask"] if "mask" in batch.schema.names else None
         images = Encoded(batch["image"], masks, size)
     labels, index = batch["label"].to_numpy(), batch["index"].to_numpy()
-    return ImageSet(name=name, images=images, labels=labels, index=index, sums=sums, **info)
+    return ImageSet(name=name, images=images, labels=labels, index=index, sums=sums, published=published, **info)

@@ -51,7 +51,7 @@ def load_set(
         except OSError as error:
             raise DataError(f"images cannot be kept in {cached.parent}: {error}. Set OSR_CACHE") from error
     try:
-        return open_kept(cached, name, size)
+        return open_kept(cached, name, size, source.images[part])
     except (OSError, pa.ArrowInvalid, KeyError) as error:  # a cache that a full disk cut short
         cached.unlink(missing_ok=True)
         raise DataError(f"{cached} was damaged ({error}) and has been removed; run the command again") from error

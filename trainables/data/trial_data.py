@@ -14,7 +14,7 @@ import torch
 from trainables.config import TrialConfig
 from trainables.data.augment import CIFAR10, HALF, Statistics
 from trainables.data.encoded import Encoded
-from trainables.data.kept import ImageSet
+from trainables.data.kept import Content, ImageSet
 from trainables.data.listing import I64, DataError, Progress
 from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
 from trainables.data.protocols import UNKNOWN, part_of_set, protocol_of, stored_size, unknown_classes
@@ -92,6 +92,14 @@ class TrialData:
         """Of each set that shapes the weights, by `TrialConfig.training_images`."""
         sets = [self.train, *([self.outliers] if self.outliers else [])]
         return {samples.source.key: samples.source.fingerprint for samples in sets}
+
+    @property
+    def tested(self) -> dict[str, Content]:
+        """The test images that are here, whole parts of sets, by what is tested on them: `known` and each unknown set.
+
+        A result belongs to these images: other ones of the same name may give other numbers.
+        """
+        return {name: samples.source.content for name, samples in self.test.items() if not name.startswith("known-")}
 
 
 Opened = Mapping[tuple[str, str], ImageSet]  # by name and part
