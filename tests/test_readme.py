@@ -8,11 +8,12 @@ from trainables.data.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SWEEP = "uv run python -m platform.sweep search_spaces/backmix.yaml"
 
 
-def test_the_first_two_commands_are_the_sweep_and_the_tests() -> None:
-    commands = re.findall(r"^\s*(?:\$ )?(uv run .*)$", README, re.MULTILINE)
-    assert commands[:2] == ["uv run python -m platform.sweep search_spaces/backmix.yaml", "uv run pytest"]
+def test_the_first_two_commands_bring_uv_and_are_the_sweep_and_the_tests() -> None:
+    commands = re.findall(r"^\s*(?:\$ )?((?:[^#|`\n]* && )?uv run .*)$", README, re.MULTILINE)
+    assert commands[:2] == [f"python3 -m pip install uv && {SWEEP}", "uv run pytest"]
 
 
 def test_every_setting_is_in_the_table() -> None:
