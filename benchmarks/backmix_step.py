@@ -71,7 +71,8 @@ def main() -> None:
     def mix_and_augment() -> None:
         chosen = ids()
         raw, labels = learner.training.pool[chosen], learner.training.pool.labels[chosen]
-        learner.training.augment(learner.mix(raw, labels, chosen))
+        mixed, view = learner.mix(raw, labels, chosen)
+        learner.training.through(view, mixed)
 
     for _ in range(10):
         mix_and_augment()

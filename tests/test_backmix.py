@@ -1,11 +1,17 @@
 """BackMix's parts by what pixel comes from where, and the learner on images with spurious backgrounds."""
 
+import numpy as np
 import pytest
 import torch
 
 from trainables.cam import foreground_mask, foreground_probability, update_bank
-from trainables.data.augment import GREY
+from trainables.config import TrialConfig
+from trainables.data.augment import GREY, crop_and_flip
+from trainables.data.kept import ImageSet
+from trainables.data.trial_data import Samples, TrialData
+from trainables.learners.backmix import BackMix
 from trainables.mixing import backmix, box_side, draw_corners, draw_partners
+from trainables.training import Trainer
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -63,6 +69,35 @@ def test_boxes_reach_every_place_and_the_official_range_misses_the_last() -> Non
     assert set(top.tolist()) == set(left.tolist()) == set(range(25))
     inner, _ = draw_corners(4000, 8, 32, generator(), inner=True)
     assert set(inner.tolist()) == set(range(24))
+
+
+def shares_of_others(stored: int, seen: int, **settings: object) -> torch.Tensor:
+    """How much of each seen image is another one: images of one colour each, mixed in by BackMix without a mask."""
+    count = 120
+    pixels = np.repeat(np.arange(count, dtype=np.uint8), stored * stored * 3).reshape(count, stored, stored, 3)
+    labels = np.arange(count) % 6
+    source = ImageSet("colours", pixels, labels, np.arange(count), "colours", 0, "painted here")
+    data = TrialData(tuple(range(6)), seen, True, Samples(source, np.arange(count), labels, seen))
+    base = {"method": "backmix", "backbone": "wrn10-1", "mask_ratio": 0.0, "crop_padding": 0}
+    config = TrialConfig.from_settings({**base, "image_size": seen, "batch_size": count, **settings})
+    learner = Trainer(config, data, torch.device("cpu")).learner
+    assert isinstance(learner, BackMix)
+    ids = torch.randperm(count, generator=generator())
+    pool = learner.training.pool
+    mixed, view = learner.mix(pool[ids], pool.labels[ids], ids)
+    shown = crop_and_flip(mixed, view, "reflect", seen)[..., 0]
+    return (shown != ids[:, None, None]).float().mean(dim=(1, 2))
+
+
+@pytest.mark.parametrize(("stored", "seen"), [(32, 32), (64, 64), (256, 224)])
+@pytest.mark.parametrize("background_class", ["any", "other"])
+def test_a_box_covers_the_cut_size_of_what_the_network_sees(stored: int, seen: int, background_class: str) -> None:
+    shares = shares_of_others(stored, seen, cut_size=0.25, background_class=background_class)
+    assert shares.unique().tolist() == [0.25]
+
+
+def test_a_box_as_large_as_the_image_covers_all_of_it() -> None:
+    assert shares_of_others(256, 224, cut_size=1.0).unique().tolist() == [1.0]
 
 
 def test_the_mask_covers_the_highest_cells() -> None:

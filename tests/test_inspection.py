@@ -12,7 +12,8 @@ from platform.reports.figures.from_table import grid
 from platform.reports.table import ReportCell, ReportTable
 from trainables import inspection
 from trainables.config import TrialConfig
-from trainables.data.trial_data import TrialData, build
+from trainables.data.kept import ImageSet
+from trainables.data.trial_data import Samples, TrialData, build
 from trainables.models import build_model
 
 CPU = torch.device("cpu")
@@ -67,6 +68,23 @@ def test_masks_hide_the_share_of_cells_and_paste_only_within_the_box(weights: Pa
         rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
         assert len(rows) == 0 or np.ptp(rows) < 16
         assert len(columns) == 0 or np.ptp(columns) < 16
+
+
+def test_masks_of_large_images_are_drawn_as_they_are_trained(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 100, (12, 256, 256, 3), dtype=np.uint8)  # never grey
+    source = ImageSet("noise", pixels, np.arange(12) % 2, np.arange(12), "noise", 0, "drawn here")
+    data = TrialData((0, 1), 224, True, Samples(source, np.arange(12), np.arange(12) % 2, 224))
+    settings = {"method": "backmix", "backbone": "resnet18", "image_size": 224, "mask_ratio": 0.25, "cut_size": 0.25}
+    torch.save(build_model("resnet18", 2, 224).state_dict(), tmp_path / "weights.pt")
+    found = inspection.masks(TrialConfig.from_settings(settings), data, tmp_path / "weights.pt", CPU, 6)
+    assert found.mixed_NHWC.shape == found.masked_NHWC.shape == (*found.cam_NHW.shape, 3) == (6, 224, 224, 3)
+    assert (found.mask_Nhw.sum(axis=(1, 2)) == round(0.25 * 49)).all()  # of the cells of the stored image
+    for target, masked, mixed in zip(found.targets_NHWC, found.masked_NHWC, found.mixed_NHWC, strict=True):
+        changed = (mixed != target).any(axis=-1)
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        assert len(rows) == len(columns) == 112  # half of the seen side: a quarter of its area
+        box = np.ix_(rows, columns)
+        assert np.array_equal(mixed[box], masked[box])  # the masked background, at the same place
 
 
 def test_a_grid_is_drawn_over_its_two_settings(tmp_path: Path) -> None:

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
-from trainables.cam import foreground, foreground_mask
 from trainables.config import TrialConfig
-from trainables.data.augment import centre
+from trainables.data.augment import crop_and_flip, inner_view
 from trainables.data.trial_data import TrialData
 from trainables.evaluation import forward
+from trainables.learners.backmix import BackMix
 from trainables.measured import known_beside
-from trainables.methods import BackMixSettings
-from trainables.mixing import backmix, box_side, cutmix, draw_box, draw_corners, draw_partners
+from trainables.mixing import cutmix, draw_box, draw_partners, hide
 from trainables.teacher import read_weights
+from trainables.training import Trainer
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -85,8 +87,9 @@ class Masks:
 
     targets_NHWC: U8
     backgrounds_NHWC: U8
-    cam_Nhw: F32  # of the backgrounds: how much each cell speaks for their class, 0..1
-    mask_Nhw: npt.NDArray[np.bool_]  # the share k of cells that count as foreground
+    cam_NHW: F32  # of the backgrounds: how much each pixel speaks for their class, 0..1
+    mask_Nhw: npt.NDArray[np.bool_]  # the share k of the stored images' cells that count as foreground
+    masked_NHWC: U8  # backgrounds, their foreground grey
     mixed_NHWC: U8
     class_N: npt.NDArray[np.int64]  # of the backgrounds, in the image set's ids
 
@@ -94,28 +97,30 @@ class Masks:
 def masks(config: TrialConfig, data: TrialData, weights: Path, device: torch.device, count: int) -> Masks:
     """Foregrounds that a finished BackMix network estimates (BackMix, Figs. 5 and 6), for `count` random images.
 
+    They are mixed by the learner itself, and shown as the network sees them, but for a crop's padding and the mirror.
     From one pass with the final weights, in eval mode: the bank of the training, a moving average, is not kept.
     """
-    settings = config.learner
-    assert isinstance(settings, BackMixSettings)
-    model = read_weights(config.backbone, data, weights, device).eval()
-    pool, generator = data.train.on(device), torch.Generator(device).manual_seed(0)
-    both = torch.randperm(len(pool), generator=generator, device=device)[: 2 * count]
-    targets, backgrounds = both[:count], both[count:]
-    labels = pool.labels[backgrounds]
-    size = data.image_size
-    seen, others = centre(pool[targets], size), centre(pool[backgrounds], size)
-    cam = foreground(model(pool.seen(backgrounds)), labels).detach()
-    mask = foreground_mask(cam, settings.mask_ratio, generator)
-    side = box_side(settings.cut_size, size)
-    corner = draw_corners(count, side, size, generator)
-    mixed = backmix(seen, others, mask, side, corner)
-    rows = data.train.rows[backgrounds.cpu().numpy()]
+    trainer = Trainer(config, data, device)
+    learner, generator, size = trainer.learner, trainer.generator, data.image_size
+    assert isinstance(learner, BackMix)
+    model = read_weights(config.backbone, data, weights, device)
+    both = torch.randperm(len(trainer.pool), generator=generator, device=device)[: 2 * count]
+    targets, backgrounds = trainer.pool[both[:count]], trainer.pool[both[count:]]
+    cam, _ = learner.cam_of_raw(model, backgrounds, trainer.pool.labels[both[count:]])
+    mixed, view, mask = learner.paste(targets, backgrounds, cam)
+    window = inner_view(view, learner.training.spare)
+
+    def shown(images_NHWC: torch.Tensor) -> Any:
+        return crop_and_flip(images_NHWC, window, config.crop_fill, size).cpu().numpy()
+
+    stored = F.interpolate(cam[:, None].float(), size=targets.shape[1:3], mode="bilinear", align_corners=False)
+    rows = data.train.rows[both[count:].cpu().numpy()]
     return Masks(
-        seen.cpu().numpy(),
-        others.cpu().numpy(),
-        cam.float().cpu().numpy(),
+        shown(targets),
+        shown(backgrounds),
+        shown(stored.permute(0, 2, 3, 1))[..., 0],
         mask.cpu().numpy(),
-        mixed.cpu().numpy(),
+        shown(hide(backgrounds, mask)),
+        shown(mixed),
         data.train.source.labels[rows],
     )

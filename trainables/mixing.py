@@ -1,6 +1,7 @@
 """Mixing of whole batches: each function is pure and draws anew for every sample.
 
-BackMix mixes stored uint8 images, before they are cropped; the others mix images as the network sees them.
+BackMix mixes stored uint8 images, before they are cropped, in a box of what will be seen of them; the others mix images
+as the network sees them.
 Shapes: B batch, H W image, h w cells of a foreground mask, C channels.
 
 torchvision's `transforms.v2` CutMix and MixUp draw one lambda and one box for a batch, and pair each image with its
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import torch
 from scipy.special import betaincinv
 
-from trainables.data.augment import GREY
+from trainables.data.augment import GREY, View, inner_view
 
 
 class Box(NamedTuple):
@@ -92,6 +93,13 @@ def draw_corners(
     return top, left
 
 
+def within_view(corner: tuple[torch.Tensor, torch.Tensor], view: View, spare: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Corners of boxes in what is seen, as corners in images that are stored `spare` px larger. A crop's padding, where
+    there is no image, is left out: where `spare` is 0, they stay as they are."""
+    inner = inner_view(view, spare)
+    return inner.top_B + corner[0], inner.left_B + corner[1]
+
+
 def backmix(
     target_BHWC: torch.Tensor,
     background_BHWC: torch.Tensor,
@@ -112,11 +120,7 @@ def backmix(
     Returns: uint8 B,H,W,C. Inside the box, foreground is mid-grey: the 0 of a normalised image.
     """
     B, H, W, _ = target_BHWC.shape
-    h, w = foreground_Bhw.shape[1:]
-    rows_H = torch.arange(H, device=foreground_Bhw.device) * h // H  # the cell that each pixel lies in
-    cols_W = torch.arange(W, device=foreground_Bhw.device) * w // W
-    hidden = foreground_Bhw[:, rows_H][:, :, cols_W]
-    patch = background_BHWC.masked_fill(hidden[..., None], GREY)
+    patch = hide(background_BHWC, foreground_Bhw)
     if source_corner is not None:
         y = (torch.arange(H, device=patch.device) + (source_corner[0] - corner[0])[:, None]) % H
         x = (torch.arange(W, device=patch.device) + (source_corner[1] - corner[1])[:, None]) % W
@@ -124,6 +128,15 @@ def backmix(
         patch = patch[each, y[:, :, None], x[:, None, :]]
     inside = Box(corner[0], corner[1], corner[0] + side, corner[1] + side).mask(H, W)
     return torch.where(inside[..., None], patch, target_BHWC)
+
+
+def hide(images_BHWC: torch.Tensor, foreground_Bhw: torch.Tensor) -> torch.Tensor:
+    """Images whose foreground, on a grid of cells over them, is mid-grey."""
+    _, H, W, _ = images_BHWC.shape
+    h, w = foreground_Bhw.shape[1:]
+    rows_H = torch.arange(H, device=foreground_Bhw.device) * h // H  # the cell that each pixel lies in
+    cols_W = torch.arange(W, device=foreground_Bhw.device) * w // W
+    return images_BHWC.masked_fill(foreground_Bhw[:, rows_H][:, :, cols_W][..., None], GREY)
 
 
 def draw_shares(

@@ -68,6 +68,11 @@ def draw_view(batch: int, padding: int, flip: bool, generator: torch.Generator, 
     return View(offsets[0], offsets[1], flipped)
 
 
+def inner_view(view: View, spare: int) -> View:
+    """The same crops moved into the stored image, which is `spare` px larger, and not mirrored: without padding."""
+    return View(view.top_B.clamp(0, spare), view.left_B.clamp(0, spare), torch.zeros_like(view.flipped_B))
+
+
 def middle_view(batch: int, spare: int, device: torch.device) -> View:
     """How `centre` sees each image of a batch that is stored `spare` px larger."""
     offset_B = torch.full((batch,), spare // 2, device=device)

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.cam import foreground_mask, update_bank
-from trainables.data.augment import cam_to_stored, centre, middle_view, normalise
+from trainables.data.augment import View, cam_to_stored, centre, middle_view, normalise
 from trainables.learners.base import Learner, Training
 from trainables.methods import BackMixSettings
-from trainables.mixing import backmix, box_side, draw_corners, draw_partners
+from trainables.mixing import backmix, box_side, draw_corners, draw_partners, within_view
 
 
 class BackMix(Learner):
@@ -28,7 +28,7 @@ class BackMix(Learner):
 
     def __init__(self, settings: BackMixSettings, training: Training) -> None:
         super().__init__(settings, training)
-        self.side = box_side(settings.cut_size, training.pool.stored_size)
+        self.side = box_side(settings.cut_size, training.image_size)
         generator = training.generator
         shape = (len(training.pool), training.cells, training.cells)
         if settings.bank_init == "random":
@@ -56,40 +56,57 @@ class BackMix(Learner):
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
         t = self.training
         raw, labels = t.pool[ids_B], t.pool.labels[ids_B]
-        images, view = t.augment(self.mix(raw, labels, ids_B))
+        mixed, view = self.mix(raw, labels, ids_B)
+        images = t.through(view, mixed)
         if self.settings.cam_from == "mixed":
             output, cam = t.forward_with_cam(model, images, labels)
             cam, seen = cam_to_stored(cam, view, t.image_size, t.pool.stored_size)
         else:
             output = t.forward(model, images)
-            cam, seen = self._cam_of_raw(model, raw, labels)
+            cam, seen = self.cam_of_raw(model, raw, labels)
         update_bank(self.bank_Nhw, ids_B, cam, seen, self.settings.bank_decay)
         return F.cross_entropy(output.logits_BK, labels)
 
-    def mix(self, raw_BHWC: torch.Tensor, labels_B: torch.Tensor, ids_B: torch.Tensor) -> torch.Tensor:
-        """The batch with boxes of other images' background pasted in, uint8."""
-        s, pool, generator = self.settings, self.training.pool, self.training.generator
+    def mix(self, raw_BHWC: torch.Tensor, labels_B: torch.Tensor, ids_B: torch.Tensor) -> tuple[torch.Tensor, View]:
+        """The batch with boxes of other images' background pasted in, uint8, and the view that it is to be seen
+        through."""
+        s, t, pool = self.settings, self.training, self.training.pool
         if self.side == 0:
-            return raw_BHWC
+            return raw_BHWC, t.draw_view(len(ids_B))
         other = s.background_class == "other"
         if s.background == "batch":
             here = torch.arange(len(ids_B), device=ids_B.device)
-            partners = draw_partners(labels_B, labels_B, other, generator, self_B=here)
+            partners = draw_partners(labels_B, labels_B, other, t.generator, self_B=here)
             partner_ids, background = ids_B[partners], raw_BHWC[partners]
         else:
-            partner_ids = draw_partners(labels_B, pool.labels, other, generator)
+            partner_ids = draw_partners(labels_B, pool.labels, other, t.generator)
             background = pool[partner_ids]
         rows = self.readable_Nhw[partner_ids]
         if s.bank_read == "normalise":
             rows = rows / rows.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
             self.readable_Nhw[partner_ids] = rows
-        mask = foreground_mask(rows, s.mask_ratio, generator if s.ties == "random" else None)
-        place = (len(ids_B), self.side, pool.stored_size, generator, s.box_range == "inner")
-        corner = draw_corners(*place)
-        source = draw_corners(*place) if s.box_pair == "independent" else None
-        return backmix(raw_BHWC, background, mask, self.side, corner, source)
+        mixed, view, _ = self.paste(raw_BHWC, background, rows)
+        return mixed, view
 
-    def _cam_of_raw(
+    def paste(
+        self, raw_BHWC: torch.Tensor, background_BHWC: torch.Tensor, bank_Bhw: torch.Tensor
+    ) -> tuple[torch.Tensor, View, torch.Tensor]:
+        """`cut_size` of what is seen of each image is its partner's background, anywhere in it.
+
+        Returns the images, uint8 and as stored; the views that show so much of them; and the partners' foregrounds.
+        """
+        s, t, B = self.settings, self.training, len(raw_BHWC)
+        mask = foreground_mask(bank_Bhw, s.mask_ratio, t.generator if s.ties == "random" else None)
+        inner = s.box_range == "inner"
+        corner = draw_corners(B, self.side, t.image_size, t.generator, inner)
+        source = None
+        if s.box_pair == "independent":  # of an image that is not seen itself: from any place of it
+            source = draw_corners(B, self.side, t.pool.stored_size, t.generator, inner)
+        view = t.draw_view(B)
+        corner = within_view(corner, view, t.spare)
+        return backmix(raw_BHWC, background_BHWC, mask, self.side, corner, source), view, mask
+
+    def cam_of_raw(
         self, model: nn.Module, raw_BHWC: torch.Tensor, labels_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Maps of the images as stored, and which cells were seen, by a second pass in eval mode: it leaves batch
@@ -100,7 +117,6 @@ class BackMix(Learner):
             middle = normalise(centre(raw_BHWC, t.image_size), t.pool.statistics)
             _, cam = t.forward_with_cam(model, middle, labels_B)
         model.train()
-        spare = t.pool.stored_size - t.image_size
-        if spare == 0:
+        if t.spare == 0:
             return cam, torch.ones_like(cam, dtype=torch.bool)
-        return cam_to_stored(cam, middle_view(len(cam), spare, cam.device), t.image_size, t.pool.stored_size)
+        return cam_to_stored(cam, middle_view(len(cam), t.spare, cam.device), t.image_size, t.pool.stored_size)

@@ -43,14 +43,26 @@ class Training:
     outliers: ImagePool | None = None
     processes: Processes = ALONE
 
-    def augment(self, images_BHWC: torch.Tensor) -> tuple[torch.Tensor, View]:
+    @property
+    def spare(self) -> int:
+        """By how many px images are stored larger than the network sees them."""
+        return self.pool.stored_size - self.image_size
+
+    def draw_view(self, batch: int) -> View:
+        """A random crop of each image, and whether it is mirrored."""
+        return draw_view(batch, self.crop_padding, self.flip, self.generator, self.spare)
+
+    def through(self, view: View, images_BHWC: torch.Tensor) -> torch.Tensor:
         """Stored uint8 images, mixed or not, as the network sees them: cropped, flipped, normalised B,C,H,W."""
-        spare = self.pool.stored_size - self.image_size
-        view = draw_view(len(images_BHWC), self.crop_padding, self.flip, self.generator, spare)
         seen = crop_and_flip(images_BHWC, view, self.crop_fill, self.image_size)
         if self.augmentation:
             seen = self.augmentation(seen)
-        return normalise(seen, self.pool.statistics), view
+        return normalise(seen, self.pool.statistics)
+
+    def augment(self, images_BHWC: torch.Tensor) -> tuple[torch.Tensor, View]:
+        """`through` a view of each image that is drawn here."""
+        view = self.draw_view(len(images_BHWC))
+        return self.through(view, images_BHWC), view
 
     def coin(self, probability: float) -> bool:
         """True with `probability`, the same in every process."""

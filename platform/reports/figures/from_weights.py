@@ -114,22 +114,24 @@ def masks(runs: Runs) -> list[Drawing]:
         with runs.weights(trial.run_id) as weights:
             found = inspection.masks(trial.config, data, weights, pick_device(), IMAGES)
         titles = ("background image", "class activation", "masked", "target", "mixed")
+        parts = (
+            found.backgrounds_NHWC,
+            found.backgrounds_NHWC,
+            found.masked_NHWC,
+            found.targets_NHWC,
+            found.mixed_NHWC,
+        )
         drawn = canvas(IMAGES, len(titles), width=1.1, height=1.15)
-        size, cells = found.mixed_NHWC.shape[1], found.mask_Nhw.shape[1]
         for number, axes in enumerate(drawn.axes):
             part, i = divmod(number, IMAGES)
-            hidden = np.kron(found.mask_Nhw[i], np.ones((size // cells, size // cells))).astype(bool)
-            shown = (found.backgrounds_NHWC, found.backgrounds_NHWC, found.backgrounds_NHWC, found.targets_NHWC,
-                     found.mixed_NHWC)[part][i]  # fmt: skip
-            axes.imshow(np.where(hidden[..., None], 128, shown) if part == 2 else shown)
+            axes.imshow(parts[part][i])
             if part == 1:
-                spread = {"extent": (-0.5, size - 0.5, size - 0.5, -0.5), "vmin": 0, "vmax": 1, "cmap": "inferno"}
-                axes.imshow(found.cam_Nhw[i], alpha=0.6, interpolation="bilinear", **spread)  # type: ignore[arg-type]
+                axes.imshow(found.cam_NHW[i], alpha=0.6, vmin=0, vmax=1, cmap="inferno")
             axes.set(xticks=[], yticks=[])
             if i == 0:
                 axes.set_ylabel(titles[part], fontsize=6)
         lines = pd.DataFrame(
-            {"image": range(IMAGES), "class": found.class_N, "cam": [c.ravel() for c in found.cam_Nhw]}
+            {"image": range(IMAGES), "class": found.class_N, "cam": [c.ravel() for c in found.cam_NHW]}
         )
         said = "Foregrounds estimated by the final weights on training images, and what BackMix makes of them"
         return [Drawing("masks", f"{said}. {row}, {which(trial)}.", drawn, lines)]
