@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.custom import custom_method, is_custom
 from trainables.data.own import is_own, own_protocol
-from trainables.data.protocols import protocol_of
+from trainables.data.protocols import protocol_of, stored_size
+from trainables.methods import BackMixSettings
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -55,6 +56,8 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         "seed": config.seed,
         "data": fingerprints[config.training_images[0]],
     }
+    if mended := list(_mended(config)):
+        content["mended"] = mended
     if is_custom(config.method):
         content["source"] = custom_method(config.method).digest  # nobody can be relied on to raise its version
     if is_own(config.protocol):  # its file may change what its unknown set is called by, and the size of its images
@@ -66,6 +69,12 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         content["outliers"] = fingerprints[config.training_images[1]]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _mended(config: TrialConfig) -> Iterator[str]:
+    """What this trial computes otherwise than once. Trials that compute all of it as ever keep their identity."""
+    if isinstance(config.learner, BackMixSettings) and stored_size(config.seen_size) > config.seen_size:
+        yield "cut size of the seen image"  # and not of the stored one
 
 
 def _changed(settings: Any) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,38 @@
+"""Identities that stay, so that finished trials are found, and those that had to change, because the trial did."""
+
+from typing import Any
+
+import pytest
+
+from trainables.config import TrialConfig
+
+IMAGES = {"cifar10": "a", "imagenet30": "b"}
+CIFAR = {"protocol": "cifar10", "split_family": "osrci"}
+LARGE = {"protocol": "imagenet30", "split_family": "backmix"}
+
+
+def identity(settings: dict[str, Any]) -> str:
+    return TrialConfig.from_settings(settings).identity(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        ({"method": "backmix", **CIFAR}, "4f50d48490378e38"),
+        ({"method": "plain", **LARGE}, "29fd318943cd6ed0"),
+    ],
+    ids=str,
+)
+def test_what_is_computed_as_ever_keeps_its_identity(settings: dict[str, Any], first: str) -> None:
+    assert identity(settings) == first
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        ({"method": "backmix", **LARGE}, "2b77717716be161c"),  # the box was drawn for the stored 256 px
+    ],
+    ids=str,
+)
+def test_what_was_computed_otherwise_is_another_trial(settings: dict[str, Any], first: str) -> None:
+    assert identity(settings) != first
