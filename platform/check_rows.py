@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from platform.names import shown_name
 from platform.needs import absent, without
-from platform.rows import MAX_ROWS, expand, off, say, size
+from platform.rows import MAX_ROWS, MAX_TRIALS, expand, off, say, size
 from platform.spec import Claim, Column, LeftOut, Row, Spec
 from trainables.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig, check_settings
 from trainables.data.protocols import PROTOCOLS, evaluation_sets, known_classes, part_of_set
@@ -86,6 +87,7 @@ def _grid_problems(grid: Mapping[str, list[Any]], published: Any, path: KeyPath,
 def _value_problems(grid: Mapping[str, list[Any]], path: KeyPath, spec: Spec) -> Iterator[Problem]:
     if size(grid) > MAX_ROWS:
         yield Problem(path, f"makes {size(grid):,} rows; a table has at most {MAX_ROWS:,}")
+        return
     for name, values in grid.items():
         if name in NOT_IN_ROW:
             yield Problem((*path, name), f"has no place here: {NOT_IN_ROW[name]}")
@@ -159,10 +161,13 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
     if len(expanded) > MAX_ROWS:
         yield Problem((), f"the file has {len(expanded):,} rows; a table has at most {MAX_ROWS:,}")
         return
+    if problems := list(too_many_trials(spec, len(trained))):
+        yield from problems
+        return
     if not trained:
         yield Problem(("rows",), "have published numbers only: give one a `set`, so that there is something to train")
         return
-    yield from _names_twice(expanded)
+    yield from _names(expanded)
     for i, claim in enumerate(spec.claims):
         yield from _claim_problems(claim, ("claims", i), [row for _, row in expanded], spec)
     if "method" in spec.base and (problems := _problems_of_base(spec)):
@@ -186,9 +191,27 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
     yield from _metric_problems(spec, configs)
 
 
-def _names_twice(expanded: list[tuple[KeyPath, Row]]) -> Iterator[Problem]:
+def too_many_trials(spec: Spec, rows: int) -> Iterator[Problem]:
+    """A number of trials that is a slip of the pen."""
+    of = spec.confirm or spec
+    path: KeyPath = ("confirm",) if spec.confirm else ()
+    count = rows * len(spec.column_groups()) * len(of.splits) * len(of.seeds)
+    if count > MAX_TRIALS:
+        longer = "seeds" if len(of.seeds) >= len(of.splits) else "splits"
+        message = (
+            f"{len(getattr(of, longer)):,} of them, on every row, are more than the {MAX_TRIALS:,} trials of a file"
+        )
+        yield Problem((*path, longer), message)
+
+
+def _names(expanded: list[tuple[KeyPath, Row]]) -> Iterator[Problem]:
+    """Names that occur twice, and those of grids that are too long or cannot be shown."""
     seen: set[str] = set()
     for path, row in expanded:
+        try:
+            shown_name(row.name)
+        except ValueError as error:
+            yield Problem(path, f"the name of a row, {error}")
         if row.name in seen:
             yield Problem(path, f"{row.name!r} is the name of two rows")
         seen.add(row.name)

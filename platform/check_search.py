@@ -8,8 +8,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from platform.check_rows import too_many_trials
 from platform.dimensions import Choice, FloatRange, IntRange
-from platform.spec import ROW_NAME, Row, Spec
+from platform.spec import Row, Spec
 from trainables.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig, check_settings
 from trainables.metrics import OPEN_SET_METRICS, RANKING_METRICS
 from trainables.values import shown
@@ -44,6 +45,7 @@ def search_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem(("scheduler",), message)
     if spec.confirm:
         yield from _baseline_problems(spec, spec.confirm.baselines)
+        yield from too_many_trials(spec, spec.confirm.top + len(spec.confirm.baselines))
 
 
 def _dimension_problems(name: str, dimension: Dimension, spec: Spec) -> Iterator[Problem]:
@@ -161,9 +163,7 @@ def _baseline_problems(spec: Spec, baselines: list[Row]) -> Iterator[Problem]:
     seen = set()
     for i, row in enumerate(baselines):
         path: KeyPath = ("confirm", "baselines", i)
-        if not re.fullmatch(ROW_NAME, row.name):
-            yield Problem((*path, "name"), f"{row.name!r}: take letters, digits, spaces, and any of _ . -")
-        elif row.name in seen or re.fullmatch(r"best( \d+)?", row.name):
+        if row.name in seen or re.fullmatch(r"best( \d+)?", row.name):
             yield Problem((*path, "name"), "baselines need distinct names, and `best` is the search's own row")
         seen.add(row.name)
         for key in ("grid", "best_of", "published"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Annotated, Any, Union
 
 from pydantic import (
@@ -37,10 +38,20 @@ def _plain(value: Any) -> Any:
 
 def distinct(values: list[Any]) -> list[Any]:
     # 1, 1.0 and true are equal in Python, and a reader would take the first two for one value as well.
-    for i, value in enumerate(values):
-        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:i]):
+    seen = set()
+    for value in values:
+        key = _key(value)
+        if key in seen:
             raise ValueError(f"has {shown(value)} twice")
+        seen.add(key)
     return values
+
+
+def _key(value: Any) -> Hashable:
+    """Equal for values that a file means as one: 1 and 1.0, but not 1 and true."""
+    if isinstance(value, dict):
+        return frozenset((name, _key(v)) for name, v in value.items())
+    return tuple(map(_key, value)) if isinstance(value, list) else (isinstance(value, bool), value)
 
 
 def _filled(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from platform.index import Known
+from platform.names import plain
 from platform.spec import Objective
 from platform.trials import Place, TrialState
 from trainables.config import RequestedScore, TrialConfig
@@ -172,15 +172,11 @@ class Results:
         for row in self.rows(sweep):
             phase = self.of_row(sweep, row)[0].place.phase
             for column, metric in columns:
+                shown = metric.replace("{score}", "_score_")
                 values = list(self.values(sweep, row, metric, column).values())
                 if values:
-                    name = _mlflow_name("/".join(part for part in (phase, row, column, metric) if part))
+                    name = "/".join(plain(part) for part in (phase, row, column, *shown.split("/")) if part)
                     yield f"{name}/mean", float(np.mean(values))
                     yield f"{name}/n", len(values)
                     if len(values) > 1:
                         yield f"{name}/std", float(np.std(values, ddof=1))
-
-
-def _mlflow_name(text: str) -> str:
-    """With what MLflow takes in a metric's name."""
-    return re.sub(r"[^\w.\-/ ]", "_", text)

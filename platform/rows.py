@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from platform.spec import Row, Spec
 
 MAX_ROWS = 10_000  # of one file: beyond it, a grid is a slip of the pen
+MAX_TRIALS = 20_000  # of one file, rows × columns of their own × splits × seeds
 FULL = "full"  # the row of `leave_one_out` that lacks nothing
 
 

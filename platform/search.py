@@ -25,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from platform.dimensions import Choice, FloatRange, IntRange
+from platform.names import plain
 from platform.spec import Spec
 from trainables.yaml_file import ConfigError, Problem
 
@@ -141,7 +142,7 @@ def _name(spec: Spec, context: str) -> str:
 
 
 def _journal(spec: Spec, folder: Path) -> Path:
-    return folder / f"{spec.name.replace('/', '-')}.log"
+    return folder / f"{plain(spec.name)}.log"
 
 
 def _suggest(trial: optuna.Trial, name: str, dimension: FloatRange | IntRange | Choice) -> None:

@@ -11,11 +11,12 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from platform.check import problems_of_kind, problems_of_spec
+from platform.names import shown_name
 from platform.spec import ROW_KEYS, Spec, methods_in
 from trainables import yaml_file
 from trainables.config import check_settings, settings_table
 from trainables.values import misread, shown
-from trainables.yaml_file import ConfigError, Document, KeyPath, Problem, nearest, nearest_word, under
+from trainables.yaml_file import SHOWN_PROBLEMS, ConfigError, Document, KeyPath, Problem, nearest, nearest_word, under
 
 PAPER = "paper"  # the profile that is the file as it stands
 
@@ -47,7 +48,7 @@ class SearchFile:
         if spec and not problems:
             problems = list(_best_of_problems(spec, name))
         if spec is None or problems:
-            lines = (f"{self._where(name, p.path, overrides)}: {_text(p)}" for p in problems)
+            lines = (f"{self._where(name, p.path, overrides, changes)}: {_text(p)}" for p in problems)
             raise ConfigError([Problem((), line) for line in lines])
         return spec
 
@@ -57,10 +58,11 @@ class SearchFile:
         parts = [self.document.data, *({path[-1]: value} for path, value in changes)]
         return list(methods_in(parts, setting))
 
-    def _where(self, profile: str, path: KeyPath, overrides: Sequence[str]) -> str:
+    def _where(
+        self, profile: str, path: KeyPath, overrides: Sequence[str], changes: Sequence[tuple[list[str], Any]]
+    ) -> str:
         """The override, the profile's line or the file's line that a key's value comes from."""
-        for text in overrides:
-            changed, _ = _parse_override(text, self._settings)
+        for text, (changed, _) in zip(overrides, changes, strict=True):
             if tuple(changed) == path[: len(changed)]:
                 return f"--set {text}"
         for end in range(len(path), 0, -1):
@@ -81,6 +83,10 @@ def load(path: Path) -> SearchFile:
     if not isinstance(profiles, dict):
         raise ConfigError([Problem(("profiles",), f"{shown(profiles)} is not a mapping of profiles")], document)
     for name, changes in profiles.items():
+        try:
+            shown_name(name)
+        except ValueError as error:
+            raise ConfigError([Problem(("profiles", name), str(error))], document) from error
         if not isinstance(changes, dict):
             message = f"{shown(changes)} is not a mapping of what the profile changes"
             raise ConfigError([Problem(("profiles", name), message)], document)
@@ -160,6 +166,9 @@ def _parse_override(text: str, settings: Mapping[str, Any]) -> tuple[list[str], 
     if not equals or not key:
         raise ConfigError([Problem((), f"--set {text}: write key=value, as --set epochs=5")])
     path = key.split(".")
+    if path[0] == "profiles":
+        message = f"--set {text}: changes the profile that runs: leave `profiles.NAME.` out, and name it by --profile"
+        raise ConfigError([Problem((), message)])
     if path[0] not in _keys_at(()):
         if path[0] not in settings:
             hint = nearest(path[0], [*settings, *_keys_at(())])
@@ -169,7 +178,7 @@ def _parse_override(text: str, settings: Mapping[str, Any]) -> tuple[list[str], 
 
 
 def _text(problem: Problem) -> str:
-    key = ".".join(str(p) for p in problem.path)
+    key = yaml_file.key_of(problem.path)
     return f"{key}: {problem.message}" if key else problem.message
 
 
@@ -194,9 +203,14 @@ def _explained(error: ValidationError, raw: dict[str, Any], kind: list[Problem])
     meant: set[KeyPath] = set()
     for one in error.errors():
         path = _path(one["loc"], raw)
-        if one["type"] == "extra_forbidden" and (close := nearest_word(str(path[-1]), _keys_at(path[:-1]))):
+        if (
+            one["type"] == "extra_forbidden"
+            and len(told) < SHOWN_PROBLEMS
+            and (close := nearest_word(str(path[-1]), _keys_at(path[:-1])))
+        ):
             meant.add((*path[:-1], close))
-        told.setdefault(path, Problem(path, _said(one, path)))
+        told.setdefault(path, Problem(path, _said(one, path) if len(told) < SHOWN_PROBLEMS else str(one["msg"])))
+    meant -= told.keys() & {("profiles",)}  # which the models never see: it is no slip for itself
     for problem in kind:
         told.setdefault(problem.path, problem)
     if meant & {(key,) for key in ("search", *ROW_KEYS)}:
@@ -208,7 +222,7 @@ def _path(loc: tuple[str | int, ...], raw: Any) -> KeyPath:
     """A place as the file has it: without pydantic's tags, and without the list around what may stand alone."""
     path: list[str | int] = []
     for part in loc:
-        if str(part).startswith("<") or (isinstance(part, int) and isinstance(raw, dict)):
+        if part in ("<float>", "<int>", "<choice>", "[key]") or (isinstance(part, int) and isinstance(raw, dict)):
             continue
         path.append(part)
         inside = isinstance(raw, dict) and part in raw
@@ -219,6 +233,8 @@ def _path(loc: tuple[str | int, ...], raw: Any) -> KeyPath:
 def _said(error: Any, path: KeyPath) -> str:
     """What pydantic found, in the words of this file."""
     kind, value, message = error["type"], error["input"], str(error["msg"]).removeprefix("Value error, ")
+    if kind == "extra_forbidden" and path == ("profiles",):
+        return "a profile has none of its own"
     if kind == "extra_forbidden":
         return f"unknown key{nearest(str(path[-1]), _keys_at(path[:-1]))}"
     if kind == "missing":

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from platform.dimensions import Dimension, Finite, Grid, Number, Numbers, Strict, Text, distinct
+from platform.names import Name, SweepName
 from platform.needs import absent
 from platform.rows import expand
 from trainables.config import Setting, TrialConfig, settings_table, teacher_settings
@@ -26,7 +27,6 @@ from trainables.custom import is_custom, settings_of
 from trainables.methods import DistillSettings
 from trainables.values import shown
 
-ROW_NAME = r"[\w.\- ]+"  # of a baseline: what MLflow takes in a metric's name
 COMMON_KEYS = ("name", "base", "resources", "figures", "profiles")
 SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
@@ -101,7 +101,7 @@ class Row(Strict):
     one row, and `published` its numbers by column.
     """
 
-    name: Text
+    name: Name
     set: dict[str, Any] | None = None
     grid: Grid = {}
     best_of: Text | None = None  # a search file, from the current folder: its best settings come before `set`
@@ -125,7 +125,7 @@ class Confirm(Strict):
 class LeftOut(Strict):
     """What a row of `leave_one_out` lacks: a setting that can be switched off, or a name and what is set instead."""
 
-    name: Text
+    name: Name
     set: Annotated[dict[str, Any], Field(min_length=1)] | None = None
 
     @model_validator(mode="before")
@@ -217,7 +217,7 @@ def methods_in(data: Any, setting: str = "method") -> Iterator[str]:
 class Spec(Strict):
     """One file with one profile merged in. Keys of the other kind are at their defaults."""
 
-    name: Text
+    name: SweepName
     base: dict[str, Any]
     resources: Resources = Resources()
 
@@ -236,7 +236,7 @@ class Spec(Strict):
     leave_one_out: Annotated[list[LeftOut], Field(min_length=1)] = []
     splits: Numbers = [0]
     seeds: Numbers = [0]
-    columns: Annotated[dict[Text, Column], Field(min_length=1)] = {
+    columns: Annotated[dict[Name, Column], Field(min_length=1)] = {
         "Acc.": Column(metric="test/accuracy"),
         "AUROC": Column(metric="test/auroc"),
         "OSCR": Column(metric="test/oscr"),

@@ -1,6 +1,7 @@
 """Malformed files: one message that names the place of the mistake, exit code 2, no traceback, and no Ray."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -94,6 +95,28 @@ MISTAKES = [
     Mistake("1: a value cannot be read: month must be in 1..12", "name: table", "name: 2024-13-01"),
     Mistake("5: a value cannot be read: Exceeds the limit", "seeds: [0]", "seeds: [1" + "0" * 5_000 + "]"),
     Mistake("could not find expected ':'", "paper: {file: backmix, table: 6}", "paper"),
+    Mistake("is too large: ", new="seeds: [" + ", ".join(map(str, range(100_000))) + "]\n"),
+    Mistake("1: is too large: with its aliases written out it has more than 50,000", new="a: [" + "1," * 60_000 + "1]"),
+    Mistake("3: 010 would be read as 8: write the number without", "epochs: 4", "epochs: 010"),
+    Mistake("3: 1:30 would be read as 90: write the number without", "epochs: 4", "epochs: 1:30"),
+    Mistake("3: -1:30.5 would be read as -90.5: write", "epochs: 4", "lr: -1:30.5"),
+    Mistake("1: 007 would be read as 7: write", "name: table", "007: table"),
+    # Names.
+    Mistake("1: name: '../up' would be no folder of its own", "name: table", "name: ../up"),
+    Mistake("1: name: '/tmp/x' would be no folder of its own", "name: table", "name: /tmp/x"),
+    Mistake("1: name: 'a//b' would be no folder of its own", "name: table", "name: a//b"),
+    Mistake("1: name: 'a/.' would be no folder of its own", "name: table", "name: a/."),
+    Mistake("1: name: 'a/' would be no folder of its own", "name: table", "name: a/"),
+    Mistake("1: name: 'C:\\\\x' would be no folder of its own", "name: table", "name: 'C:\\x'"),
+    Mistake("is too long for a file's name: take at most 120 bytes", "name: table", "name: " + "é" * 100),
+    Mistake("1: name: 'a\\x00b' has a character that cannot be shown", "name: table", 'name: "a\\0b"'),
+    Mistake("11: rows.1.name: 'a\\nb' has a character that cannot be shown", "name: Plain", 'name: "a\\nb"'),
+    Mistake("11: rows.1.name: 'a\\x1b[31m' has a character", "name: Plain", 'name: "a\\e[31m"'),
+    Mistake("' has 9,000 characters: take at most 200", "name: Plain", "name: " + "x" * 9_000),
+    Mistake("11: rows.1.name: ' x' begins or ends with a space", "name: Plain", "name: ' x'"),
+    Mistake("7: columns.A\\x1b: 'A\\x1b' has a character", "Acc.: test/accuracy", '"A\\e": test/accuracy'),
+    Mistake("17: profiles.q\\x1b: 'q\\x1b' has a character that cannot be shown", "quick:", '"q\\e":'),
+    Mistake("17: profiles: a profile has none of its own", "{splits: [0]}", "{profiles: {x: {}}}"),
     # Keys and kinds.
     Mistake("1: name: is missing", "name: table\n", ""),
     Mistake("1: base: is missing", "base: {method: cutmix, protocol: digits, backbone: wrn10-1, epochs: 4}\n", ""),
@@ -150,6 +173,11 @@ MISTAKES = [
     Mistake("13: grid.mix_alpa: unknown setting (did you mean 'mix_alpha'?)", "grid: {mix_alpha", "grid: {mix_alpa"),
     Mistake("13: grid: makes 10,404 rows; a table has at most 10,000", "[0.5, 1], lr: [0.1, 0.2]",
             f"{list(range(1, 103))}, lr: {list(range(1, 103))}"),
+    Mistake("13: grid: makes 30,000 rows", "[0.5, 1], lr: [0.1, 0.2]", f"{list(range(1, 30_001))}"),
+    Mistake("13: grid.teacher: has {'epochs': 3.0} twice", "[0.5, 1], lr: [0.1, 0.2]",
+            "[1], teacher: [{epochs: 3}, {epochs: 3.0}]"),
+    Mistake("5: seeds: 9,000 of them, on every row, are more than the 20,000", "seeds: [0]",
+            f"seeds: {list(range(9_000))}"),
     Mistake("14: published.0: is of no row: the grid has no lr=0.3", "lr: 0.1, Acc.", "lr: 0.3, Acc."),
     Mistake("14: published.0: does not say which row it is of: lr is missing", "lr: 0.1, Acc.", "Acc."),
     Mistake("14: published: is for one row, and a grid makes several", "[{mix_alpha: 1, lr: 0.1, Acc.: 84}]",
@@ -286,6 +314,24 @@ def test_a_mistake_has_one_message_that_names_its_place(files: list[Path], numbe
     assert len(said.splitlines()) == 1
     assert said.startswith(f"{path}:")
     assert MISTAKES[number].said in said.removeprefix(f"{path}:")
+
+
+def test_many_mistakes_are_twenty_lines_and_a_count(tmp_path: Path) -> None:
+    keys = "".join(f"  key{i}: 1\n" for i in range(20_000))
+    (tmp_path / "many.yaml").write_text(f"name: many\nbase:\n{keys}rows: [{{name: Plain, set: {{method: plain}}}}]\n")
+    lines = said_of(tmp_path / "many.yaml").splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "and 19,980 more of 20,000 mistakes"
+
+
+@pytest.mark.parametrize("make", ["mkfifo", "device", "loop"])
+def test_what_is_no_file_is_answered_and_not_read(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "x.yaml"
+    if make == "mkfifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if make == "device" else path)
+    assert said_of(path).startswith(f"{path}: {'cannot be read: Too many' if make == 'loop' else 'is no file, but a'}")
 
 
 def test_the_good_files_have_no_mistake(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 
 from platform import search_file
 from platform.rows import trials
@@ -165,3 +166,24 @@ def test_the_score_of_each_row_is_part_of_its_metric(tmp_path: Path) -> None:
     assert [row.name for row in ablation(tmp_path, text).row_list()] == ["a", "b"]
     with pytest.raises(ConfigError, match="unknown metric"):
         ablation(tmp_path, text.replace("{score}", "{scores}"))
+
+
+def test_no_two_names_are_one_in_a_metric_or_a_path() -> None:
+    from platform.names import LONGEST_PART, plain
+
+    names = ["a<b", "a>b", "a_b", "a/b", "a-b", "a//b", "../up", "..", ".", " ", "a", "a ", "ä", "a\u0308", "x" * 200]
+    names += ["x" * 199 + "y", *(plain(name) for name in ("a<b", "a/b", "x" * 200))]
+    found = {plain(name) for name in names}
+    assert len(found) == len(names)
+    for name in found:
+        assert len(name) <= LONGEST_PART
+        _validate_metric_name(f"row/{name}/mean")
+        assert "/" not in name
+
+
+def test_a_name_that_mlflow_takes_stays_as_it_is() -> None:
+    from platform.names import plain
+
+    for name in ("Plain", "III FG-Raw", "backmix", "full", "without cmi_weight", "0.5"):
+        assert plain(name) == name
+    assert plain("Ours+CutMix").startswith("Ours_CutMix ")

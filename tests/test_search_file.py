@@ -77,7 +77,7 @@ def mistake(tmp_path: Path, text: str, overrides: list[str] | None = None) -> st
         ("{method: plain}", "{protocol: cifar10}", "set.protocol: would make the row another experiment"),
         ("{method: plain}", "{momentum: 0.0}", "toy.yaml:11: confirm.baselines.0.set: Nesterov needs a momentum"),
         ("name: Plain", "name: best", "baselines need distinct names"),
-        ("name: Plain", "name: 'Plain (k=1)'", "toy.yaml:11: confirm.baselines.0.name: 'Plain (k=1)': take letters"),
+        ("name: Plain", 'name: "Plain\\e"', "toy.yaml:11: confirm.baselines.0.name: 'Plain\\x1b' has a character"),
         ("epochs: 4}", "epochs: 4, test: false}", "toy.yaml:2: base.test: has no place in a search file's base"),
         ("mask_ratio: {float: [0, 1]}", "momentum: {choice: [0.0, 0.9]}", "search.momentum: Nesterov needs a momentum"),
         (

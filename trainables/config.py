@@ -20,7 +20,7 @@ from trainables.data.protocols import evaluation_sets, images_key, known_classes
 from trainables.identity import identity
 from trainables.methods import METHODS, CatImgSettings, DistillSettings, MethodSettings, Range
 from trainables.values import convert, misread, shown
-from trainables.yaml_file import ConfigError, Problem, nearest, under
+from trainables.yaml_file import SHOWN_PROBLEMS, ConfigError, Problem, nearest, under
 
 RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
 RequestedScore = Literal["odin", "mahalanobis"]  # further passes
@@ -324,7 +324,8 @@ def _check(settings: Mapping[str, Any], table: Mapping[str, Setting]) -> tuple[d
     problems: list[Problem] = []
     for name, value in settings.items():
         if name not in table:
-            problems.append(Problem((str(name),), f"unknown setting{nearest(str(name), table)}"))
+            near = nearest(str(name), table) if len(problems) < SHOWN_PROBLEMS else ""  # which takes its time
+            problems.append(Problem((str(name),), f"unknown setting{near}"))
             continue
         try:
             if name == "method":

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 KeyPath = tuple[str | int, ...]
+
+SHOWN_PROBLEMS = 20  # of a file with more mistakes: then their count
+MAX_BYTES = 500_000  # of a file: the longest table has 16,000
+MAX_NODES = 50_000  # values of a file with its aliases written out: a table has a few thousand
 
 
 @dataclass(frozen=True)
@@ -23,15 +29,19 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """One or more mistakes in a configuration; `str()` has one line for each."""
+    """One or more mistakes in a configuration; `str()` has a line for each of the first `SHOWN_PROBLEMS`."""
 
     def __init__(self, problems: Iterable[Problem], document: Document | None = None) -> None:
         self.problems = tuple(problems)
         self.document = document
-        super().__init__("\n".join(self._line(p) for p in self.problems))
+        lines = [self._line(p) for p in self.problems[:SHOWN_PROBLEMS]]
+        more = len(self.problems) - len(lines)
+        super().__init__(
+            "\n".join([*lines, f"and {more:,} more of {len(self.problems):,} mistakes"] if more else lines)
+        )
 
     def _line(self, problem: Problem) -> str:
-        key = ".".join(str(part) for part in problem.path)
+        key = key_of(problem.path)
         where = f"{self.document.where(problem.path)}: " if self.document else ""
         return f"{where}{key}: {problem.message}" if key else f"{where}{problem.message}"
 
@@ -52,6 +62,12 @@ class Document:
         return self.name
 
 
+def key_of(path: KeyPath) -> str:
+    """`rows.1.name`, as messages have it: what a terminal would obey is written as its escape."""
+    key = ".".join(str(part) for part in path)
+    return key if key.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in key)
+
+
 def under(path: KeyPath, problems: Iterable[Problem]) -> Iterator[Problem]:
     """`problems` of a part of a file, as problems of the whole, where the part is at `path`."""
     for problem in problems:
@@ -60,7 +76,12 @@ def under(path: KeyPath, problems: Iterable[Problem]) -> Iterator[Problem]:
 
 def nearest_word(word: str, known: Iterable[str]) -> str:
     """The nearest known word, or an empty string where none is near."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+    return _nearest_word(word, tuple(known))
+
+
+@lru_cache(10_000)  # one slip is often made in every row
+def _nearest_word(word: str, known: tuple[str, ...]) -> str:
+    return next(iter(difflib.get_close_matches(word[:100], known, n=1, cutoff=0.5)), "")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -70,7 +91,28 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and keys that are no texts, and reads `5e-4` as a number (YAML 1.2)."""
+    """SafeLoader that refuses duplicate keys, keys that are no texts and numbers that YAML 1.1 alone reads as it does,
+    and reads `5e-4` as a number (YAML 1.2)."""
+
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:  # now, not after minutes of reading
+            raise _too_large(self.get_mark())
+        return super().compose_node(parent, index)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Refuses `010`, which is 8 in YAML 1.1 and 10 in YAML 1.2, and `1:30`, which is 90 or a text."""
+        read = self.construct_yaml_int if node.tag.endswith(":int") else self.construct_yaml_float
+        number: int | float = read(node)
+        digits = node.value.lstrip("+-")
+        if ":" in digits or (isinstance(number, int) and re.match(r"0[\d_]", digits)):
+            problem = (
+                f"{node.value} would be read as {number}: write the number without a leading 0 and colons, or quote it"
+            )
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return number
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -101,7 +143,13 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
 
-MAX_NODES = 200_000  # of a file with its aliases written out: a table has a few thousand
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
+
+
+def _too_large(mark: Any) -> yaml.MarkedYAMLError:
+    problem = f"is too large: with its aliases written out it has more than {MAX_NODES:,} values"
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
@@ -111,8 +159,7 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
         inner = [n for pair in node.value for n in pair] if isinstance(node, yaml.MappingNode) else node.value
         sizes[id(node)] = 1 + sum(_size(n, sizes) for n in inner) if isinstance(node, yaml.CollectionNode) else 1
     if sizes[id(node)] > MAX_NODES:
-        problem = f"is too large: with its aliases written out it has more than {MAX_NODES:,} values"
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        raise _too_large(node.start_mark)
     return sizes[id(node)]
 
 
@@ -163,7 +210,20 @@ def _said(error: yaml.MarkedYAMLError) -> str:
 
 def load(path: Path) -> Document:
     """Read and parse a file; a missing or unreadable one is a `ConfigError` too."""
+    if not str(path).isprintable():  # it stands in every message, in runs and in reports
+        raise ConfigError(
+            [Problem((), f"{str(path)!r}: rename the file: its name has characters that cannot be shown")]
+        )
     try:
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_size > MAX_BYTES:
+            message = f"{path}: is too large: {found.st_size:,} bytes, and a file has at most {MAX_BYTES:,}"
+            raise ConfigError([Problem((), message)])
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            message = (
+                f"{path}: is no file, but a pipe, a socket or a device: it is read more than once, so save it as one"
+            )
+            raise ConfigError([Problem((), message)])
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         folder = path.parent
