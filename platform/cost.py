@@ -17,12 +17,14 @@ from platform.plan import Plan
 from platform.results import lacks
 from platform.spec import Resources
 from trainables.config import TrialConfig
+from trainables.custom import is_custom, reason, users_line
 from trainables.data.trial_data import TrialData
 from trainables.evaluation import score_samples
 from trainables.models import build_model
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
 from trainables.trial import pick_device
+from trainables.yaml_file import ConfigError, Problem
 
 STARTUP_SECONDS = 20.0  # Ray's start and the workers' imports, measured on two cores
 PATIENCE = 30.0  # seconds of timing after which the kinds that are left are taken to be like others
@@ -93,9 +95,12 @@ class Estimate:
     source: str
 
 
-def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, here: bool) -> Estimate | None:
-    """None where no such trial has run before, and it cannot be timed: `here` is False (another machine's speed is not
-    this one's), or its own training fails, which is for the trial to tell."""
+def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, here: bool) -> Estimate | str:
+    """A sentence instead where no such trial has run before, and it cannot be timed: `here` is False (another machine's
+    speed is not this one's), or there is no memory for it.
+
+    Raises `ConfigError` where the method is one's own and its step fails, with file and line: its trials would, too.
+    """
     speeds = _speeds(past, {kind_of(config) for config, _ in todo.train})
     seconds = device_seconds = 0.0
     timed = guessed = 0
@@ -114,10 +119,10 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
                 timed += 1
                 try:
                     costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
-                except Exception:  # a method of one's own may raise anything
-                    return None
+                except Exception as error:  # a method of one's own may raise anything
+                    return _not_timed(config, error)
             else:
-                return None
+                return "no such trial has run on this cluster: known after the first"
         took = seconds_of_trial(config, data, costs[kind])
         seconds += took
         device_seconds += took * needs.workers * (needs.gpus_per_worker or needs.cpus_per_worker)
@@ -126,6 +131,16 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
     if guessed:
         source += f" for {len(costs) - guessed} of {len(costs)} kinds of trials"
     return Estimate(STARTUP_SECONDS + seconds / max(at_once, 1), device_seconds / 3600, disk, source)
+
+
+def _not_timed(config: TrialConfig, error: Exception) -> str:
+    """Why a trial could not be timed, or `ConfigError` where that is its own mistake."""
+    passing = isinstance(error, MemoryError | torch.OutOfMemoryError | OSError)
+    if is_custom(config.method) and not passing and (place := users_line(error)):
+        raise ConfigError(
+            [Problem((), f"{place}: {config.method} fails in its first step: {reason(error)}")]
+        ) from error
+    return f"could not be timed here ({config.method}, {config.backbone}): {reason(error)}"
 
 
 def kind_of(config: TrialConfig) -> Kind:

@@ -173,7 +173,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in sweeps}
         with console.status("estimating the time …"):
             here = not joined  # another machine's speed is not this one's
-            guess = estimate(plan, todo, known.values(), min(at_once.values()), here=here) if todo.train else None
+            guess = estimate(plan, todo, known.values(), min(at_once.values()), here=here) if todo.train else ""
         for sweep in sweeps:
             console.print(sweep_table(sweep, images, at_once[sweep.name]))
         console.print(work_table(todo, guess))

@@ -58,7 +58,7 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
     return table
 
 
-def work_table(todo: Work, estimate: Estimate | None) -> Table:
+def work_table(todo: Work, estimate: Estimate | str) -> Table:
     """What all sweeps of a command have to do, each trial once."""
     table = Table(title="To do", title_justify="left", show_header=False)
     table.add_column(style="bold")
@@ -72,13 +72,13 @@ def work_table(todo: Work, estimate: Estimate | None) -> Table:
         table.add_row("", _origin(known))
     if len(cached) > SHOWN_RUNS:
         table.add_row("", f"and {len(cached) - SHOWN_RUNS} more")
-    if estimate:
+    if isinstance(estimate, Estimate):
         gpus = any(needs.gpus_per_worker for _, needs in todo.train)
         hours = f"{estimate.device_hours:,.1f} {'GPU' if gpus else 'core'}-hours"
         table.add_row("time", f"{_duration(estimate.seconds)}, {hours}, from {estimate.source}")
         table.add_row("disk", f"{estimate.disk / 1e6:,.0f} MB of scores and weights in MLflow's store")
-    elif todo.train:
-        table.add_row("time", "no such trial has run on this cluster: known after the first")
+    elif estimate:
+        table.add_row("time", escape(estimate))
     return table
 
 

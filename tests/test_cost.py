@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from platform import cost, search_file
 from platform.plan import Images, Sweep, make_plan
 from trainables.config import TrialConfig
+from trainables.yaml_file import ConfigError
 
 TABLE = """\
 name: toy
@@ -35,7 +37,52 @@ def test_kinds_of_trials_are_timed_as_long_as_patience_lasts(
     monkeypatch.setattr(cost, "PATIENCE", patience)
     monkeypatch.setattr(cost, "measure", noticed)
     guess = cost.estimate(plan, cost.work(plan, {}, {}), [], 1, here=True)
-    assert guess is not None
+    assert isinstance(guess, cost.Estimate)
     assert guess.seconds > cost.STARTUP_SECONDS
     assert len(measured) == timed
     assert ("for 1 of 3 kinds of trials" in guess.source) == (timed == 1)
+
+
+OWN = """\
+from dataclasses import dataclass
+from trainables.learners.base import Learner
+from trainables.methods import MethodSettings
+
+@dataclass(frozen=True)
+class Mine(MethodSettings):
+    pass
+
+class Broken(Learner):
+    settings: Mine
+
+    def loss(self, model, ids_B):
+        return self.training.no_such_thing
+"""
+
+
+def _estimate(folder: Path, changes: str) -> cost.Estimate | str:
+    (folder / "toy.yaml").write_text(TABLE.replace("{method: plain}", changes))
+    spec = search_file.load(folder / "toy.yaml").profile("paper")
+    plan = make_plan([Sweep(folder / "toy.yaml", spec, "paper", ())], Images(folder), lambda path, profile: {})
+    return cost.estimate(plan, cost.work(plan, {}, {}), [], 1, here=True)
+
+
+def test_a_method_of_ones_own_that_fails_in_its_first_step_is_named_by_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_method.py").write_text(OWN)
+    with pytest.raises(ConfigError) as caught:
+        _estimate(tmp_path, "{method: 'broken_method:Broken'}")
+    line = OWN.splitlines().index("        return self.training.no_such_thing") + 1
+    said = f"{tmp_path}/broken_method.py:{line}: broken_method:Broken fails in its first step: AttributeError: "
+    assert str(caught.value).startswith(said)
+
+
+def test_an_estimate_that_fails_otherwise_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore of it.")
+
+    monkeypatch.setattr(cost, "Trainer", full)  # no machine of the tests is that small
+    said = "could not be timed here (plain, wrn10-1): OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."
+    assert _estimate(tmp_path, "{method: plain}") == said

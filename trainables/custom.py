@@ -104,13 +104,24 @@ def _import(name: str) -> ModuleType:
 
 def _where(error: BaseException, module: str) -> str:
     """`error` with the last line of the user's own that led to it."""
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    place = users_line(error)
+    return f"{place}: {reason(error)}" if place else f"importing {module} failed: {reason(error)}"
+
+
+def users_line(error: BaseException) -> str:
+    """`file:line` of the last line of the user's own that led to `error`; empty where none did."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _is_the_users(frame.filename) and frame.filename != __file__:
-            return f"{frame.filename}:{frame.lineno}: {reason}"
-    return f"importing {module} failed: {reason}"
+            return f"{frame.filename}:{frame.lineno}"
+    return ""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
 def _learner(module: ModuleType, name: str) -> type[Learner]:
