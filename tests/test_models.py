@@ -125,6 +125,20 @@ def test_logits_and_features_are_float32_under_autocast(name: str) -> None:
     assert output.logits_BK.dtype == output.features_BC.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["wrn10-1", "resnet18", "vgg13", "vgg32", "mobilenetv2", "vit-ti8"])
+def test_bf16_logits_are_as_distinct_as_the_features_that_they_are_linear_in(name: str) -> None:
+    model = build_model(name, 5, 32)
+    weight, bias = list(model.parameters())[-2:]
+    nn.init.normal_(weight)  # a ViT's is zero when new
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = model(
+            torch.randn(24, 3, 32, 32)
+        )  # in train mode: an untrained network's running statistics tell little
+    exact = output.features_BC.double() @ weight.detach().double().flatten(1).T + bias.detach().double()
+    torch.testing.assert_close(output.logits_BK.double(), exact, rtol=1e-5, atol=1e-5 * exact.abs().max().item())
+    assert output.logits_BK.unique().numel() == exact.float().unique().numel() > 100
+
+
 @pytest.mark.parametrize(
     ("name", "num_classes", "image_size", "published"),
     [

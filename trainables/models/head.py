@@ -18,8 +18,11 @@ def init_head(head: nn.Conv2d) -> None:
 
 
 def classify(head: nn.Conv2d, features_BChw: torch.Tensor) -> Output:
-    """Class activation maps of the last feature maps, and both pooled over cells."""
-    activation_BKhw = head(features_BChw)
-    # In float32 also under bf16 autocast: rounded logits would tie, and ties move every ranking metric.
-    pooled = [x.float().mean(dim=(2, 3)) for x in (activation_BKhw, features_BChw)]
-    return Output(pooled[0], pooled[1], activation_BKhw)
+    """Class activation maps of the last feature maps, and both pooled over cells.
+
+    In float32 also under bf16 autocast: rounded maps would give logits that tie, and ties move every ranking metric.
+    """
+    features_BChw = features_BChw.to(head.weight.dtype)
+    with torch.autocast(features_BChw.device.type, enabled=False):
+        activation_BKhw = head(features_BChw)
+    return Output(activation_BKhw.mean(dim=(2, 3)), features_BChw.mean(dim=(2, 3)), activation_BKhw)
