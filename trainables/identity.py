@@ -9,6 +9,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from trainables.backbones import parse_backbone
 from trainables.custom import custom_method, is_custom
 from trainables.data.own import is_own, own_protocol
 from trainables.data.protocols import protocol_of, stored_size
@@ -75,6 +76,8 @@ def _mended(config: TrialConfig) -> Iterator[str]:
     """What this trial computes otherwise than once. Trials that compute all of it as ever keep their identity."""
     if isinstance(config.learner, BackMixSettings) and stored_size(config.seen_size) > config.seen_size:
         yield "cut size of the seen image"  # and not of the stored one
+    if config.precision == "bf16" and parse_backbone(config.backbone).family != "vit":
+        yield "logits in float32"  # of class activation maps that are not rounded before they are averaged
 
 
 def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
