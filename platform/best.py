@@ -18,6 +18,7 @@ _BEST = "best."  # what the params of a sweep's result begin with
 def best_settings(sweep: SweepRun) -> dict[str, Any]:
     """Empty where the sweep is no search, or none of its trials finished."""
     found = {name.removeprefix(_BEST): value for name, value in sweep.params.items() if name.startswith(_BEST)}
+    found = {name: value for name, value in found.items() if value}  # empty: a condition of the search does not hold
     return {name: yaml_file.parse(value, name).data for name, value in found.items()}
 
 

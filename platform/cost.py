@@ -15,6 +15,7 @@ import torch
 from platform.index import Known
 from platform.plan import Plan
 from platform.results import lacks
+from platform.search import Study
 from platform.spec import Resources
 from trainables.config import TrialConfig
 from trainables.custom import is_custom, reason, users_line
@@ -41,32 +42,60 @@ class Work:
     train: list[tuple[TrialConfig, Resources]] = field(default_factory=list)
     evaluate: list[TrialConfig] = field(default_factory=list)  # finished ones, on sets that they have not seen
     cached: dict[str, Known] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)  # proposals that a search knows of, without a finished run
     teachers: int = 0  # of those to train
     cached_teachers: int = 0
 
+    @property
+    def nothing(self) -> bool:
+        return not self.train and not self.evaluate
 
-def work(plan: Plan, known: Mapping[str, Known], proposed: Mapping[str, int]) -> Work:
-    """`known` are the finished trials by identity, `proposed` how many trials each search has behind it."""
+
+def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -> Work:
+    """`known` are the finished trials by identity, `studies` the searches that some process began, by sweep."""
     todo = Work()
     seen: set[str] = set()
+    searching = {sweep.name for sweep in plan.sweeps if sweep.search}
+
+    def want(config: TrialConfig, identity: str, needs: Resources) -> None:
+        found = known.get(identity)
+        if found and not lacks(found.metrics, config):
+            todo.cached[identity] = found
+        elif identity not in seen:
+            seen.add(identity)
+            if found:
+                todo.evaluate.append(config)
+            else:
+                _train(todo, plan, known, seen, config, needs)
+
     for sweep in plan.sweeps:
         needs = sweep.spec.resources
         for cell in sweep.cells:
-            found = known.get(cell.identity)
-            if found and not lacks(found.metrics, cell.config):
-                todo.cached[cell.identity] = found
-            elif cell.identity not in seen:
-                seen.add(cell.identity)
-                if found:
-                    todo.evaluate.append(cell.config)
-                else:
-                    _train(todo, plan, known, seen, cell.config, needs)
+            want(cell.config, cell.identity, needs)
         if sweep.search:
-            for _ in range(max(0, sweep.spec.trials - proposed.get(sweep.name, 0))):
+            study = studies.get(sweep.name)
+            told = list(study.history()) if study else []
+            for ended in (t for t in told if t.status in ("finished", "stopped")):
+                settings = {**sweep.spec.search_settings(), **ended.proposal.settings}
+                identity = plan.identity(TrialConfig.from_settings(settings))
+                if ended.status == "finished" and identity in known:
+                    todo.cached[identity] = known[identity]
+                else:
+                    todo.ended.add(identity)
+            open_ = (study.left if study else sweep.spec.trials) + sum(t.status == "running" for t in told)
+            for _ in range(open_):
                 _train(todo, plan, known, seen, sweep.search, needs)
+            if not open_:
+                searching.remove(sweep.name)
+    for sweep in plan.sweeps:
         for waiting in sweep.waiting:
-            for config in plan.configs(sweep, waiting.row):
-                _train(todo, plan, known, seen, config, needs)
+            if waiting.search in searching:
+                for config in plan.configs(sweep, waiting.row):
+                    _train(todo, plan, known, seen, config, sweep.spec.resources)
+            else:  # what its search found is known
+                for best in studies[waiting.search].best(waiting.rank + 1)[waiting.rank :]:
+                    for config in plan.configs(sweep, waiting.row, best.settings):
+                        want(config, plan.identity(config), sweep.spec.resources)
     return todo
 
 

@@ -151,7 +151,8 @@ def _start(tracker: Tracker, sweep: Sweep, images: Images) -> SweepRun:
 def _record(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results) -> None:
     """`cells.json` of every sweep: what each of its cells is, and which run has it."""
     for sweep in plan.sweeps:
-        found = {(o.place.phase, o.place.number): o for o in results.outcomes if o.place.sweep == sweep.name}
+        ended = (*results.earlier, *results.outcomes)
+        found = {(o.place.phase, o.place.number): o for o in ended if o.place.sweep == sweep.name}
         wanted = {(c.place.phase, c.place.number): c for c in sweep.cells}
         cells = []
         for key in sorted({*found, *wanted}):
@@ -166,8 +167,10 @@ def _record(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results:
 
 
 def _found(sweep: Sweep, results: Results) -> tuple[dict[str, float], dict[str, object]]:
-    """What the whole sweep found: means of its rows, and the best settings of its search."""
-    spec = sweep.spec
+    """What the whole sweep found: means of its rows, and once its search has ended the best settings.
+
+    Those that a search with conditions does not have are empty: an earlier command may have found them.
+    """
     metrics = dict(results.summary(sweep.name, sweep.columns))
-    best = results.best(sweep.name, spec.objectives[0], 1) if spec.search else []
-    return metrics, {f"best.{name}": value for trial in best for name, value in trial.place.searched.items()}
+    best = results.best.get(sweep.name)
+    return metrics, {} if best is None else {f"best.{name}": best.get(name, "") for name in sweep.spec.search}

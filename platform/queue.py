@@ -11,9 +11,10 @@ from typing import Protocol
 from platform.index import Known
 from platform.plan import Cell, Plan
 from platform.results import Outcome, Results, evaluated_too, known_of, lacks, merged
-from platform.search import Proposal, Study
+from platform.search import Proposal, Study, Told
 from platform.spec import Resources
 from platform.tracking.claims import Claim, Elsewhere, Finished
+from platform.tracking.runs import PROVISIONAL
 from platform.trials import Place, TrialState
 from trainables.config import TrialConfig
 
@@ -72,6 +73,8 @@ class Queue:
     failed: dict[str, TrialState] = field(default_factory=dict)
     taught: set[str] = field(default_factory=set)  # teachers whose weights are where students look
     searching: dict[str, int] = field(default_factory=dict)  # searches that have not ended: their open proposals
+    taken: set[tuple[str, int]] = field(default_factory=set)  # searches with the numbers of proposals that came here
+    teachers: dict[str, str] = field(default_factory=dict)  # of searches whose proposals have one: its identity
 
     def fill(self) -> None:
         """Take in every cell of the plan, and what earlier processes proposed without seeing its end."""
@@ -79,9 +82,12 @@ class Queue:
         for sweep in self.plan.sweeps:
             for cell in sweep.cells:
                 self._add(cell)
-        for name, study in self.studies.items():
-            for proposal in study.unfinished():
-                self._add_proposal(name, proposal)
+        for name in self.studies:
+            search = self.plan.sweep(name).search
+            if search and search.teacher:
+                self.teachers[name] = self.plan.identity(search.teacher)
+            self._take_ended(name)
+            self._take_unfinished(name)
 
     def next(self) -> Job | None:
         """A trial to start now; None where none can be started yet, or ever: then the queue is `done`."""
@@ -114,11 +120,16 @@ class Queue:
 
     def stops(self, job: Job) -> bool:
         """After an epoch: whether early stopping ends the trial here."""
-        if not job.stoppable:
+        if not job.stoppable or job.identity in self.students:
             return False
+        trial = job.trial
         asked = [(self.studies[c.place.sweep], c.place.proposal) for c in job.cells]
-        stops = [s.stops(p, int(job.trial.epoch), job.trial.metrics) for s, p in asked if p is not None]
-        return all(stops)
+        if not all([s.stops(p, int(trial.epoch), trial.metrics) for s, p in asked if p is not None]):
+            return False
+        for study, number in asked:  # before its run ends: a process that waits for the trial asks the study first
+            if number is not None:
+                study.tell(number, "stopped", trial.metrics, run_id=_kept(trial.run_id), epoch=trial.epoch)
+        return True
 
     def tries_again(self, job: Job) -> bool:
         """Whether a running trial that has failed gets another attempt. If so it is ready for that now."""
@@ -181,6 +192,9 @@ class Queue:
         if teacher is None:
             self._queue(job)
             return
+        if teacher in self.failed:
+            self._leave_out(job, teacher)
+            return
         self.students.setdefault(teacher, []).append(job)
         assert job.teacher is not None
         if teacher not in self.open:
@@ -215,45 +229,79 @@ class Queue:
     # Searches
 
     def _propose(self) -> Job | None:
-        """Ask the searches in turn. A search that wants no more ends with its last proposal."""
+        """Ask the searches in turn. A search ends with the last proposal, whichever process had it."""
         while not self.ready:
-            asked = {name: self.studies[name].ask() for name in list(self.searching)}
+            asked = {name: self.studies[name].ask() for name in list(self.searching) if self._may_ask(name)}
             proposals = {name: proposal for name, proposal in asked.items() if proposal}
             for name, proposal in proposals.items():
                 self._add_proposal(name, proposal)
             for name in [n for n, waiting in self.searching.items() if waiting == 0 and n not in proposals]:
-                self._confirm(name)
+                self._take_unfinished(name)
+                if self.searching[name] == 0:
+                    self._confirm(name)
             if not proposals and not self.ready:
                 return None
         return self._first_ready()
 
-    def _add_proposal(self, name: str, proposal: Proposal) -> None:
-        sweep = self.plan.sweep(name)
-        config = TrialConfig.from_settings({**sweep.spec.search_settings(), **proposal.settings})
+    def _may_ask(self, name: str) -> bool:
+        """Not while a proposal waits for the teacher: the next ones shall know what came of it, and a teacher that has
+        failed fails them all."""
+        teacher = self.teachers.get(name)
+        return teacher is None or not (teacher in self.failed or (teacher in self.students and self.searching[name]))
+
+    def _take_unfinished(self, name: str) -> None:
+        """What other processes proposed: they died, or train it now and are waited for."""
+        for proposal in self.studies[name].unfinished():
+            if (name, proposal.number) not in self.taken:
+                self._add_proposal(name, proposal)
+
+    def _take_ended(self, name: str) -> None:
+        """Results of proposals that other processes, before or beside this one, have told the study."""
+        for told in self.studies[name].history():
+            if told.status != "running" and (name, told.proposal.number) not in self.taken:
+                self._take(self._proposed(name, told.proposal), told)
+
+    def _take(self, cell: Cell, told: Told) -> None:
+        number = cell.place.proposal
+        assert number is not None
+        self.taken.add((cell.place.sweep, number))
+        self.results.earlier.append(Outcome.told(told, cell, self.known.get(cell.identity)))
+
+    def _proposed(self, name: str, proposal: Proposal) -> Cell:
+        config = TrialConfig.from_settings({**self.plan.sweep(name).spec.search_settings(), **proposal.settings})
         place = Place(
             name, "search", name, proposal.number + 1, config.split, config.seed,
             proposal=proposal.number, searched=proposal.settings,
         )  # fmt: skip
+        return Cell(place, config, self.plan.identity(config))
+
+    def _add_proposal(self, name: str, proposal: Proposal) -> None:
         self.searching[name] += 1
-        self._add(Cell(place, config, self.plan.identity(config)))
+        self.taken.add((name, proposal.number))
+        self._add(self._proposed(name, proposal))
 
     def _confirm(self, name: str) -> None:
         """A search has ended: the rows that waited for it get the best settings that it found."""
         del self.searching[name]
-        for sweep in self.plan.sweeps:
-            for waiting in [w for w in sweep.waiting if w.search == name]:
-                sweep.waiting.remove(waiting)
-                best = self.studies[name].best(waiting.rank + 1)[waiting.rank :]
-                if best:
-                    for cell in self.plan.add_cells(sweep, waiting.row, best[0].settings, waiting.first):
-                        self._add(cell)
-                elif waiting.rank == 0:
-                    self.say(f"{waiting.row.name} of {sweep.name} is left out: no trial of the search finished")
+        self._take_ended(name)
+        waiting = [(sweep, w) for sweep in self.plan.sweeps for w in sweep.waiting if w.search == name]
+        found = self.studies[name].best(1 + max((w.rank for _, w in waiting), default=0))
+        self.results.best[name] = found[0].settings if found else {}
+        for sweep, row in waiting:
+            sweep.waiting.remove(row)
+            if row.rank < len(found):
+                for cell in self.plan.add_cells(sweep, row.row, found[row.rank].settings, row.first):
+                    self._add(cell)
+                continue
+            distinct = f"only {len(found)} distinct settings finished" if found else "no trial finished"
+            self.say(f"{row.row.name} of {sweep.name} is left out: {distinct} in the search")
 
     # Other processes
 
     def _claim(self, job: Job) -> bool:
         """True: the trial is ours to train."""
+        if self._ended_elsewhere(job):
+            return False
         claim = self.store.claim(job.trial)
         if isinstance(claim, Finished):
             self.known[job.identity] = claim.known
@@ -265,6 +313,24 @@ class Queue:
             job.asked = time.monotonic()
             self.elsewhere[job.identity] = job
             return False
+        return True
+
+    def _ended_elsewhere(self, job: Job) -> bool:
+        """Whether processes that share the searches have told how all that a job is wanted for has ended.
+
+        A trial that was stopped or failed there counts for nobody else, and would be trained again.
+        """
+        for cell in [c for c in job.cells if c.place.proposal is not None]:
+            assert cell.place.proposal is not None
+            told = self.studies[cell.place.sweep].told(cell.place.proposal)
+            if told and told.status != "finished":
+                job.cells.remove(cell)
+                self.searching[cell.place.sweep] -= 1
+                self._take(cell, told)
+        if job.cells or job.identity in self.students:
+            return False
+        del self.open[job.identity]
+        self.elsewhere.pop(job.identity, None)
         return True
 
     def _ask_again(self) -> None:
@@ -292,11 +358,13 @@ class Queue:
             if self._untaught(student) is None:
                 self._queue(student)
             else:
-                student.trial.status = "failed"
-                student.trial.error = f"its teacher ({identity}) failed"
-                self.failed[student.identity] = student.trial
-                trial = student.trial
-                self._close(student, lambda cell, trial=trial: Outcome.of(trial, cell, "left out"))  # type: ignore[misc]
+                self._leave_out(student, identity)
+
+    def _leave_out(self, student: Job, teacher: str) -> None:
+        trial = student.trial
+        trial.status, trial.error = "failed", f"its teacher ({teacher}) failed"
+        self.failed[trial.identity] = trial
+        self._close(student, lambda cell: Outcome.of(trial, cell, "left out"))
 
     def _settle(self, outcome: Outcome) -> None:
         self.results.add(outcome)
@@ -304,5 +372,11 @@ class Queue:
         if place.phase == "search":
             assert place.proposal is not None
             status = "finished" if outcome.status == "cached" else outcome.status
-            self.studies[place.sweep].tell(place.proposal, status, outcome.metrics)
+            study = self.studies[place.sweep]
+            study.tell(place.proposal, status, outcome.metrics, run_id=_kept(outcome.run_id), epoch=outcome.epoch)
             self.searching[place.sweep] -= 1
+
+
+def _kept(run_id: str) -> str:
+    """What a study keeps of the run of a trial: nothing where MLflow has not given its id yet."""
+    return "" if run_id.startswith(PROVISIONAL) else run_id

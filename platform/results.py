@@ -6,18 +6,18 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from platform.index import Known
 from platform.names import plain
-from platform.spec import Objective
 from platform.trials import Place, TrialState
 from trainables.config import RequestedScore, TrialConfig
 
 if TYPE_CHECKING:
     from platform.plan import Cell
+    from platform.search import Told
 
 Ending = Literal["finished", "cached", "stopped", "failed", "left out", "interrupted"]
 
@@ -35,13 +35,15 @@ class Outcome:
     run_id: str = ""
     error: str = ""
     source: Known | None = None  # the run that had it already
+    evaluated: bool = False  # not trained: an evaluation that a finished trial lacked
 
     @classmethod
     def of(cls, trial: TrialState, cell: Cell, status: Ending | None = None) -> Outcome:
         ending: Ending = status or ("interrupted" if trial.status == "running" else trial.status)
         found = own_metrics(trial.metrics, cell.config)
         return cls(
-            cell.place, cell.config, cell.identity, ending, found, trial.epoch, trial.run_id, trial.error
+            cell.place, cell.config, cell.identity, ending, found, trial.epoch, trial.run_id, trial.error,
+            evaluated=trial.evaluates_only,
         )  # fmt: skip
 
     @classmethod
@@ -50,6 +52,16 @@ class Outcome:
         return cls(
             cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, known.run_id, source=known
         )  # fmt: skip
+
+    @classmethod
+    def told(cls, told: Told, cell: Cell, known: Known | None) -> Outcome:
+        """Of a proposal that another process has told its study; `known` is its run where it finished."""
+        at = (cell.place, cell.config, cell.identity)
+        if told.status != "finished":
+            return cls(*at, "stopped" if told.status == "stopped" else "failed", told.metrics, told.epoch, told.run_id)
+        found = {**told.metrics, **(own_metrics(known.metrics, cell.config) if known else {})}
+        run_id = known.run_id if known else told.run_id
+        return cls(*at, "cached", found, cell.config.epochs, run_id, source=known)
 
     @property
     def done(self) -> bool:
@@ -119,6 +131,8 @@ class Results:
     """The outcomes of a command's sweeps."""
 
     outcomes: list[Outcome] = field(default_factory=list)
+    earlier: list[Outcome] = field(default_factory=list)  # of proposals that other processes saw the end of
+    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by sweep: settings, once its search has ended
     interrupted: bool = False
     runs: dict[str, str] = field(default_factory=dict)  # MLflow's id of each sweep's own run
 
@@ -134,7 +148,8 @@ class Results:
         return self._rows.get((sweep, row), [])
 
     def of(self, sweep: str, *phases: str) -> list[Outcome]:
-        wanted = [o for o in self.outcomes if o.place.sweep == sweep and o.place.phase in phases]
+        everything = (*self.earlier, *self.outcomes)
+        wanted = [o for o in everything if o.place.sweep == sweep and o.place.phase in phases]
         return sorted(wanted, key=lambda o: o.place.number)
 
     def count(self, *statuses: Ending) -> int:
@@ -142,13 +157,18 @@ class Results:
 
     def trials(self, *statuses: Ending) -> int:
         """How many trainings ended so: cells may share one."""
-        return len({o.identity for o in self.outcomes if o.status in statuses})
+        return len({o.identity for o in self.outcomes if o.status in statuses and not o.evaluated})
 
-    def best(self, sweep: str, objective: Objective, top: int) -> list[Outcome]:
-        """The `top` search trials that ran to their end, by the objective after their last epoch."""
-        finished = [o for o in self.of(sweep, "search") if o.done and objective.metric in o.metrics]
-        sign = -1 if objective.mode == "max" else 1
-        return sorted(finished, key=lambda o: sign * o.metrics[objective.metric])[:top]
+    @property
+    def evaluated(self) -> int:
+        """How many finished trials were evaluated on what they lacked."""
+        return len({o.identity for o in self.outcomes if o.done and o.evaluated})
+
+    @property
+    def cached(self) -> int:
+        """How many trials needed nothing, proposals that an earlier command saw the end of among them."""
+        earlier = {o.identity for o in self.earlier if o.status != "failed"}
+        return len(earlier | {o.identity for o in self.outcomes if o.status == "cached"})
 
     def rows(self, sweep: str) -> list[str]:
         return list(dict.fromkeys(o.place.row for o in self.of(sweep, "confirm", "row")))

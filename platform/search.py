@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from platform.dimensions import Choice, FloatRange, IntRange
-from platform.names import plain
 from platform.spec import Spec
-from trainables.yaml_file import ConfigError, Problem
+from platform.studies import open_storage, read_storage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,8 +38,25 @@ class Proposal:
     settings: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Told:
+    """A proposal, and what became of it: `finished`, `stopped`, `failed` or still `running`."""
+
+    proposal: Proposal
+    status: str
+    metrics: dict[str, float]  # its objectives
+    run_id: str = ""  # of MLflow; empty where that did not answer
+    epoch: float = 0
+
+
+# What the study keeps of a trial beside Optuna's own.
+_RUN = "run"  # its run, and the epoch that it came to
+_WITHDRAWN = "withdrawn"  # another process had made the last proposal at the same moment
+
+
 class Study:
-    """The search of one file. What it knows is in Optuna's storage: a process that comes later goes on with it.
+    """The search of one file. What it knows is in Optuna's storage: a process that comes later goes on with it, and one
+    that works beside this one shares it.
 
     `context` is what trials of this search must share to be comparable (the images, the settings that are fixed):
     another context is another study.
@@ -50,60 +64,106 @@ class Study:
 
     def __init__(self, spec: Spec, context: str, folder: Path, *, fresh: bool = False) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.spec = spec
-        storage, name = _open(spec, folder), _name(spec, context)
+        storage, name = open_storage(spec, folder), _name(spec, context)
         if fresh and name in optuna.get_all_study_names(storage):
             optuna.delete_study(study_name=name, storage=storage)
-        self._study = optuna.create_study(
+        study = optuna.create_study(
             storage=storage,
             study_name=name,
             load_if_exists=True,
             directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives],
             pruner=_pruner(spec),
         )
-        # With the same seed, a study that goes on would be proposed its first points again.
-        self._study.sampler = _sampler(spec, spec.optuna.seed + len(self._trials()))
-        self._asked = {t.number: t._trial_id for t in self._trials(TrialState.RUNNING)}
-        self.left = spec.trials - len(self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING))
+        self._begin(spec, study)
+
+    @classmethod
+    def there(cls, spec: Spec, context: str, folder: Path) -> Study | None:
+        """The study that some process began, to be read alone: nothing is created or written."""
+        storage, name = read_storage(spec, folder), _name(spec, context)
+        if storage is None or name not in optuna.get_all_study_names(storage):
+            return None
+        study = cls.__new__(cls)
+        study._begin(spec, optuna.load_study(study_name=name, storage=storage))
+        return study
+
+    def _begin(self, spec: Spec, study: optuna.Study) -> None:
+        self.spec, self._study = spec, study
+        self._asked: dict[int, int] = {}  # Optuna's id of each proposal that was handed out and not told
+        self._own = spec.trials - self._counted()  # a failed proposal is replaced by the next process, not by this one
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
+    def _counted(self, before: int | None = None) -> int:
+        """Proposals that are done or under way in any process, those with a number below `before` alone."""
+        there = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        return len(there) if before is None else sum(trial.number < before for trial in there)
+
+    @property
+    def left(self) -> int:
+        """How many proposals this process may still make."""
+        return max(0, min(self._own, self.spec.trials - self._counted())) if self._own > 0 else 0
+
     def unfinished(self) -> list[Proposal]:
-        """What an earlier process proposed and did not see the end of, completed where it was killed in between."""
-        return [self._suggested(optuna.Trial(self._study, t._trial_id)) for t in self._trials(TrialState.RUNNING)]
+        """What some process proposed and no process has told the end of, completed where one was killed in between."""
+        return [self._proposed(t.number, t._trial_id) for t in self._trials(TrialState.RUNNING)]
 
     def ask(self) -> Proposal | None:
-        """The next proposal, None once as many were made as the file wants."""
-        if self.left <= 0:
+        """The next proposal, None once as many were made, by all processes together, as the file wants."""
+        if self.left == 0:
             return None
-        self.left -= 1
         trial = self._study.ask()
-        self._asked[trial.number] = trial._trial_id
-        return self._suggested(trial)
+        # Numbers are the storage's: of processes that ask at once, those with the lowest ones have asked first.
+        if self._counted(before=trial.number) >= self.spec.trials:
+            trial.set_user_attr(_WITHDRAWN, True)
+            self._study.tell(trial.number, state=TrialState.FAIL)
+            return None
+        self._own -= 1
+        return self._proposed(trial.number, trial._trial_id)
 
-    def _suggested(self, trial: optuna.Trial) -> Proposal:
-        """With a value for each setting that applies: what it has already, else the sampler's."""
+    def _proposed(self, number: int, trial_id: int) -> Proposal:
+        """With a value for each setting that applies: what it has already, else the sampler's.
+
+        What is drawn depends on the search's seed, the proposal's number and what has ended by now, not on the process.
+        """
+        self._asked[number] = trial_id
+        self._study.sampler = _sampler(self.spec, number)
+        trial = optuna.Trial(self._study, trial_id)
         for name in self.spec.search_order():
-            if self.spec.applies(name, trial.params):
+            if self.spec.applies(name, self._settings(trial.params)):
                 _suggest(trial, name, self.spec.search[name])
-        return Proposal(trial.number, dict(trial.params))
+        return Proposal(number, self._settings(trial.params))
+
+    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: _written(value, self.spec.search[name]) for name, value in params.items()}
 
     def stops(self, number: int, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Record an epoch's objective; whether the scheduler of the file stops the trial here."""
         if self.spec.scheduler is None or number not in self._asked:
             return False
         trial = optuna.Trial(self._study, self._asked[number])
-        trial.report(metrics[self.spec.objectives[0].metric], epoch)
-        return trial.should_prune()
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # told by a process that took this one for dead
+            trial.report(metrics[self.spec.objectives[0].metric], epoch)
+            return trial.should_prune()
+        return False
 
-    def tell(self, number: int, status: str, metrics: Mapping[str, float]) -> None:
-        """A proposal's end: `finished`, `stopped` by the scheduler, or `failed`."""
-        if self._asked.pop(number, None) is None:
+    def tell(
+        self, number: int, status: str, metrics: Mapping[str, float], *, run_id: str = "", epoch: float = 0
+    ) -> None:
+        """A proposal's end: `finished`, `stopped` by the scheduler, or `failed`; `run_id` is MLflow's."""
+        trial_id = self._asked.pop(number, None)
+        if trial_id is None:
             return
         state = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(status, TrialState.FAIL)
-        told = [metrics[o.metric] for o in self.spec.objectives] if state is TrialState.COMPLETE else None
-        self._study.tell(number, told, state, skip_if_finished=True)  # another sweep may have told it
+        values = [metrics[o.metric] for o in self.spec.objectives] if state is TrialState.COMPLETE else None
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process has told it
+            optuna.Trial(self._study, trial_id).set_user_attr(_RUN, {"run_id": run_id, "epoch": epoch})
+            self._study.tell(number, values, state, skip_if_finished=True)
+
+    def told(self, number: int) -> Told | None:
+        """How a proposal ended, whichever process told it; None where none has."""
+        told = self._told(self._trials()[number])
+        return None if told.status == "running" else told
 
     def best(self, top: int) -> list[Proposal]:
         """The `top` finished proposals; with several objectives those of the Pareto front, by the first of them."""
@@ -113,36 +173,25 @@ class Study:
         ordered = sorted(finished, key=lambda t: sign * t.values[0])
         distinct = {json.dumps(t.params, sort_keys=True): t for t in reversed(ordered)}
         chosen = {id(t) for t in distinct.values()}
-        return [Proposal(t.number, dict(t.params)) for t in ordered if id(t) in chosen][:top]
+        return [Proposal(t.number, self._settings(t.params)) for t in ordered if id(t) in chosen][:top]
 
-    def history(self) -> Iterator[tuple[Proposal, str, dict[str, float]]]:
-        """Every proposal with how it ended and its objectives, in order."""
+    def history(self) -> Iterator[Told]:
+        """Every proposal with how it ended, in order."""
+        return (self._told(trial) for trial in self._trials() if _WITHDRAWN not in trial.user_attrs)
+
+    def _told(self, trial: FrozenTrial) -> Told:
         names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
-        for t in self._trials():
-            values = t.values or ([t.value] if len(self.spec.objectives) == 1 and t.value is not None else [])
-            metrics = {o.metric: v for o, v in zip(self.spec.objectives, values, strict=False)}
-            yield Proposal(t.number, dict(t.params)), names.get(t.state, "running"), metrics
-
-
-def proposed(spec: Spec, context: str, folder: Path) -> int:
-    """How many trials of a search are behind it, in a study that some process began; nothing is created."""
-    if not spec.optuna.storage and not _journal(spec, folder).is_file():
-        return 0
-    storage, name = _open(spec, folder), _name(spec, context)
-    if name not in optuna.get_all_study_names(storage):
-        return 0
-    study = optuna.load_study(study_name=name, storage=storage)
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+        one = len(self.spec.objectives) == 1
+        values = trial.values or ([trial.value] if one and trial.value is not None else [])
+        metrics = {o.metric: v for o, v in zip(self.spec.objectives, values, strict=False)}
+        proposal = Proposal(trial.number, self._settings(trial.params))
+        return Told(proposal, names.get(trial.state, "running"), metrics, **trial.user_attrs.get(_RUN, {}))
 
 
 def _name(spec: Spec, context: str) -> str:
     space = {name: [str(_distribution(d)), d.when] for name, d in spec.search.items()}
     content = json.dumps([context, space, [[o.metric, o.mode] for o in spec.objectives]], sort_keys=True)
     return f"{spec.name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-
-
-def _journal(spec: Spec, folder: Path) -> Path:
-    return folder / f"{plain(spec.name)}.log"
 
 
 def _suggest(trial: optuna.Trial, name: str, dimension: FloatRange | IntRange | Choice) -> None:
@@ -166,35 +215,12 @@ def _distribution(dimension: FloatRange | IntRange | Choice) -> BaseDistribution
     raise TypeError(dimension)
 
 
-def _open(spec: Spec, folder: Path) -> BaseStorage:
-    """Optuna's storage: the file's `optuna.storage`, else a journal in `folder`. optuna-dashboard opens either."""
-    place = spec.optuna.storage
-    try:
-        if place and "://" in place:
-            return RDBStorage(place)
-        path = (Path(place) if place else _journal(spec, folder)).absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Its lock is a link to the path it is given: one that led nowhere would never be taken for a dead process's.
-        lock = JournalFileSymlinkLock(str(path))
-        _cut_torn_line(path, lock)
-        return JournalStorage(JournalFileBackend(str(path), lock))
-    except Exception as error:  # a driver's, a database's or the file system's own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError([Problem((), f"optuna.storage {place or folder}: {reason}")]) from error
-
-
-def _cut_torn_line(journal: Path, lock: JournalFileSymlinkLock) -> None:
-    """Remove a last line that a power cut or a full disk tore: Optuna would write the next one onto it."""
-    if not journal.exists():
-        return
-    lock.acquire()
-    try:
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(journal, whole)
-    finally:
-        lock.release()
+def _written(value: Any, dimension: FloatRange | IntRange | Choice) -> Any:
+    """A value of an even range as the decimal number that one writes: 0.1 + 3 * 0.2 is 0.7, not 0.7000000000000001."""
+    if not isinstance(dimension, FloatRange) or dimension.step is None:
+        return value
+    low, step = Decimal(str(dimension.bounds[0])), Decimal(str(dimension.step))
+    return float(low + round((Decimal(str(value)) - low) / step) * step)
 
 
 def _pruner(spec: Spec) -> optuna.pruners.BasePruner:
@@ -208,9 +234,10 @@ def _pruner(spec: Spec) -> optuna.pruners.BasePruner:
     return optuna.pruners.MedianPruner(median.startup_trials, median.grace_epochs)
 
 
-def _sampler(spec: Spec, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler that the file names, seeded. With several trials at a time their order of finishing shapes what is
-    proposed, so a second search need not propose the same settings."""
+def _sampler(spec: Spec, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler that the file names, seeded for the proposal of a number. All but `random` look at what has ended:
+    with several trials at a time their order of finishing shapes what is proposed."""
+    seed = int(np.random.SeedSequence([spec.optuna.seed, number]).generate_state(1)[0])
     # The default of 10 random first trials would leave a short search no search at all.
     startup = min(10, max(3, (spec.trials or 0) // 3))
     match spec.optuna.sampler:

@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         from platform.execute import Place, execute
         from platform.interrupt import Interrupt
         from platform.plan import Images, make_plan
-        from platform.search import proposed
+        from platform.search import Study
         from platform.tables import sweep_table, work_table
         from platform.tracking.errors import TrackingError
         from platform.tracking.tracker import Tracker
@@ -168,8 +168,10 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
             plan = make_plan(sweeps, images, partial(best_of, sweeps=tracker.sweeps if tracker else lambda _: []))
         with console.status("looking for what is finished …"):
             known = dict(tracker.finished()) if tracker and not args.fresh else {}
-            behind = {s.name: proposed(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search}
-            todo = work(plan, known, {} if args.fresh else behind)
+            found = {
+                s.name: Study.there(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search
+            }
+            todo = work(plan, known, {name: study for name, study in found.items() if study and not args.fresh})
         at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in sweeps}
         with console.status("estimating the time …"):
             here = not joined  # another machine's speed is not this one's
@@ -275,15 +277,19 @@ def _summarise(
 
     for sweep in plan.sweeps:
         if sweep.search:
-            study = Study(sweep.spec, plan.identity(sweep.search), place.local / "studies")
+            study = Study.there(sweep.spec, plan.identity(sweep.search), place.local / "studies")
+            if study is None:  # interrupted before its first proposal
+                continue
             console.print(trials_table(sweep, study, results))
             objective = sweep.spec.objectives[0]
             best = study.best(1)
+            ended = sweep.name in results.best
             for proposal in best:
-                value = next(v[objective.metric] for p, _, v in study.history() if p.number == proposal.number)
+                value = next(t.metrics[objective.metric] for t in study.history() if t.proposal == proposal)
                 said = escape(say_settings(proposal.settings))
-                console.print(f"Best settings: [bold]{said}[/bold]  ({objective.metric} {value:.3f})")
-            if not best:
+                so_far = "" if ended else " so far"
+                console.print(f"Best settings{so_far}: [bold]{said}[/bold]  ({objective.metric} {value:.3f})")
+            if ended and not best:
                 console.print("No search trial finished, so there was nothing to confirm.", style="red")
         if results.rows(sweep.name):
             console.print(rows_table(sweep, results))

@@ -63,11 +63,17 @@ def work_table(todo: Work, estimate: Estimate | str) -> Table:
     table = Table(title="To do", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("to train", f"{len(todo.train)} trials{_of_which(todo.teachers, 'teachers')}")
+    if todo.nothing:
+        table.add_row("to do", "nothing: every trial is finished")
+    else:
+        table.add_row("to train", f"{len(todo.train)} trials{_of_which(todo.teachers, 'teachers')}")
     if todo.evaluate:
         table.add_row("to evaluate", f"{len(todo.evaluate)} finished trials, on sets or by scores that they lack")
     cached = list(todo.cached.values())
-    table.add_row("cached", f"{len(cached)} trials{_of_which(todo.cached_teachers, 'teachers beside them')}")
+    count = len(cached) + len(todo.ended)
+    table.add_row("cached", f"{count} trials{_of_which(todo.cached_teachers, 'teachers beside them')}")
+    if todo.ended:
+        table.add_row("", f"{len(todo.ended)} of them known to the search alone: stopped early, or recorded elsewhere")
     for known in cached[:SHOWN_RUNS]:
         table.add_row("", _origin(known))
     if len(cached) > SHOWN_RUNS:
@@ -125,21 +131,23 @@ def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
     """Every trial of the search, in order, the best one marked, or the Pareto front of several objectives."""
     spec = sweep.spec
     outcomes = {o.place.proposal: o for o in results.of(sweep.name, "search")}
+    before = {o.place.proposal for o in results.earlier if o.place.sweep == sweep.name}
     several = len(spec.objectives) > 1
     best = {proposal.number for proposal in study.best(len(outcomes) + 1 if several else 1)}
     metrics = list(dict.fromkeys([*(o.metric for o in spec.objectives), "val/accuracy"]))
     table = Table(title="Search: judged on validation data made from training images", title_justify="left")
     for column in ("trial", *spec.search, *metrics, "epochs", "status", "identity"):
         table.add_column(column, justify="left" if column in ("status", "identity") else "right")
-    for proposal, status, values in study.history():
+    for told in study.history():
+        proposal, status = told.proposal, told.status
         outcome = outcomes.get(proposal.number)
-        found = {**values, **(outcome.metrics if outcome else {})}
+        found = {**told.metrics, **(outcome.metrics if outcome else {})}
         table.add_row(
             str(proposal.number + 1),
             *(_value(proposal.settings.get(name)) for name in spec.search),
             *(_value(found.get(metric)) for metric in metrics),
             f"{outcome.epoch:g}" if outcome else "",
-            outcome.status if outcome else f"{status} before",
+            outcome.status if outcome and proposal.number not in before else f"{status} before",
             outcome.identity if outcome else "",
             style="bold green" if proposal.number in best else "red" if status == "failed" else None,
         )
@@ -196,7 +204,8 @@ def ending(results: Results, minutes: float) -> str:
     """What became of every trial, in one line."""
     counts: Mapping[str, int] = {
         "trained": results.trials("finished", "stopped"),
-        "cached": results.trials("cached"),
+        "evaluated": results.evaluated,
+        "cached": results.cached,
         "failed": results.trials("failed"),
         "left out": results.trials("left out"),
         "interrupted": results.trials("interrupted"),

@@ -387,7 +387,7 @@ def test_a_study_whose_last_line_is_torn_goes_on(lost: int, tmp_path: Path) -> N
         study(tmp_path).tell(number, "finished", {"val/auroc": 0.5})
     journal = tmp_path / "toy.log"
     journal.write_bytes(journal.read_bytes()[:-lost])
-    assert [proposal.number for proposal, _, _ in study(tmp_path).history()] == [0, 1]
+    assert [told.proposal.number for told in study(tmp_path).history()] == [0, 1]
     (proposal,) = study(tmp_path).unfinished()  # whose end it was
     study(tmp_path).tell(proposal.number, "finished", {"val/auroc": 0.5})
     assert study(tmp_path).left == 4

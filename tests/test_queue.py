@@ -259,7 +259,7 @@ def test_a_search_goes_on_with_what_an_earlier_process_proposed(tmp_path: Path) 
     assert (job.identity, job.trial.searched) == (cut.identity, cut.trial.searched)
     end(again, job)
     assert len(list(order(again))) == 1
-    assert [status for _, status, _ in again.studies["search"].history()] == ["finished"] * 3
+    assert [told.status for told in again.studies["search"].history()] == ["finished"] * 3
 
 
 def test_a_search_that_wants_more_adds_to_what_it_has(tmp_path: Path) -> None:

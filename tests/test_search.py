@@ -9,7 +9,7 @@ import optuna
 import pytest
 import yaml
 
-from platform.search import Proposal, Study, proposed
+from platform.search import Proposal, Study
 from platform.spec import Spec
 
 BASE = {"method": "cutmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 8}
@@ -62,12 +62,14 @@ def test_a_study_that_goes_on_proposes_nothing_twice(tmp_path: Path) -> None:
 
 def test_other_images_or_fixed_settings_are_another_study(tmp_path: Path) -> None:
     run(Study(spec(), "images", tmp_path))
-    assert proposed(spec(), "images", tmp_path) == 6
-    assert proposed(spec(), "other images", tmp_path) == 0
+    there = Study.there(spec(), "images", tmp_path)
+    assert there is not None
+    assert len(list(there.history())) == 6
+    assert Study.there(spec(), "other images", tmp_path) is None
 
 
 def test_asking_what_is_there_creates_nothing(tmp_path: Path) -> None:
-    assert proposed(spec(), "images", tmp_path) == 0
+    assert Study.there(spec(), "images", tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,7 +106,7 @@ def test_a_scheduler_stops_what_is_behind_also_after_a_restart(scheduler: dict[s
     stops = [later.stops(bad.number, epoch, {"val/auroc": 0.1}) for epoch in range(1, 4)]
     assert any(stops)
     later.tell(bad.number, "stopped", {"val/auroc": 0.1})
-    assert [status for _, status, _ in later.history()] == ["finished", "stopped"]
+    assert [told.status for told in later.history()] == ["finished", "stopped"]
 
 
 def test_the_best_is_by_the_objective_and_its_mode(tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ def open_run(
 
 def log_result(store: Store, run: Run, metrics: Mapping[str, float], params: Mapping[str, str], at: int = 0) -> None:
     """What the sweep of `run` found by the time `at`, in milliseconds."""
-    had = run.data.params
+    had = {name: run.data.tags.get(f"{_LATEST}{name}", value) for name, value in run.data.params.items()}
     changed = {f"{_LATEST}{n}": v for n, v in params.items() if n in had and had[n] != v}
-    new = [(n, v) for n, v in params.items() if n not in had]
+    new = [(n, v) for n, v in params.items() if n not in had and v]
     store.log(run.info.run_id, [Metric(n, v, at, 0) for n, v in metrics.items()], new, changed)
 
 
