@@ -88,11 +88,13 @@ class Study:
 
     def _begin(self, spec: Spec, study: optuna.Study) -> None:
         self.spec, self._study = spec, study
-        self._asked: dict[int, int] = {}  # Optuna's id of each proposal that was handed out and not told
         self._own = spec.trials - self._counted()  # a failed proposal is replaced by the next process, not by this one
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _trial(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self._study, self._trials()[number]._trial_id)
 
     def _counted(self, before: int | None = None) -> int:
         """Proposals that are done or under way in any process, those with a number below `before` alone."""
@@ -126,7 +128,6 @@ class Study:
 
         What is drawn depends on the search's seed, the proposal's number and what has ended by now, not on the process.
         """
-        self._asked[number] = trial_id
         self._study.sampler = _sampler(self.spec, number)
         trial = optuna.Trial(self._study, trial_id)
         for name in self.spec.search_order():
@@ -139,9 +140,9 @@ class Study:
 
     def stops(self, number: int, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Record an epoch's objective; whether the scheduler of the file stops the trial here."""
-        if self.spec.scheduler is None or number not in self._asked:
+        if self.spec.scheduler is None:
             return False
-        trial = optuna.Trial(self._study, self._asked[number])
+        trial = self._trial(number)
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # told by a process that took this one for dead
             trial.report(metrics[self.spec.objectives[0].metric], epoch)
             return trial.should_prune()
@@ -151,13 +152,10 @@ class Study:
         self, number: int, status: str, metrics: Mapping[str, float], *, run_id: str = "", epoch: float = 0
     ) -> None:
         """A proposal's end: `finished`, `stopped` by the scheduler, or `failed`; `run_id` is MLflow's."""
-        trial_id = self._asked.pop(number, None)
-        if trial_id is None:
-            return
         state = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(status, TrialState.FAIL)
         values = [metrics[o.metric] for o in self.spec.objectives] if state is TrialState.COMPLETE else None
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process has told it
-            optuna.Trial(self._study, trial_id).set_user_attr(_RUN, {"run_id": run_id, "epoch": epoch})
+            self._trial(number).set_user_attr(_RUN, {"run_id": run_id, "epoch": epoch})
             self._study.tell(number, values, state, skip_if_finished=True)
 
     def told(self, number: int) -> Told | None:

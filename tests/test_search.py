@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 
 from platform.search import Proposal, Study
 from platform.spec import Spec
+from trainables.yaml_file import ConfigError
 
 BASE = {"method": "cutmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 8}
 
@@ -58,6 +61,85 @@ def test_a_study_that_goes_on_proposes_nothing_twice(tmp_path: Path) -> None:
     more = run(Study(spec(trials=9), "images", tmp_path))
     assert len(more) == 3
     assert not {p.settings["lr"] for p in first} & {p.settings["lr"] for p in more}
+
+
+def ask_all(folder: Path, of: Spec) -> None:
+    while Study(of, "images", folder).ask():
+        pass
+
+
+def test_processes_that_share_a_search_make_as_many_proposals_as_it_wants(tmp_path: Path) -> None:
+    of = spec(trials=7)
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=ask_all, args=(tmp_path, of)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    there = Study(of, "images", tmp_path)
+    assert len(list(there.history())) == 7
+    assert len({p.settings["lr"] for p in there.unfinished()}) == 7
+
+
+def test_of_two_that_ask_for_the_last_proposal_at_once_one_withdraws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(spec(), "images", tmp_path)
+    run(study)
+    monkeypatch.setattr(Study, "left", 1)  # as it was before the other one's proposal
+    assert study.ask() is None
+    assert [told.status for told in study.history()] == ["finished"] * 6
+
+
+def test_a_failed_proposal_is_not_replaced_for_ever_by_the_one_that_it_failed_in(tmp_path: Path) -> None:
+    study = Study(spec(), "images", tmp_path)
+    made = 0
+    while proposal := study.ask():
+        study.tell(proposal.number, "failed", {})
+        made += 1
+    assert made == 6
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp", "nsga2"])
+def test_a_search_that_was_interrupted_proposes_what_it_would_have(sampler: str, tmp_path: Path) -> None:
+    of = spec(optuna={"sampler": sampler}, trials=8)
+
+    def proposals(folder: Path, *, interrupted: bool) -> list[Proposal]:
+        made = []
+        study = Study(of, "images", folder)
+        while proposal := study.ask():
+            if interrupted:
+                study = Study(of, "images", folder)
+                (proposal,) = study.unfinished()
+            made.append(proposal)
+            study.tell(proposal.number, "finished", {"val/auroc": proposal.settings["lr"]})
+        return made
+
+    assert proposals(tmp_path / "cut", interrupted=True) == proposals(tmp_path / "whole", interrupted=False)
+
+
+def test_random_proposals_do_not_depend_on_what_has_ended(tmp_path: Path) -> None:
+    of = spec(optuna={"sampler": "random"})
+    one_by_one, together = Study(of, "images", tmp_path / "one"), Study(of, "images", tmp_path / "other")
+    assert run(one_by_one) == [together.ask() for _ in range(6)]
+
+
+def test_a_searched_number_is_the_one_that_a_file_writes(tmp_path: Path) -> None:
+    of = spec("{cut_size: {float: [0.1, 0.9], step: 0.2}}", trials=30, optuna={"sampler": "random"})
+    study = Study(of, "images", tmp_path)
+    assert {p.settings["cut_size"] for p in run(study)} == {0.1, 0.3, 0.5, 0.7, 0.9}
+    assert {told.proposal.settings["cut_size"] for told in study.history()} == {0.1, 0.3, 0.5, 0.7, 0.9}
+    assert {p.settings["cut_size"] for p in study.best(5)} == {0.1, 0.3, 0.5, 0.7, 0.9}
+
+
+def test_a_condition_on_a_stepped_number_holds_for_the_number_as_written(tmp_path: Path) -> None:
+    search = """
+      momentum: {float: [0.1, 0.7], step: 0.6}
+      lr: {float: [0.01, 0.1], when: {momentum: 0.7}}
+    """
+    made = run(Study(spec(search, trials=12, optuna={"sampler": "random"}), "images", tmp_path))
+    assert {("lr" in p.settings, p.settings["momentum"]) for p in made} == {(True, 0.7), (False, 0.1)}
 
 
 def test_other_images_or_fixed_settings_are_another_study(tmp_path: Path) -> None:
@@ -141,8 +223,50 @@ def test_a_study_is_where_the_file_says_for_others_to_open(place: str, tmp_path:
 
 
 def test_a_storage_that_cannot_be_opened_is_one_message(tmp_path: Path) -> None:
-    from trainables.yaml_file import ConfigError
-
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"optuna\.storage .*file/optuna\.log"):
         Study(spec(optuna={"storage": f"{tmp_path}/file/optuna.log"}), "images", tmp_path)
+
+
+FOREIGN = {
+    "notes.txt": b"two lines\nof which the last one does not end",
+    "empty.db": b"SQLite format 3\x00" + bytes(84),
+    "cells.json": b'{"cells": []}',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("opens", [Study, Study.there])
+def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(name: str, opens: Any, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(FOREIGN[name])
+    with pytest.raises(ConfigError, match=f"{name}: is no journal of Optuna's, and is left as it is"):
+        opens(spec(optuna={"storage": f"{tmp_path}/{name}"}), "images", tmp_path)
+    assert (tmp_path / name).read_bytes() == FOREIGN[name]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("opens", [Study, Study.there])
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(opens: Any, tmp_path: Path) -> None:
+    place = tmp_path / "mlflow.db"
+    with sqlite3.connect(place) as database:
+        database.execute("create table experiments (name text)")
+    before = place.read_bytes()
+    with pytest.raises(ConfigError, match="is the database of something else"):
+        opens(spec(optuna={"storage": f"sqlite:///{place}"}), "images", tmp_path)
+    assert place.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["sqlite:///{}/optuna.db", "{}/optuna.log"])
+def test_a_study_that_is_looked_at_is_not_written(place: str, tmp_path: Path) -> None:
+    of = spec(optuna={"storage": place.format(tmp_path)})
+    assert Study.there(of, "images", tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    run(Study(of, "images", tmp_path))
+    (file,) = tmp_path.iterdir()
+    if file.suffix == ".log":
+        file.write_bytes(file.read_bytes() + b'{"op_code":4')  # a line that is being written, or was torn
+    before = file.read_bytes()
+    there = Study.there(of, "images", tmp_path)
+    assert there is not None
+    assert [told.status for told in there.history()] == ["finished"] * 6
+    assert (file.read_bytes(), list(tmp_path.iterdir())) == (before, [file])
