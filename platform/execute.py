@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from platform.results import Results
 from platform.search import Study
 from platform.tracking.claims import Claim
 from platform.tracking.errors import TrackingError
+from platform.tracking.store import End
 from platform.tracking.sweeps import Sweep as SweepRun
 from platform.tracking.tracker import Tracker
 from platform.trials import TrialState
@@ -54,7 +55,7 @@ def execute(
     Interrupted, it returns what there is, with everything kept and closed.
     """
     results = Results()
-    outcome: Literal["FINISHED", "FAILED", "KILLED"] = "KILLED"
+    outcome: End = "KILLED"
     runs: dict[str, SweepRun] = {}
     try:
         studies = {
@@ -88,12 +89,7 @@ def execute(
         with ignored():  # a second Ctrl-C must not leave runs open
             if not joined:
                 launch.disconnect()
-            if runs:
-                _record(tracker, runs, plan, results)
-            for sweep in plan.sweeps:
-                if sweep.name in runs:
-                    tracker.log_result(runs[sweep.name], *_found(sweep, results))
-                    tracker.end_sweep(runs[sweep.name], outcome)
+            _conclude(tracker, runs, plan, results, outcome)
             with console.status("delivering the last records to MLflow …"):
                 for problem in tracker.close():
                     console.print(problem, style="yellow", soft_wrap=True)
@@ -146,6 +142,16 @@ def _start(tracker: Tracker, sweep: Sweep, images: Images) -> SweepRun:
     shown = [o.metric for o in spec.objectives] if spec.search else []
     name = f"sweep {spec.name} ({sweep.profile})"
     return tracker.start_sweep(spec.name, name, key, params, tags, [sweep.file], shown)
+
+
+def _conclude(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results, outcome: End) -> None:
+    """What came of the sweeps that were started, and the end of their runs."""
+    if set(runs) == {sweep.name for sweep in plan.sweeps}:
+        _record(tracker, runs, plan, results)
+    for sweep in plan.sweeps:
+        if sweep.name in runs:
+            tracker.log_result(runs[sweep.name], *_found(sweep, results))
+            tracker.end_sweep(runs[sweep.name], outcome)
 
 
 def _record(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results) -> None:
