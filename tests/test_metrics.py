@@ -76,13 +76,15 @@ class Arpl:
 
 
 def arpl_oscr(known: np.ndarray, unknown: np.ndarray, correct: np.ndarray) -> float:
-    samples = [(s, bool(c), False) for s, c in zip(known, correct, strict=True)] + [(s, False, True) for s in unknown]
-    samples.sort(key=lambda sample: sample[0])  # Python's sort is stable, as ours is
+    """`compute_oscr`, written from its definition: cut by cut, in the order of NumPy's default sort."""
+    scores = np.array([*known, *unknown])
+    samples = [(bool(c), False) for c in correct] + [(False, True) for _ in unknown]
+    samples = [samples[i] for i in scores.argsort()]
     n = len(samples)
     curve = [(0.0, 0.0), (0.0, 0.0), (1.0, 1.0)]
     for k in range(n - 1):
-        ccr = sum(c for _, c, _ in samples[k + 1 :]) / len(known)
-        fpr = sum(u for _, _, u in samples[k:]) / len(unknown)
+        ccr = sum(c for c, _ in samples[k + 1 :]) / len(known)
+        fpr = sum(u for _, u in samples[k:]) / len(unknown)
         curve.append((fpr, ccr))
     curve.sort(reverse=True)
     return sum((a[0] - b[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(curve))
@@ -112,6 +114,16 @@ def test_both_oscr_equal_their_references(r: m.Ranking) -> None:
     pairs = [(k > u) + (k == u) / 2 for k, c in zip(r.known, correct, strict=True) if c for u in r.unknown]
     assert m.oscr(r, correct) == pytest.approx(sum(pairs) / (len(r.known) * len(r.unknown)), abs=1e-12)
     assert m.oscr_arpl(r, correct) == pytest.approx(arpl_oscr(r.known, r.unknown, correct), abs=1e-9)
+
+
+def test_arpls_oscr_cuts_ties_in_the_order_of_numpys_sort_and_not_known_first() -> None:
+    r = draw(2, known=400, unknown=300, levels=3)
+    correct = np.random.default_rng(0).random(400) < 0.8
+    found = m.oscr_arpl(r, correct)
+    assert found == pytest.approx(arpl_oscr(r.known, r.unknown, correct), abs=1e-9)
+    # A hair lower for the known: where scores tie, they then go first.
+    known_first = m.oscr_arpl(m.Ranking(r.known - 1e-9, r.unknown), correct)
+    assert found > known_first + 0.01
 
 
 def test_without_ties_both_auroc_agree_and_with_ties_arpl_is_lower() -> None:
@@ -175,6 +187,42 @@ def test_inputs_are_left_as_they_were() -> None:
 def test_what_cannot_be_ranked_is_refused(known: list, unknown: list) -> None:
     with pytest.raises(ValueError, match="known"):
         m.Ranking(np.array(known), np.array(unknown))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"prediction_known": np.zeros(2, dtype=int)},
+            "predictions of known samples: a whole number for each of 3 scores",
+        ),
+        ({"prediction_unknown": np.zeros(3, dtype=int)}, r"predictions of unknown samples: .* not \(3,\) values"),
+        ({"label_known": np.array([0, 1, 2])}, "labels of known samples are in 0..2, not all in 0..1"),
+        ({"label_known": np.array([0, -1, 1])}, "labels of known samples are in -1..1"),
+        ({"prediction_unknown": np.array([0, 9])}, "predictions of unknown samples are in 0..9"),
+        ({"label_known": np.array([0.0, 0.5, 1.0])}, "labels of known samples: a whole number"),
+        ({"held_out": np.array([0.5, np.nan])}, "of 2, 1 are NaN"),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_are_refused(changes: dict[str, np.ndarray], said: str) -> None:
+    arguments = {
+        "known": np.array([0.9, 0.8, 0.4]),
+        "unknown": np.array([0.5, 0.1]),
+        "prediction_known": np.array([0, 1, 1]),
+        "label_known": np.array([0, 1, 0]),
+        "prediction_unknown": np.array([1, 0]),
+    }
+    assert m.open_set_metrics(**arguments, num_classes=2)["auroc"] == pytest.approx(5 / 6)
+    with pytest.raises(ValueError, match=said):
+        m.open_set_metrics(**{**arguments, **changes}, num_classes=2)
+
+
+def test_accuracy_and_oscr_need_an_answer_for_each_sample() -> None:
+    with pytest.raises(ValueError, match="0 predictions for 0 labels"):
+        m.accuracy(np.array([], dtype=int), np.array([], dtype=int))
+    with pytest.raises(ValueError, match="for each of the 200 known scores"):
+        m.oscr(draw(1), np.ones(130, dtype=bool))
 
 
 @pytest.mark.parametrize("sizes", [(300, 40), (40, 300), (50, 50)])

@@ -75,7 +75,12 @@ class Ranking:
 
 
 def accuracy(prediction: I64, label: I64) -> float:
-    """Closed-set accuracy: share of the known samples that get their class, nothing rejected."""
+    """Closed-set accuracy: share of the known samples that get their class, nothing rejected.
+
+    Raises `ValueError` where there are none, or not a prediction for each.
+    """
+    if len(label) == 0 or np.shape(prediction) != np.shape(label):
+        raise ValueError(f"{len(prediction)} predictions for {len(label)} labels: one for each, and at least one")
     return float(np.mean(prediction == label))
 
 
@@ -101,7 +106,12 @@ def tnr95_arpl(r: Ranking) -> float:
 
 
 def threshold95(known: F64) -> float:
-    """The highest threshold t such that score >= t holds for at least 95 % of `known`."""
+    """The highest threshold t such that score >= t holds for at least 95 % of `known`.
+
+    Raises `ValueError` where there are no scores, or one is NaN: all would lie below it.
+    """
+    if len(known) == 0 or np.isnan(known).any():
+        raise ValueError(f"a threshold needs scores: of {len(known)}, {np.isnan(known).sum()} are NaN")
     # In whole numbers: 0.95 * n may come out above the integer it is.
     needed = -(-95 * len(known) // 100)
     return float(np.sort(known)[len(known) - needed])
@@ -163,20 +173,30 @@ def oscr(r: Ranking, correct: npt.NDArray[np.bool_]) -> float:
     Integrating CCR over FPR gives each correct known sample the share of unknowns it outranks, ties half;
     so OSCR <= min(accuracy, AUROC). `correct` is in the order of `r.known`.
     """
+    _check_correct(r, correct)
     return float((r.beaten * correct).mean())
 
 
 def oscr_arpl(r: Ranking, correct: npt.NDArray[np.bool_]) -> float:
-    """ARPL's `compute_oscr`: at each cut the lowest sample counts as unknown accepted but not as known
-    classified, the two highest cuts are replaced by (0, 0), and equal scores are in order of appearance
-    (known first)."""
+    """ARPL's `compute_oscr`: at each cut the lowest sample counts as unknown accepted but not as known classified, and
+    the two highest cuts are replaced by (0, 0).
+
+    Equal scores are cut in the order that NumPy's default sort leaves them in, as in ARPL's code. It is neither that of
+    appearance nor the same on every processor: with many ties, compare `oscr`, which counts each as half.
+    """
+    _check_correct(r, correct)
     n_known, n_unknown = len(r.known), len(r.unknown)
-    order = np.argsort(np.concatenate([r.known, r.unknown]), kind="stable")
+    order = np.concatenate([r.known, r.unknown]).argsort()
     hit = np.concatenate([correct, np.zeros(n_unknown, dtype=bool)])[order]
     is_unknown = (order >= n_known).astype(np.int64)
     ccr = (hit.sum() - np.cumsum(hit))[:-1] / n_known
     fpr = (n_unknown - np.cumsum(is_unknown) + is_unknown)[:-1] / n_unknown
     return float(-np.trapezoid(np.append(ccr, 0.0), np.append(fpr, 0.0)))
+
+
+def _check_correct(r: Ranking, correct: npt.NDArray[np.bool_]) -> None:
+    if np.shape(correct) != r.known.shape or np.asarray(correct).dtype != bool:
+        raise ValueError(f"`correct` must be true or false for each of the {len(r.known)} known scores")
 
 
 def macro_f1(
@@ -185,7 +205,11 @@ def macro_f1(
     """Macro-averaged F1 over K known classes and `unknown`: a sample with score < threshold is unknown.
 
     A class that neither occurs nor is predicted counts 0, as in scikit-learn with all K+1 labels given.
+    Raises `ValueError` where there is not one class of 0..K-1 for each score.
     """
+    if np.isnan(threshold):
+        raise ValueError("the threshold is NaN: every sample would be unknown")
+    _check_samples(r, prediction_known, label_known, prediction_unknown, num_classes)
     predicted = np.concatenate(
         [
             np.where(r.known >= threshold, prediction_known, num_classes),
@@ -197,6 +221,22 @@ def macro_f1(
     confusion = np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
     doubled = 2 * np.diag(confusion)
     return float((doubled / np.maximum(confusion.sum(0) + confusion.sum(1), 1)).mean())
+
+
+def _check_samples(
+    r: Ranking, prediction_known: I64, label_known: I64, prediction_unknown: I64, num_classes: int
+) -> None:
+    """Whether there is one class of 0..K-1 for each score."""
+    sides = {
+        "predictions of known samples": (prediction_known, r.known),
+        "labels of known samples": (label_known, r.known),
+        "predictions of unknown samples": (prediction_unknown, r.unknown),
+    }
+    for what, (classes, scores) in sides.items():
+        if np.shape(classes) != scores.shape or not np.issubdtype(np.asarray(classes).dtype, np.integer):
+            raise ValueError(f"{what}: a whole number for each of {len(scores)} scores, not {np.shape(classes)} values")
+        if np.min(classes) < 0 or np.max(classes) >= num_classes:
+            raise ValueError(f"{what} are in {np.min(classes)}..{np.max(classes)}, not all in 0..{num_classes - 1}")
 
 
 RANKING_METRICS: dict[str, Callable[[Ranking], float]] = {
@@ -244,8 +284,11 @@ def open_set_metrics(
     `f1.test95` takes its threshold from the known *test* samples, as the papers do; `f1.val95` from `held_out`,
     scores of known training images that did not train, and is there only where some were kept. Those that depend on
     how many samples each side has are there as `.balanced` too.
+
+    Raises `ValueError` where lengths differ, a label or a prediction is not in 0..K-1, or a score is NaN.
     """
     r = Ranking(known, unknown)
+    _check_samples(r, prediction_known, label_known, prediction_unknown, num_classes)
     result = {name: metric(r) for name, metric in RANKING_METRICS.items()}
     correct = prediction_known == label_known
     result |= {name: metric(r, correct) for name, metric in OPEN_SET_METRICS.items()}
