@@ -174,8 +174,8 @@ def test_what_an_earlier_command_wrote_as_the_best_is_corrected(search: Search) 
 
 
 def test_a_setting_that_the_best_has_no_more_is_none_of_the_best_settings(search: Search) -> None:
-    conditional = "{optimizer: {choice: [sgd, adam]}, momentum: {float: [0.5, 0.9], when: {optimizer: sgd}}}"
-    text = SEARCH.replace("{lr: {float: [0.01, 0.1]}}", conditional) + "optuna: {sampler: random, seed: 7}\n"
+    conditional = "optimizer: {choice: [sgd, adam]}, momentum: {float: [0.5, 0.9], when: {optimizer: sgd}}"
+    text = SEARCH.replace("{lr: ", f"{{{conditional}, lr: ") + "optuna: {sampler: random, seed: 7}\n"
     spec = Spec.model_validate({**yaml.safe_load(text), "trials": 9})
     asked = [proposal for _ in range(9) if (proposal := Study(spec, "seen", search.folder / "seen").ask())]
     optimizers = [proposal.settings["optimizer"] for proposal in asked]
