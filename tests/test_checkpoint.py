@@ -229,8 +229,83 @@ def test_a_checkpoint_of_another_trial_is_ignored(tmp_path: Path) -> None:
     assert other.resumed_epoch == 0
     assert other.history == []
     assert "starting anew: the checkpoint is of trial" in other.warnings[0]
+    assert len(list((tmp_path / "checkpoints").glob("aside-*.pt"))) == 2
     run_until(other, 1, tmp_path / "out")
     assert start(trial(method="plain", lr=0.05), tmp_path).resumed_epoch == pytest.approx(1 / 3)
+
+
+def made_on_a_gpu(state: dict[str, Any]) -> None:
+    """As a GPU's checkpoint is when it is read: its generators' states are of another shape."""
+    state["trainer"]["made_on"] = "cuda"
+    state["trainer"]["random"] |= {"device": torch.zeros(16, dtype=torch.uint8), "cuda": torch.zeros(16)}
+
+
+def rewrite(folder: Path, change: Any) -> None:
+    """The newest checkpoint with other content, which its digest fits."""
+    checkpoints = Checkpoints(Folder.at(folder / "checkpoints"))
+    state = checkpoints.load()
+    other = change(state)
+    checkpoints.clear()
+    assert checkpoints.save(5, state if other is None else other)
+
+
+@pytest.mark.parametrize("case", ["backmix", "randaugment", "adam, warm-up"])
+def test_a_checkpoint_of_another_kind_of_device_is_continued_with_new_random_numbers(case: str, tmp_path: Path) -> None:
+    config = trial(**CASES[case])
+    interrupted = start(config, tmp_path)
+    run_until(interrupted, 5, tmp_path / "out")
+    rewrite(tmp_path, made_on_a_gpu)
+    again = start(config, tmp_path)
+    assert again.resumed_epoch == pytest.approx(5 / 3)
+    torch.testing.assert_close(
+        dict(again.trainer.model.state_dict()), dict(interrupted.trainer.model.state_dict()), rtol=0, atol=0
+    )
+    assert (
+        again.trainer.optimizer.state_dict()["state"].keys()
+        == interrupted.trainer.optimizer.state_dict()["state"].keys()
+    )
+    assert again.warnings == [
+        "goes on at epoch 1.67 on cpu from a checkpoint made on cuda: random numbers are others from here on"
+    ]
+    beginning = start(config, tmp_path, checkpoints=None).trainer
+    assert not torch.equal(again.trainer.generator.get_state(), beginning.generator.get_state())
+    assert [r.epoch for r in again.reports(tmp_path / "out")] == [2, 3]
+
+
+WRONG_CONTENT: dict[str, Any] = {
+    "no mapping": lambda state: [1, 2],
+    "nothing of a trial": lambda state: {"step": 1},
+    "no trainer": lambda state: {**state, "trainer": None},
+    "an older state": lambda state: state["trainer"].update(
+        trains=state["trainer"]["trains"].replace("state 2", "state 1")
+    ),
+    "no model": lambda state: state["trainer"].__delitem__("model"),
+    "another network": lambda state: state["trainer"].update(model={"other": torch.zeros(3)}),
+    "no network": lambda state: state["trainer"].update(model=7),
+    "another optimiser": lambda state: state["trainer"]["optimizer"].__delitem__("param_groups"),
+    "a bank of other images": lambda state: state["trainer"]["learner"].update(bank=torch.zeros(3, 2, 2)),
+    "random numbers as text": lambda state: state["trainer"]["random"].update(host="random"),
+    "half an epoch": lambda state: state["trainer"]["epoch"].__delitem__("order"),
+    "a history of something else": lambda state: state.update(history=[5]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CONTENT)
+def test_a_whole_checkpoint_with_the_wrong_content_is_kept_aside_and_the_trial_starts_anew(
+    case: str, tmp_path: Path
+) -> None:
+    config = trial(method="backmix", epochs=2)
+    list(run_trial(config, images(), CPU, tmp_path / "whole"))
+    run_until(start(config, tmp_path), 5, tmp_path / "out")
+
+    rewrite(tmp_path, WRONG_CONTENT[case])
+    again = start(config, tmp_path)
+    (warning,) = again.warnings
+    assert warning.startswith("starting anew: ")
+    assert "kept aside" in warning
+    assert [name.split("-")[0] for name in Folder.at(tmp_path / "checkpoints").names()] == ["aside"]
+    list(again.reports(tmp_path / "parts"))
+    assert_same_end(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_another_score_is_the_same_training(tmp_path: Path) -> None:

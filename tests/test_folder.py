@@ -83,6 +83,14 @@ def test_the_last_writer_wins(folder: Folder) -> None:
     assert folder.names() == ["name"]
 
 
+def test_a_file_may_be_called_something_else(folder: Folder) -> None:
+    for name in ("before", "after"):
+        folder.write(content(name), name)
+    folder.rename("before", "after")
+    assert folder.names() == ["after"]
+    assert folder.read("after") == b"before"
+
+
 def test_a_cleared_folder_is_gone_with_all_below_and_its_neighbour_stays(folder: Folder) -> None:
     folder.write(content("a"), "a")
     (folder / "inner").write(content("b"), "b")

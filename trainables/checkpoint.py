@@ -13,6 +13,7 @@ from trainables.folder import Folder
 
 KEPT = 2  # the newest, and the one before in case that the newest is damaged
 DIGITS = 16  # of a file's sha256, in hex
+ASIDE = "aside-"
 
 
 class Checkpoints:
@@ -45,8 +46,8 @@ class Checkpoints:
         self.trouble = ""
         return True
 
-    def load(self) -> dict[str, Any] | None:
-        """The newest state that is whole, on the CPU; None where there is none.
+    def load(self) -> Any:
+        """The newest state that is whole, on the CPU; None where there is none. What is in it is not looked at.
 
         Raises `OSError` where the store cannot be listed, or where files are there and none could be read.
         """
@@ -64,25 +65,34 @@ class Checkpoints:
                 self._leave_out(name, f"its {len(content):,} bytes are not those that were written")
                 continue
             try:
-                state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+                return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             except pickle.UnpicklingError:  # torch's text advises to load it without the check
                 self._leave_out(name, "it holds more than tensors, numbers and texts")
-                continue
-            except (RuntimeError, EOFError, ValueError) as error:
-                self._leave_out(name, str(error).splitlines()[0])
-                continue
-            return state
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever a parser says to what is no file of its own
+                self._leave_out(name, (str(error) or type(error).__name__).splitlines()[0])
         if unread:
             raise unread
         return None
 
+    def set_aside(self) -> str:
+        """Keep them under other names, where `load` does not find them, until `clear`; the folder that they are in.
+
+        Raises `OSError` where the store cannot be written.
+        """
+        for name in self._names():
+            self.folder.rename(name, f"{ASIDE}{name}")
+        return self.folder.path
+
     def clear(self) -> None:
-        """Remove them all."""
+        """Remove them all, with those that were set aside."""
         self.folder.clear()
 
     def _names(self) -> list[str]:
         """From the oldest step to the newest."""
-        return [name for name in self.folder.names() if name.endswith(".pt") and name.count(".") == 2]
+        names = (name for name in self.folder.names() if name.endswith(".pt") and name.count(".") == 2)
+        return [name for name in names if not name.startswith(ASIDE)]
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.damaged.append(f"{name}: {reason}")

@@ -98,6 +98,10 @@ class Folder:
         found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(f.base_name for f in found if f.is_file and not f.base_name.endswith(PART))
 
+    def rename(self, name: str, other: str) -> None:
+        """Call a file something else; another file of that name is gone."""
+        self.system.move(f"{self.path}/{name}", f"{self.path}/{other}")
+
     def remove(self, name: str) -> None:
         """Remove a file; an absent one is fine."""
         with suppress(FileNotFoundError):

@@ -26,7 +26,7 @@ from trainables.schedules import rate_factor
 from trainables.seeds import seeds
 from trainables.teacher import load_teacher
 
-STATE_VERSION = 1  # goes up when `Trainer.state` gets another shape, so that an old one is not misread
+STATE_VERSION = 2  # goes up when `Trainer.state` gets another shape, so that an old one is not misread
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Trainer:
         sources = [samples.source for samples in (data.train, data.outliers) if samples]
         prints = (source.fingerprint for source in sources)
         identity = config.identity(dict(zip(config.training_images, prints, strict=False)))
-        self.trains = f"{identity} on {device.type}, state {STATE_VERSION}"  # random states are a kind of device's
+        self.trains = f"{identity}, state {STATE_VERSION}"
 
     @property
     def progress(self) -> float:
@@ -174,6 +174,7 @@ class Trainer:
         epoch = self.under_way
         return {
             "trains": self.trains,
+            "made_on": self.device.type,
             "model": self.model.state_dict(),
             "learner": self.learner.state(),
             "optimizer": self.optimizer.state_dict(),
@@ -188,13 +189,25 @@ class Trainer:
             "epoch": vars(epoch) if epoch else None,
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Any) -> None:
         """Go on from what `state` gave, of a trial with the same config and data.
 
-        Raises `ValueError` where it is of another trial, kind of device or version of this code, and changes nothing.
+        On another kind of device than it was made on, random numbers go on from a new beginning: a generator's state is
+        a kind of device's. Raises `ValueError` where it is of another trial or version of this code, and changes
+        nothing then; and where it is not what `state` gives, after which this `Trainer` is of no use.
         """
-        if state.get("trains") != self.trains:
-            raise ValueError(f"the checkpoint is of trial {state.get('trains')}, not of {self.trains}")
+        found = state.get("trains") if isinstance(state, dict) else None
+        if found != self.trains:
+            raise ValueError(f"the checkpoint is of trial {found}, not of {self.trains}")
+        try:
+            self._load(state)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"the checkpoint of trial {found} holds something else than a state: {reason}") from error
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.learner.load_state(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -202,14 +215,20 @@ class Trainer:
         random = state["random"]
         self.host.set_state(random["host"])
         torch.set_rng_state(random["torch"])
-        self.generator.set_state(random["device"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"], self.device)
-        self.epochs_done = state["epochs_done"]
+        self.epochs_done = int(state["epochs_done"])
         self.under_way = None
         if epoch := state["epoch"]:
             place = {"order": epoch["order"].to(self.device), "total": epoch["total"].to(self.device)}
             self.under_way = Epoch(**{**epoch, **place})
+        if state["made_on"] == self.device.type:
+            self.generator.set_state(random["device"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(random["cuda"], self.device)
+        else:  # not the seed itself: the first epochs' draws would come again
+            steps = round(self.progress * self.steps_per_epoch)
+            self.generator.manual_seed(seeds(self.config)[0] + 1 + steps)
+            if self.device.type == "cuda":
+                torch.cuda.manual_seed(seeds(self.config)[0] + 1 + steps)
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """One update on the global batch of sample numbers `ids`; the loss, still on the device."""

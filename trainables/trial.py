@@ -75,10 +75,11 @@ class Trial:
     ) -> None:
         self.config, self.data, self.device = config, data, device
         self.processes = processes
+        self._teacher = teacher
         self.trainer = Trainer(config, data, device, teacher, processes)
         self.history: list[tuple[int, dict[str, float]]] = []  # of each epoch that was reported, in any process
         self._checkpoints = checkpoints if processes.first else None
-        self._other = ""  # why a checkpoint was left aside
+        self._told = ""  # what became of a checkpoint that is not simply continued
         self._written = time.perf_counter()  # when the latest checkpoint was
         self._writing = 0.0  # seconds that it took
         self._continue()
@@ -90,7 +91,7 @@ class Trial:
         if self._checkpoints is None:
             return []
         damaged = [f"a checkpoint was damaged and is left out: {what}" for what in self._checkpoints.damaged]
-        return [*damaged, *filter(None, [self._other, self._checkpoints.trouble])]
+        return [*damaged, *filter(None, [self._told, self._checkpoints.trouble])]
 
     def reports(self, out: Path, tick: float | None = None) -> Iterator[Report]:
         """Train to the end: a `Report` for each epoch that is left, the last when `out` holds `config.yaml`,
@@ -151,13 +152,21 @@ class Trial:
         if state is None:
             return
         try:
-            self.trainer.load_state(state["trainer"])
-        except ValueError as error:
-            self._other = f"starting anew: {error}"
-            if self._checkpoints:
-                self._checkpoints.clear()  # or the old ones, of later steps, would count as newer
+            trainer = state["trainer"]
+            self.history = [(int(epoch), dict(metrics)) for epoch, metrics in state["history"]]
+            self.trainer.load_state(trainer)
+        except (LookupError, TypeError, ValueError) as error:
+            self.history = []
+            self.trainer = Trainer(self.config, self.data, self.device, self._teacher, self.processes)
+            self._told = f"starting anew: {error}"
+            if self._checkpoints:  # the old ones, of later steps, would count as newer
+                self._told += f"; its checkpoints are kept aside in {self._checkpoints.set_aside()} until it has ended"
             return
-        self.history = [(epoch, dict(metrics)) for epoch, metrics in state["history"]]
+        if trainer["made_on"] != self.device.type:
+            self._told = (
+                f"goes on at epoch {self.trainer.progress:.2f} on {self.device.type} from a checkpoint made on "
+                f"{trainer['made_on']}: random numbers are others from here on"
+            )
 
 
 class Ticks:
