@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from platform.command import command, examples
 from trainables.data.listing import DataError
 from trainables.data.protocols import (
     PROTOCOLS,
@@ -41,19 +42,7 @@ exit codes: 0 done; 1 some sets could not be fetched; 2 no such protocol, or not
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m platform.protocols",
-        description="Show protocols: classes, images, split families, and where their images come from.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("protocols", nargs="*", metavar="protocol", help="a name, or the file of one's own")
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
-    parser.add_argument("--download", action="store_true", help="fetch what is missing and may be fetched")
-    parser.add_argument("--show", type=Path, metavar="PNG", help="write a contact sheet of one protocol")
-    parser.add_argument("--split-family", metavar="FAMILY", help="for --show (default: the protocol's first)")
-    parser.add_argument("--split", type=int, default=0, help="for --show (default: 0)")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
@@ -77,6 +66,22 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, DataError, OSError) as error:
         errors.print(escape(str(error)), style="red")
         return NOTHING_DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m platform.protocols",
+        description="Show protocols: classes, images, split families, and where their images come from.",
+        epilog=examples(EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("protocols", nargs="*", metavar="protocol", help="a name, or the file of one's own")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
+    parser.add_argument("--download", action="store_true", help="fetch what is missing and may be fetched")
+    parser.add_argument("--show", type=Path, metavar="PNG", help="write a contact sheet of one protocol")
+    parser.add_argument("--split-family", metavar="FAMILY", help="for --show (default: the protocol's first)")
+    parser.add_argument("--split", type=int, default=0, help="for --show (default: 0)")
+    return parser
 
 
 def overview(data_root: Path) -> Table:
@@ -210,7 +215,8 @@ def _show(args: argparse.Namespace, console: Console) -> None:
     sets = evaluation_sets(name, family)
     there = [s for s in sets if _is_there(part_of_set(name, s).images, "test", args.data_root)]
     if not there:
-        raise DataError(f"no unknown set of {name} is under {args.data_root}: see python -m platform.protocols {name}")
+        see = command("python", "-m", "platform.protocols", name)
+        raise DataError(f"no unknown set of {name} is under {args.data_root}: see {see}")
     with Bars(console=console, transient=True) as bars:
         tasks = {}
 

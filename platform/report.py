@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from platform import search_file
+from platform.command import command, examples
 from platform.search_file import PAPER, SearchFile
 from trainables.config import EXTRA_SCORES, SCORE_NAMES
 from trainables.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m platform.report",
         description="Print the tables of search files from tracked runs, measured beside published.",
-        epilog=EXAMPLES,
+        epilog=examples(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", type=Path, nargs="*", metavar="file", help="as search_spaces/asymmetric/table06.yaml")
@@ -95,6 +95,8 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     paths = _paths(args)
     _check_choices(args)
     files = [search_file.load(path) for path in paths]
+    for file in files:
+        file.check([args.profile] if args.profile else list(file.profiles), args.set)
     # Only now what is slow to import: a mistake in a file has been told at once.
     from platform.tracking.errors import TrackingError
     from platform.tracking.reader import Reader
@@ -228,7 +230,7 @@ def _command(table: ReportTable) -> str:
     changes = [part for change in table.changed for part in ("--set", change)]
     if table.profile == PAPER and not changes:
         profile = ["--profile", PAPER]
-    return shlex.join(["python", "-m", "platform.sweep", str(table.file), *profile, *changes])
+    return command("python", "-m", "platform.sweep", str(table.file), *profile, *changes)
 
 
 def _write_pages(

@@ -52,6 +52,17 @@ class SearchFile:
             raise ConfigError([Problem((), line) for line in lines])
         return spec
 
+    def check(self, profiles: Sequence[str], overrides: Sequence[str]) -> None:
+        """Raise `ConfigError` where `overrides` have a mistake in each of the `profiles`, one of which will run."""
+        errors = []
+        for name in profiles:
+            try:
+                self.profile(name, overrides)
+                return
+            except ConfigError as error:
+                errors.append(error)
+        raise errors[0]
+
     def named(self, setting: str, overrides: Sequence[str] = ()) -> list[str]:
         """What stands as `method`, or as another `setting`, anywhere in the file or in `--set`."""
         changes = [_parse_override(text, self._settings) for text in overrides]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from rich.progress import Progress as ReadingBars
 from rich.progress import TaskID
 
 from platform import search_file
+from platform.command import command, examples
 from platform.search_file import PAPER, SearchFile
 from platform.spec import Resources
 from trainables.yaml_file import ConfigError, Problem
@@ -41,7 +41,7 @@ EXAMPLES = """examples:
       plan both together: a trial that both want is trained once
   python -m platform.sweep search_spaces/backmix.yaml --profile small --data-root DATA
       real CIFAR-10 at a scale that two CPU cores finish in an hour
-  python -m platform.sweep search_spaces/backmix.yaml --set epochs=3 --set trials=2
+  python -m platform.sweep search_spaces/backmix.yaml --set epochs=30 --set trials=2
       any setting of the base, or any key of the file, with another value
 
 The same command again goes on where it was interrupted, and trains nothing that is finished.
@@ -58,8 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _refuse_lost_results(args)
         files = [search_file.load(path) for path in args.files]
-        for file in files if args.profile else []:
-            file.profile(args.profile, args.set)
+        for file in files:
+            file.check(
+                [args.profile] if args.profile else [n for n in ("quick", PAPER) if n in file.profiles], args.set
+            )
         return _run(args, files, _command(argv), console, errors)
     except ConfigError as error:
         errors.print(escape(str(error)), style="red")
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m platform.sweep",
         description="Run searches and ablations under Ray Tune, each trial once, and track everything in MLflow.",
-        epilog=EXAMPLES,
+        epilog=examples(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="file", help="as search_spaces/backmix.yaml")
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(argv: Sequence[str] | None) -> str:
-    return shlex.join(["python", "-m", "platform.sweep", *(sys.argv[1:] if argv is None else argv)])
+    return command("python", "-m", "platform.sweep", *(sys.argv[1:] if argv is None else argv))
 
 
 def _refuse_lost_results(args: argparse.Namespace) -> None:
@@ -122,7 +124,7 @@ def _refuse_lost_results(args: argparse.Namespace) -> None:
             )
 
 
-def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, console: Console, errors: Console) -> int:
+def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, console: Console, errors: Console) -> int:
     # Only now what is slow to import: a mistake in a file has been told at once.
     with console.status("loading torch, Ray and MLflow …"):
         from platform import launch
@@ -189,8 +191,8 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], command: str, co
         store = ["--tracking-uri", tracker.shown] if args.tracking_uri else []
         _summarise(console, plan, place, results, tracker, store, minutes=(time.monotonic() - started) / 60)
         if results.interrupted or results.count("failed", "left out"):
-            again = "This goes on from here:" if results.interrupted else "This tries again what failed:"
-            console.print(f"{again}\n  {escape(command)}", soft_wrap=True)
+            what = "This goes on from here:" if results.interrupted else "This tries again what failed:"
+            console.print(f"{what}\n  {escape(again)}", soft_wrap=True)
         return INTERRUPTED if results.interrupted else SOME_FAILED if results.count("failed", "left out") else DONE
     except (DataError, TrackingError, launch.ClusterError) as error:
         errors.print(escape(str(error)), style="red")
@@ -226,7 +228,7 @@ def _refuse_nothing_to_train(sweep: Sweep) -> None:
         needs = " and ".join(waiting)
         message = (
             f"{sweep.file}, profile {sweep.profile}: every row needs {needs}, which this project does not have yet. "
-            "Nothing to train; its published numbers are shown by python -m platform.report"
+            f"Nothing to train; its published numbers are shown by {command('python', '-m', 'platform.report')}"
         )
         raise ConfigError([Problem((), message)])
 
@@ -298,9 +300,9 @@ def _summarise(
         console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{escape(name)}[/bold]", soft_wrap=True)
     for sweep in plan.sweeps:
         options = ["--profile", sweep.profile, *(part for change in sweep.changed for part in ("--set", change))]
-        command = shlex.join(["python", "-m", "platform.report", str(sweep.file), *options, *store])
+        report = command("python", "-m", "platform.report", str(sweep.file), *options, *store)
         what = "Beside the published numbers" if sweep.spec.paper else "As a table"
-        console.print(f"{what}, with --format html as a page:\n  {escape(command)}", soft_wrap=True)
+        console.print(f"{what}, with --format html as a page:\n  {escape(report)}", soft_wrap=True)
     console.print("See it with")
     console.print(f"  {tracker.ui_command()}", soft_wrap=True)
 

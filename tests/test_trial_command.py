@@ -13,6 +13,7 @@ import yaml
 
 from trainables.config import TrialConfig
 from trainables.measured import metrics_of
+from trainables.trial import main
 
 ROOT = Path(__file__).parents[1]
 BARE = """
@@ -167,3 +168,10 @@ def test_a_teacher_is_trained_first_and_found_the_next_time(tmp_path: Path, caps
     kept.write_bytes(b"not weights")
     assert main(arguments) == 1
     assert f"{kept} does not hold the weights of wrn16-1" in capsys.readouterr().err
+
+
+def test_a_search_file_is_no_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "search_spaces" / "backmix.yaml"
+    assert main([str(path)]) == 2
+    said = "is a search or an ablation, which has many trials: python -m platform.sweep"
+    assert capsys.readouterr().err == f"{path}:1: {said} {path}\n"

@@ -275,6 +275,9 @@ def main(argv: list[str] | None = None) -> int:
         document = yaml_file.load(args.config)
         if not isinstance(document.data, dict):
             raise yaml_file.ConfigError([yaml_file.Problem((), "expected settings, one `key: value` a line")], document)
+        if "base" in document.data:
+            said = f"is a search or an ablation, which has many trials: python -m platform.sweep {args.config}"
+            raise yaml_file.ConfigError([yaml_file.Problem((), said)], document)
         config = TrialConfig.from_settings(document.data)
         args.out.mkdir(parents=True, exist_ok=True)  # now, not after the training
         device = pick_device(args.device)

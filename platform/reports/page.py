@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from platform.command import command
 from platform.reports.forms import MARK, compared, decimals, measured, notes, published
 from platform.reports.table import ReportTable, ReportTrial
 from platform.tracking.errors import without_password
@@ -50,7 +51,7 @@ class Links:
         shown = without_password(uri)  # a page is for others to see
         if uri.startswith("http"):
             return cls(shown.replace("***@", "").rstrip("/"), "", reader)
-        return cls("http://127.0.0.1:5000", f"uv run mlflow ui --backend-store-uri {shown}", reader)
+        return cls("http://127.0.0.1:5000", command("mlflow", "ui", "--backend-store-uri", shown), reader)
 
     def __call__(self, trial: ReportTrial) -> str:
         return self.ui + (self.reader.link(trial.run_id, trial.experiment) if self.reader else "")

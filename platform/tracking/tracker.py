@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from platform import index
+from platform.command import command
 from platform.index import Known, SweepRun
 from platform.outbox import Outbox, Record
 from platform.tracking import sweeps
@@ -158,7 +159,7 @@ class Tracker:
         """The command that shows the runs, or where the server already does."""
         if self._store.uri.startswith("http"):
             return f"open {self._store.shown}/#/experiments{self._latest}"
-        return f"uv run mlflow ui --backend-store-uri {self._store.shown}"
+        return command("mlflow", "ui", "--backend-store-uri", self._store.shown)
 
     def close(self, timeout: float = 60) -> list[str]:
         """End as KILLED what is still open, and deliver what can be in `timeout` seconds. Returns what to tell.
