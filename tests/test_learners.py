@@ -68,6 +68,7 @@ OPTIONS: list[dict[str, object]] = [
     {"box_pair": "independent", "box_range": "inner"},
     {"bank_read": "normalise"},
     {"bank_refresh": "epoch"},
+    {"augment_first": "agc-randaugment", "cam_from": "raw"},
     {"cut_size": 0.0},
     {"mask_ratio": 1.0, "cut_size": 1.0},
     {"precision": "bf16"},

@@ -56,10 +56,12 @@ class TrialConfig:
     normalisation: Literal["half", "cifar10", "training"] = "half"  # of pixels; see trainables.data.augment
     training_view: Literal["raw", "fg", "fg-raw", "fg-bg"] = "raw"  # where images have masks: BackMix, Table I
     crop_padding: Annotated[int, Range(0, 16)] = 4
-    crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; BackMix's file pads with black
+    crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; both official codes pad with black
+    flip: bool | None = None  # whether half of the images are mirrored; None: all but signs (the protocol's)
+    augment_first: Literal["none", "agc-randaugment"] = "none"  # before crop and flip: the asymmetric code, and AGC's
     augment: Literal["none", "randaugment", "augmix", "randomized-quantization"] = "none"  # after crop and flip
-    randaugment_ops: Annotated[int, Range(1, 14)] = 1  # N; the asymmetric code has (1, 9) for every set
-    randaugment_magnitude: Annotated[int, Range(0, 30)] = 9  # M
+    randaugment_ops: Annotated[int, Range(1, 14)] = 1  # N of either; the asymmetric code has (1, 9) for every set
+    randaugment_magnitude: Annotated[int, Range(0, 30)] = 9  # M of either
     precision: Literal["fp32", "bf16"] = "fp32"
     images_per_class: Annotated[int, Range(2)] | None = None  # the training set cut to so many first; None: all
     holdout: Annotated[float, Range(0, 0.5)] = 0.0  # share of the known training images kept for validation
@@ -138,6 +140,11 @@ class TrialConfig:
     def seen_size(self) -> int:
         """The side of the images that the network sees, in px."""
         return self.image_size or protocol_of(self.protocol).image_size
+
+    @property
+    def flips(self) -> bool:
+        """Whether half of the training images are mirrored."""
+        return protocol_of(self.protocol).flip if self.flip is None else self.flip
 
     @property
     def training_sets(self) -> tuple[str, ...]:

@@ -80,11 +80,12 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
                 f"{config.backbone!r} sees an image of {image_size} px as one cell: BackMix cannot tell object from "
                 "background there",
             )
-        if config.augment != "none" and learner.cam_from == "mixed":
-            yield Problem(
-                ("augment",),
-                f"{config.augment} moves pixels, so maps of its images do not fit the stored ones: set cam_from: raw",
-            )
+        if learner.cam_from == "mixed":
+            moving = {name: getattr(config, name) for name in ("augment_first", "augment")}
+            for name, value in moving.items():
+                if value != "none":
+                    message = f"{value} moves pixels, so maps of its images do not fit the stored ones"
+                    yield Problem((name,), f"{message}: set cam_from: raw")
     if config.method == "catimg" and config.backbone.startswith("vit"):
         yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
     if isinstance(learner, CatImgSettings):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.backbones import parse_backbone
 from trainables.custom import custom_method, is_custom
 from trainables.data.own import is_own, own_protocol
-from trainables.data.protocols import protocol_of, stored_size
+from trainables.data.protocols import stored_size
 from trainables.methods import BackMixSettings
 
 if TYPE_CHECKING:
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 
 # What only evaluation sees, and what the hash has under another name.
 _NOT_WEIGHTS = {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
-_NOT_WEIGHTS |= {"method", "learner", "protocol", "split_family", "split", "seed", "backbone", "teacher"}
+_NOT_WEIGHTS |= {"method", "learner", "protocol", "split_family", "split", "seed", "backbone", "teacher", "flip"}
 
-# Settings that count only where another one has this value: elsewhere they change nothing.
-_ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
-    "momentum": ("optimizer", ("sgd",)),
-    "nesterov": ("optimizer", ("sgd",)),
-    "milestones": ("schedule", ("multistep",)),
-    "lr_factor": ("schedule", ("multistep",)),
-    "restarts": ("schedule", ("cosine",)),
-    "randaugment_ops": ("augment", ("randaugment",)),
-    "randaugment_magnitude": ("augment", ("randaugment",)),
-    "mix_probability": ("mix", ("cutout", "mixup", "cutmix", "decoupled-cutmix")),
-    "mix_draw": ("mix", ("cutout", "mixup", "cutmix", "decoupled-cutmix")),
-    "mix_alpha": ("mix", ("mixup", "cutmix", "decoupled-cutmix")),
-    "cutout_size": ("mix", ("cutout",)),
-    "decoupled_weight": ("mix", ("decoupled-cutmix",)),
+# Settings that count only where one of others has such a value: elsewhere they change nothing.
+_RANDAUGMENT: dict[str, tuple[str, ...]] = {"augment": ("randaugment",), "augment_first": ("agc-randaugment",)}
+_ONLY_WITH: dict[str, dict[str, tuple[str, ...]]] = {
+    "momentum": {"optimizer": ("sgd",)},
+    "nesterov": {"optimizer": ("sgd",)},
+    "milestones": {"schedule": ("multistep",)},
+    "lr_factor": {"schedule": ("multistep",)},
+    "restarts": {"schedule": ("cosine",)},
+    "randaugment_ops": _RANDAUGMENT,
+    "randaugment_magnitude": _RANDAUGMENT,
+    "mix_probability": {"mix": ("cutout", "mixup", "cutmix", "decoupled-cutmix")},
+    "mix_draw": {"mix": ("cutout", "mixup", "cutmix", "decoupled-cutmix")},
+    "mix_alpha": {"mix": ("mixup", "cutmix", "decoupled-cutmix")},
+    "cutout_size": {"mix": ("cutout",)},
+    "decoupled_weight": {"mix": ("decoupled-cutmix",)},
 }
 
 
@@ -51,7 +52,7 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         "learner": dict(_changed(config.learner)),
         "trial": dict(_changed(config)),
         "classes": config.known_classes,
-        "flip": protocol_of(config.protocol).flip,
+        "flip": config.flips,
         "backbone": config.backbone,
         "split": config.split,
         "seed": config.seed,
@@ -82,15 +83,15 @@ def _mended(config: TrialConfig) -> Iterator[str]:
 
 def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
     """Settings that are not at their default, of those that shape the weights."""
-    for name, default, other, values in _shaping(settings.__class__):
+    for name, default, only_with in _shaping(settings.__class__):
         value = getattr(settings, name)
-        if (default is MISSING or value != default) and (not values or getattr(settings, other) in values):
+        counts = not only_with or any(getattr(settings, other) in values for other, values in only_with.items())
+        if counts and (default is MISSING or value != default):
             yield name, value
 
 
 @cache
-def _shaping(settings: Any) -> list[tuple[str, Any, str, tuple[str, ...]]]:
-    """What shapes the weights: (name, default, the setting that it counts with, that one's values)."""
-    only_with = {name: rule for name, rule in _ONLY_WITH.items() if hasattr(settings, rule[0])}
-    counts = [f for f in fields(settings) if f.name not in _NOT_WEIGHTS]
-    return [(f.name, f.default, *only_with.get(f.name, ("", ()))) for f in counts]
+def _shaping(settings: Any) -> list[tuple[str, Any, dict[str, tuple[str, ...]]]]:
+    """What shapes the weights: (name, default, the settings that it counts with and their values)."""
+    only_with = {name: rule for name, rule in _ONLY_WITH.items() if all(hasattr(settings, other) for other in rule)}
+    return [(f.name, f.default, only_with.get(f.name, {})) for f in fields(settings) if f.name not in _NOT_WEIGHTS]

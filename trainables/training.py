@@ -16,7 +16,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainables.backbones import cells, parse_backbone
 from trainables.config import TrialConfig
-from trainables.data.augmentations import augmix, rand_augment, randomized_quantization
+from trainables.data.augmentations import (
+    OF_DIGITS,
+    agc_rand_augment,
+    augmix,
+    rand_augment,
+    randomized_quantization,
+)
+from trainables.data.protocols import protocol_of
 from trainables.data.trial_data import TrialData
 from trainables.distributed import ALONE, Processes, over_processes
 from trainables.learners import learner_of
@@ -85,6 +92,7 @@ class Trainer:
             cam_by_gradient=parse_backbone(config.backbone).family == "vit",
             num_features=self.model.num_features,
             num_teacher_features=frozen.num_features if frozen else 0,
+            augmentation_first=_augmentation_first(config, self.generator, self.host),
             augmentation=_augmentation(config, self.generator, self.host),
             teacher=frozen,
             outliers=data.outliers.for_training(device, self.host, processes) if data.outliers else None,
@@ -246,6 +254,16 @@ def _optimizer(config: TrialConfig, parameters: list[nn.Parameter]) -> torch.opt
         return torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(
         parameters, config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov
+    )
+
+
+def _augmentation_first(config: TrialConfig, generator: torch.Generator, host: torch.Generator) -> Augmentation | None:
+    """What `augment_first` names, to be given uint8 batches as they are stored."""
+    if config.augment_first == "none":
+        return None
+    digits = protocol_of(config.protocol).image_set in OF_DIGITS
+    return lambda images: agc_rand_augment(
+        images, config.randaugment_ops, config.randaugment_magnitude, digits, generator, host
     )
 
 

@@ -19,7 +19,7 @@ import torch
 
 from trainables.data import image_ops as ops
 
-Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Operation = Callable[..., torch.Tensor]  # of (images_BHWC, strength_B)
 Strength = Callable[[torch.Tensor, int, int], torch.Tensor]  # of (level_B in -1..1, H, W); the sign is a coin's
 
 # torchvision's RandAugment._AUGMENTATION_SPACE
@@ -39,6 +39,30 @@ RAND_AUGMENT: Mapping[str, tuple[Operation, Strength]] = {
     "AutoContrast": (ops.autocontrast, lambda level, H, W: level),
     "Equalize": (ops.equalize, lambda level, H, W: level),
 }
+
+# augment_list of AGC's data/augmentations/randaugment.py, which the asymmetric code takes over. Its ranges are those of
+# AutoAugment on ImageNet: pixels of a translation and of a box do not depend on the image's size, and Solarize is
+# weaker with a higher level. Colours, brightness, contrast and sharpness go one way: the code has a coin for none.
+AGC: Mapping[str, tuple[Operation, Strength]] = {
+    "AutoContrast": (ops.autocontrast, lambda level, H, W: level),
+    "Equalize": (ops.equalize, lambda level, H, W: level),
+    "Invert": (ops.invert, lambda level, H, W: level),
+    "Rotate": (ops.rotate, lambda level, H, W: 30 * level),
+    "Posterize": (ops.posterize, lambda level, H, W: (4 * level.abs()).trunc().clamp(min=1)),
+    "Solarize": (ops.solarize, lambda level, H, W: 256 * level.abs()),
+    "SolarizeAdd": (ops.solarize_add, lambda level, H, W: (110 * level.abs()).trunc()),
+    "Color": (ops.color, lambda level, H, W: 1.8 * level.abs() - 0.9),
+    "Contrast": (ops.contrast, lambda level, H, W: 1.8 * level.abs() - 0.9),
+    "Brightness": (ops.brightness, lambda level, H, W: 1.8 * level.abs() - 0.9),
+    "Sharpness": (ops.sharpness, lambda level, H, W: 1.8 * level.abs() - 0.9),
+    "ShearX": (ops.shear_x, lambda level, H, W: 0.3 * level),
+    "ShearY": (ops.shear_y, lambda level, H, W: 0.3 * level),
+    "CutoutAbs": (ops.cutout_abs, lambda level, H, W: 40 * level.abs()),
+    "TranslateX": (ops.translate_x, lambda level, H, W: (100 * level).round()),
+    "TranslateY": (ops.translate_y, lambda level, H, W: (100 * level).round()),
+}
+NOT_OF_DIGITS = ("Rotate", "TranslateX", "TranslateY")  # the code's list for SVHN and MNIST lacks them
+OF_DIGITS = ("svhn", "mnist", "digits", "cut-digits")  # image sets with that list; the code knows the first two
 
 # augmentations.py of google-research/augmix: the list without those that overlap with the test corruptions
 AUGMIX: Mapping[str, tuple[Operation, Strength]] = {
@@ -70,6 +94,33 @@ def rand_augment(
     for _ in range(num_ops):
         level_B = _random_sign(len(images_BHWC), generator) * (magnitude / 30)
         images_BHWC = _one_operation_each(images_BHWC, level_B, RAND_AUGMENT, generator, host)
+    return images_BHWC
+
+
+def agc_rand_augment(
+    images_BHWC: torch.Tensor,
+    num_ops: int,
+    magnitude: int,
+    digits: bool,
+    generator: torch.Generator,
+    host: torch.Generator,
+) -> torch.Tensor:
+    """RandAugment as the code of AGC (Vaze et al. 2022) and of the asymmetric paper has it: other operations, other
+    ranges. They apply it to an image as it is stored, before crop and flip.
+
+    Args:
+        images_BHWC: uint8, 3 channels.
+        num_ops: operations one after the other, each drawn evenly from the 16, or from 13 for `digits`.
+        magnitude: 0..30, the same for all. Directions of turns, shears and translations are coins.
+
+    Returns: uint8 B,H,W,C. Geometric operations read the nearest pixel and fill with black.
+    """
+    space = {name: entry for name, entry in AGC.items() if not (digits and name in NOT_OF_DIGITS)}
+    box, size = AGC["CutoutAbs"]
+    space["CutoutAbs"] = (partial(box, generator=generator), size)
+    for _ in range(num_ops):
+        level_B = _random_sign(len(images_BHWC), generator) * (magnitude / 30)
+        images_BHWC = _one_operation_each(images_BHWC, level_B, space, generator, host)
     return images_BHWC
 
 

@@ -10,6 +10,8 @@ Shapes: B batch, H W image, C channels.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 
@@ -88,6 +90,42 @@ def posterize(images_BHWC: torch.Tensor, strength_B: torch.Tensor) -> torch.Tens
 def solarize(images_BHWC: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:
     """Inverts the values of at least `strength`, in grey levels."""
     return torch.where(images_BHWC >= _each(strength_B, 4), 255 - images_BHWC, images_BHWC)
+
+
+def invert(images_BHWC: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:
+    """The negative. The strength is not used."""
+    return 255 - images_BHWC
+
+
+def solarize_add(images_BHWC: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:
+    """Adds `strength` whole levels, at most up to 255, then inverts the values of at least 128."""
+    added = (images_BHWC + _each(strength_B, 4)).clamp_(max=255).to(torch.uint8)
+    return torch.where(added >= 128, 255 - added, added)
+
+
+def cutout_abs(images_BHWC: torch.Tensor, strength_B: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A box of one colour, `strength` px and one more on a side, its place drawn for each sample: AGC's CutoutAbs.
+
+    A point is drawn evenly from 1..size. The box begins `strength / 2` px before it, or at the border where that is
+    outside, and is measured from there: it is cut off at the right and at the bottom alone.
+    """
+    B, H, W, _ = images_BHWC.shape
+    device = images_BHWC.device
+    u = torch.rand(2, B, generator=generator, device=device)
+    inside = []
+    for size, u_B in ((H, u[0]), (W, u[1])):
+        centre_B = size + (1 - size) * u_B  # numpy's uniform(size) is uniform(low=size, high=1)
+        first_B = (centre_B - strength_B / 2).clamp_(min=0).trunc_()
+        position = torch.arange(size, device=device)
+        inside.append((position >= first_B[:, None]) & (position <= (first_B + strength_B).trunc_()[:, None]))
+    box_BHW = inside[0][:, :, None] & inside[1][:, None, :]
+    return torch.where(box_BHW[..., None], _box_colour(device), images_BHWC)
+
+
+@cache  # a copy to a device is not asked for at every batch
+def _box_colour(device: torch.device) -> torch.Tensor:
+    """ImageNet's mean, which AutoAugment's list fills with."""
+    return torch.tensor([125, 123, 114], dtype=torch.uint8).to(device)
 
 
 def autocontrast(images_BHWC: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:

@@ -128,7 +128,7 @@ def build(
     by_chance = (config.seed, config.split) if any(drawn) else ()
     contents = tuple((*place, s.source, s.left_out, s.fingerprint, s.index.tobytes()) for place, s in opened.items())
     tested = [(name, _unknown_classes(config, name)) for name in config.evaluation_sets] if config.test else []
-    shown = (config.seen_size, config.normalisation, config.training_view)
+    shown = (config.seen_size, config.normalisation, config.training_view, config.flips)
     key = (config.protocol, config.known_classes, drawn, by_chance, shown, tuple(tested), contents)
     data = _recent.pop(key, None) or _divide(config, opened)
     _recent[key] = data  # the newest is the last
@@ -226,7 +226,7 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
         auxiliary = opened[name, "train"]
         outliers = unknown_of(auxiliary, np.arange(len(auxiliary.labels)))
     known_train = known_of(source, _sorted(train), view=config.training_view)
-    return TrialData(classes, config.seen_size, protocol.flip, known_train, validation, test, outliers)
+    return TrialData(classes, config.seen_size, config.flips, known_train, validation, test, outliers)
 
 
 def _unknown_classes(config: TrialConfig, name: str) -> tuple[int, ...] | None:

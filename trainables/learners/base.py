@@ -38,7 +38,8 @@ class Training:
     cam_by_gradient: bool  # a ViT's, which needs the graph of the pass that it comes from
     num_features: int  # of the network that is trained
     num_teacher_features: int = 0
-    augmentation: Augmentation | None = None
+    augmentation_first: Augmentation | None = None  # before crop and flip
+    augmentation: Augmentation | None = None  # after them
     teacher: nn.Module | None = None  # frozen, in eval mode
     outliers: ImagePool | None = None
     processes: Processes = ALONE
@@ -54,6 +55,8 @@ class Training:
 
     def through(self, view: View, images_BHWC: torch.Tensor) -> torch.Tensor:
         """Stored uint8 images, mixed or not, as the network sees them: cropped, flipped, normalised B,C,H,W."""
+        if self.augmentation_first:
+            images_BHWC = self.augmentation_first(images_BHWC)
         seen = crop_and_flip(images_BHWC, view, self.crop_fill, self.image_size)
         if self.augmentation:
             seen = self.augmentation(seen)
