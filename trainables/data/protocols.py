@@ -46,7 +46,7 @@ class Protocol:
     num_classes: int
     image_size: int  # px, of what a network sees
     families: Mapping[str, tuple[str, str] | Lists | None]
-    flip: bool = True  # a mirrored digit is another sign; a mirrored car is a car
+    flip: bool = True  # unless `TrialConfig.flip` says otherwise; a mirrored digit is another sign, a car is a car
     parts: Mapping[str, Part] = field(default_factory=dict)
     other_sets: tuple[str, ...] = ()
     masks: bool = False  # every image comes with the mask of its object
@@ -117,8 +117,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "svhn",
         10,
         32,
-        {family: (family, "svhn") for family in ("osrci", "agc", "cssr")},
-        flip=False,
+        {family: (family, "svhn") for family in ("osrci", "agc", "cssr")},  # mirrored, as all codes of the field do it
     ),
     "cifar10": Protocol(
         "cifar10",
