@@ -108,12 +108,12 @@ class BackMixSettings(MethodSettings):
 class CutOutSettings(MethodSettings):
     """CutOut (DeVries and Taylor, 2017): a grey box, its centre anywhere, cut off at the border."""
 
-    recipes: ClassVar[Recipes] = {"paper": {}, "official": _OFFICIAL_MIX}
+    recipes: ClassVar[Recipes] = {"paper": {}, "official": _OFFICIAL_IMAGES}
     mix: ClassVar[str] = "cutout"
 
-    mix_probability: Share = 1.0  # of a batch being mixed: always, as its authors; the asymmetric paper tosses a coin
-    cutout_size: Share = 0.25  # area of the box over the image's: 16 of 32 px, as the authors use on CIFAR-10
-    mix_draw: Literal["sample", "batch"] = "sample"  # one box for a whole batch in the asymmetric code
+    mix_probability: Share = 1.0  # of a batch being mixed: always, as its authors and the asymmetric code have it
+    cutout_size: Share = 0.25  # area of the box over the image's: 16 of 32 px, its authors on CIFAR-10 and that code
+    mix_draw: Literal["sample", "batch"] = "sample"  # a box for each image, or one for a whole batch
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,7 @@ class DistillSettings(AnyMixSettings):
     mix: MixName = "none"
     mix_probability: Share = 0.5
     distillation: Literal["dist", "kl"] = "dist"  # L_Distill: DIST (Huang et al., 2022) or Hinton's
+    # The paper gives none of these: the asymmetric code's. DIST's own configs have weights 2 and, on CIFAR-100, tau 4.
     temperature: Positive = 1.0  # tau of the softmax, for teacher and student
     inter_weight: Weight = 1.0  # DIST's beta: relations between classes, a sample at a time
     intra_weight: Weight = 1.0  # DIST's gamma: relations between samples, a class at a time
@@ -179,7 +180,8 @@ class DistillSettings(AnyMixSettings):
 class AsymmetricSettings(DistillSettings):
     """Asymmetric distillation (Jia et al., IJCAI 2024, section 3). Defaults are the paper's; `recipe: official`
     sets what the released code does in a step (commit 514e6d2), repaired where it cannot run. What it does to all
-    of training (lr 0.025, one epoch of warm-up, RandAugment) belongs to `base`, so that baselines share it."""
+    of training (lr 0.025, one epoch of warm-up, `augment_first: agc-randaugment`) belongs to `base`, so that baselines
+    share it: the profile `official` of search_spaces/asymmetric.yaml."""
 
     recipes: ClassVar[Recipes] = {
         "paper": {},
