@@ -364,7 +364,6 @@ class Spec(Strict):
         if issubclass(settings_of(settings["method"]), DistillSettings):
             student = {name: value for name, value in base.items() if name != "teacher"}
             teacher = {k: v for of in (self.base, column or {}, changes) for k, v in of.get("teacher", {}).items()}
-            student = self._without_foreign(student, teacher.get("method", "plain"))
             settings["teacher"] = teacher_settings(student, teacher)
         return self._without_foreign(settings, settings["method"])
 

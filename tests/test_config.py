@@ -56,6 +56,8 @@ def trial(**settings: Any) -> TrialConfig:
         ({"milestones": ["60"]}, "milestones: '60' is not a whole number"),
         ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs: 5 leaves none of 5 epochs"),
         ({"augment": "randaugment"}, "augment: randaugment moves pixels, so maps of its images do not fit"),
+        ({"augment_first": "agc-randaugment"}, "augment_first: agc-randaugment moves pixels, so maps of its images"),
+        ({"flip": "no mirror"}, "flip: 'no mirror' is not"),
         ({"method": "asymmetric", "mix": "none"}, "mix: asymmetric needs one"),
         ({"method": "teacher-free", "mix": "cutout"}, "mix: teacher-free compares a mix with its two images"),
         ({"method": "teacher-free", "tau_lower": 0.9}, "tau_lower: 0.9 is above tau_upper, 0.8"),
@@ -148,6 +150,7 @@ def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
     [
         {"milestones": [3]},
         {"randaugment_ops": 2},
+        {"randaugment_magnitude": 3, "augment_first": "none"},
         {"restarts": 1, "schedule": "constant"},
         {"method": "distill", "mix_alpha": 0.3},
         {"method": "distill", "mix": "cutmix", "cutout_size": 0.1},
@@ -181,6 +184,26 @@ def test_a_teacher_is_a_plain_trial_with_its_students_images_and_recipe() -> Non
     )
     alone = trial(method="plain", backbone="wrn16-2", lr=0.05, split=2, seed=3)
     assert teacher.identity(IMAGES) == alone.identity(IMAGES)
+
+
+def test_a_teacher_has_what_is_written_of_its_student_that_its_method_has() -> None:
+    changes = {"method": "cutmix", "backbone": "wrn10-1"}
+    student = {"method": "asymmetric", "recipe": "official", "mix_alpha": 0.3, "label_smoothing": 0.1}
+    taught = trial(**student, teacher=changes).teacher
+    alone = trial(**{**student, **changes}, mix="cutmix")
+    assert taught is not None
+    assert taught.identity(IMAGES) == alone.identity(IMAGES)
+    assert (taught.learner.mix_draw, taught.learner.mix_alpha) == ("batch", 0.3)  # type: ignore[attr-defined]
+    plain = trial(**student).teacher
+    assert plain is not None
+    assert (plain.learner.label_smoothing, plain.crop_fill) == (0.1, "black")  # type: ignore[attr-defined]
+
+
+def test_a_recipe_that_a_teachers_method_lacks_does_not_reach_it() -> None:
+    student = trial(method="distill", recipe="official", teacher={"method": "teacher-free"})
+    assert student.crop_fill == "black"
+    assert student.teacher is not None
+    assert student.teacher.crop_fill == "reflect"
 
 
 def test_a_teacher_keeps_the_images_out_that_its_student_never_sees() -> None:

@@ -1,5 +1,6 @@
 """From what an ablation file writes to the rows of its table."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,20 @@ def test_a_teacher_has_the_recipe_of_a_column_and_not_that_of_a_row(tmp_path: Pa
     teacher = TrialConfig.from_settings(spec.with_teacher({"epochs": 7}, {"protocol": "cifar10", "lr": 0.2})).teacher
     assert teacher is not None
     assert (teacher.epochs, teacher.lr, teacher.protocol, teacher.backbone) == (4, 0.2, "cifar10", "wrn16-1")
+
+
+@pytest.mark.parametrize("teacher", [{}, {"method": "cutmix", "backbone": "wrn16-2"}, {"method": "teacher-free"}])
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+def test_a_trial_of_a_file_is_the_one_that_is_written_by_hand(
+    tmp_path: Path, recipe: str, teacher: dict[str, Any]
+) -> None:
+    base = {"method": "asymmetric", "protocol": "cifar10", "backbone": "wrn10-1", "recipe": recipe, "teacher": teacher}
+    base |= {"mix_alpha": 0.3, "label_smoothing": 0.1, "score": "mls"}
+    (tmp_path / "toy.yaml").write_text(json.dumps({"name": "toy", "base": base, "rows": [{"name": "a", "set": {}}]}))
+    spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
+    of_file, by_hand = (TrialConfig.from_settings(s) for s in (spec.with_teacher({}), base))
+    assert of_file == by_hand
+    assert of_file.identity(IMAGES) == by_hand.identity(IMAGES)
 
 
 def test_a_row_takes_its_settings_from_the_best_of_a_search(tmp_path: Path) -> None:

@@ -87,14 +87,14 @@ class TrialConfig:
         if method is None:
             raise ConfigError([Problem(("method",), f"is missing; one of {', '.join(METHODS)}")])
         learner_type = settings_of(method)
-        recipe, _ = check_settings(learner_type.recipes[checked.pop("recipe", "paper")], [method])
+        recipe, _ = check_settings(learner_type.recipes[checked.get("recipe", "paper")], [method])
         merged = {**recipe, **checked}
         own = {name: merged[name] for name in _OWN if name in merged}
         if own.get("image_size") == protocol_of(own.get("protocol", cls.protocol)).image_size:
             del own["image_size"]  # said or not, it is the same trial
         chosen = {name: merged[name] for name in _names_of(method) if name in merged}
         if issubclass(learner_type, DistillSettings):
-            chosen["teacher"] = teacher_settings(own, chosen.get("teacher", {}))
+            chosen["teacher"] = teacher_settings(checked, chosen.get("teacher", {}))
         try:
             learner = learner_type(**chosen)
         except ValueError as error:  # what a method of one's own checks in __post_init__
@@ -214,12 +214,18 @@ def _remember(kept: dict[str, Any], key: str, value: Any) -> None:
 
 
 def teacher_settings(student: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting of a teacher that is its own: its student's, with `changes` laid over, `plain` unless said.
+    """Every setting of a teacher that is its own: all that is written of its student, its recipe too, with `changes`
+    laid over; `plain` unless said. What the teacher's method lacks of it stays out, a recipe that it lacks as well.
 
     Raises `ConfigError`, with paths under `teacher`.
     """
     # What does not reach the result stays out of what it is remembered by: the split is its student's to check.
-    given = {**{n: v for n, v in student.items() if n not in ("split", "seed")}, "method": "plain", **changes}
+    method = changes.get("method", "plain")
+    known = settings_table([method])
+    given = {n: v for n, v in student.items() if n in known and n not in ("split", "seed", "method", "teacher")}
+    if "recipe" in given and check_settings({"method": method, "recipe": given["recipe"]})[1]:
+        del given["recipe"]
+    given = {**given, "method": method, **changes}
     key = repr(sorted(given.items()))
     if key not in _TEACHER_SETTINGS:
         _remember(_TEACHER_SETTINGS, key, _teacher_settings(given))
