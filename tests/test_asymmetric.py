@@ -58,6 +58,7 @@ class Seen(NamedTuple):
     mixed_teacher: np.ndarray
     student_features: np.ndarray
     raw_teacher_features: np.ndarray
+    mixed_teacher_features: np.ndarray
     own: list[int]
     other: list[int]
     partners: list[int]
@@ -85,7 +86,8 @@ def step(s: AsymmetricSettings, seed: int = 0, **changes: object) -> tuple[float
     out = untouched(mixed.images_BCHW)
     assert isinstance(twin.teacher, Small)
     raw = twin.teacher(images)
-    found = (out.logits_BK, raw.logits_BK, twin.teacher(mixed.images_BCHW).logits_BK, out.features_BC, raw.features_BC)
+    taught = twin.teacher(mixed.images_BCHW)
+    found = (out.logits_BK, raw.logits_BK, taught.logits_BK, out.features_BC, raw.features_BC, taught.features_BC)
     arrays = [x.detach().numpy() for x in found]
     pair = labels.tolist(), labels[mixed.partners_B].tolist(), mixed.partners_B.tolist()
     return loss, Seen(*arrays, *pair, mixed.share_B.double().numpy()), one, student  # type: ignore[arg-type]
@@ -326,6 +328,34 @@ def test_the_information_of_features_is_dist_of_their_projection() -> None:
     partner = seen.raw_teacher_features[seen.partners]
     expected += (1 - share).mean() * relation(projected, partner, 1 - share, 0.6)
     assert loss == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("target", ["mixed", "raw"])
+def test_features_that_are_distilled_are_dist_of_their_projection(target: str) -> None:
+    wide: dict[str, object] = {"teacher": teacher(features=9), "num_teacher_features": 9}
+    off = {"cmi_weight": 0.0, "relabel_weight": 0.0, "distill_weight": 0.7, "inter_weight": 0.6}
+    torch.set_default_dtype(torch.float64)  # a projection as wide as the networks here
+    try:
+        loss, seen, one, _ = step(settings(distill_on="features", distill_target=target, **off), **wide)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert one.projection is not None
+    weight, bias = (p.detach().numpy() for p in one.projection.parameters())
+    projected = seen.student_features @ weight.T + bias
+    taught = seen.mixed_teacher_features if target == "mixed" else seen.raw_teacher_features
+    assert loss == pytest.approx(0.7 * relation(projected, taught, np.ones(B), 0.6), rel=1e-6)
+
+
+def test_a_raw_step_distils_features_too() -> None:
+    s = settings(distill_on="features", mix_probability=0.0, ce_weight=0.0)
+    student, one, twin = Small(1, K), learner(s), learner(s).training
+    images, _ = twin.augment(twin.pool[IDS])
+    assert twin.teacher is not None
+    assert one.projection is not None
+    weight, bias = (p.detach().double().numpy() for p in one.projection.parameters())
+    f, t = (m(images).features_BC.detach().double().numpy() for m in (copy.deepcopy(student), twin.teacher))
+    one.projection.double()
+    assert one.loss(student, IDS).item() == pytest.approx(relation(f @ weight.T + bias, t, np.ones(B)), rel=1e-5)
 
 
 def test_logits_need_no_projection() -> None:

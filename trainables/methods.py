@@ -201,6 +201,7 @@ class AsymmetricSettings(DistillSettings):
     relabel_ratio: Share = 0.5  # share of the uniform label in the two-hot target
     cmi: Literal["cross", "single"] = "cross"  # Table 13: both raw images, or only the one with the larger share
     cmi_on: Literal["logits", "features"] = "logits"  # Eq. 6 has features; the code softmaxed logits
+    distill_on: Literal["logits", "features"] = "logits"  # Fig. 3's caption has features; 2.3 and the code outputs
     verification: Literal["relaxed", "exact"] = "relaxed"  # Table 13: either class will do, or the larger one
     distill_target: Literal["mixed", "raw"] = "mixed"  # Fig. 3 shows the teacher the mix; the code the raw image
     distill_samples: Literal["all", "accepted"] = "all"  # the code distils only what the verification accepted

@@ -48,7 +48,7 @@ class Asymmetric(Distill):
     def __init__(self, settings: AsymmetricSettings, training: Training) -> None:
         super().__init__(settings, training)
         self.projection: nn.Linear | None = None
-        if settings.cmi_on == "features":
+        if "features" in (settings.cmi_on, settings.distill_on):
             device = training.generator.device
             self.projection = nn.Linear(training.num_features, training.num_teacher_features, device=device)
 
@@ -73,12 +73,12 @@ class Asymmetric(Distill):
             loss = loss + s.cmi_weight * self.cross_mutual_information(student, raw_teacher, mixed)
         if s.mix == "cutout":  # one image: no second class to be confused with, and App. D.1 uses this term alone
             return loss
-        mixed_teacher = t.teach(mixed.images_BCHW).logits_BK
+        mixed_teacher = t.teach(mixed.images_BCHW)
         pair = (labels, labels[mixed.partners_B], mixed.share_B)
-        ok = accepted(mixed_teacher, *pair, s.verification).float()
-        target = mixed_teacher if s.distill_target == "mixed" else raw_teacher.logits_BK
+        ok = accepted(mixed_teacher.logits_BK, *pair, s.verification).float()
+        target = mixed_teacher if s.distill_target == "mixed" else raw_teacher
         weight = ok if s.distill_samples == "accepted" else None
-        loss = loss + s.distill_weight * self.distance(student.logits_BK, target, weight)
+        loss = loss + s.distill_weight * self.distance(student, target, weight)
         loss = loss + s.relabel_weight * self.relabelled(student.logits_BK, *pair, 1 - ok)
         if s.mix == "decoupled-cutmix":
             loss = loss + s.decoupled_weight * decoupled_cross_entropy(student.logits_BK, *pair).mean()
@@ -100,9 +100,20 @@ class Asymmetric(Distill):
         partner = Output(teacher.logits_BK[mixed.partners_B], teacher.features_BC[mixed.partners_B], None)
         return own + (1 - share).mean() * self._information_loss(student, partner, 1 - share)
 
+    def distance(self, student: Output, teacher: Output, weight_B: torch.Tensor | None = None) -> torch.Tensor:
+        """L_Distill between logits, or between features as the caption of Fig. 3 has it."""
+        if self.settings.distill_on == "logits":
+            return super().distance(student, teacher, weight_B)
+        return self._feature_relation(student, teacher, weight_B)
+
     def _information_loss(self, student: Output, teacher: Output, weight_B: torch.Tensor) -> torch.Tensor:
-        if self.projection is None:
+        if self.settings.cmi_on == "logits":
             return self.relation(student.logits_BK, teacher.logits_BK, weight_B)
+        return self._feature_relation(student, teacher, weight_B)
+
+    def _feature_relation(self, student: Output, teacher: Output, weight_B: torch.Tensor | None) -> torch.Tensor:
+        """DIST's relations between the teacher's features and the student's, projected to their width."""
+        assert self.projection is not None
         s, projected = self.settings, self.projection(student.features_BC).float()
         return relation_distance(projected, teacher.features_BC, s.inter_weight, s.intra_weight, weight_B)
 
