@@ -27,6 +27,7 @@ from platform.tracking.sweeps import Sweep as SweepRun
 from platform.tracking.tracker import Tracker
 from platform.trials import TrialState
 from trainables.folder import Folder
+from trainables.weights import keep_weights, kept_weights
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,13 @@ class _Store:
         return self.tracker.claim(trial, self.runs[trial.sweep], fresh=self.fresh)
 
     def fetch_weights(self, known: Known) -> bool:
-        name = f"{known.identity}.pt"
         try:
-            if name in self.teachers.names():
+            if kept_weights(self.teachers, known.identity) is not None:
                 return True
             with tempfile.TemporaryDirectory() as scratch:
                 weights = self.tracker.fetch(known.run_id, "weights.pt", Path(scratch))
                 if weights:
-                    self.teachers.put(weights, name)
+                    keep_weights(weights, self.teachers, known.identity)
             return weights is not None
         except (TrackingError, OSError):  # no answer, or no room
             return False

@@ -21,6 +21,7 @@ from platform.shipping import copy_code
 from platform.spec import Resources
 from platform.trials import Listener, TrialState
 from trainables.folder import Folder
+from trainables.weights import keep_weights
 
 # Before ray is imported: quiet, private, and without its wrapper that would start every worker by `uv run`.
 for _name, _value in {
@@ -246,7 +247,7 @@ class Run:
         trial = job.trial
         here = _here(files)
         if trial.identity in self.queue.students or any(lacks(trial.metrics, cell.config) for cell in job.cells):
-            (self.site.storage / "teachers").put(here / "weights.pt", f"{trial.identity}.pt")
+            keep_weights(here / "weights.pt", self.site.storage / "teachers", trial.identity)
         trial.files = here
 
     def _over(self, trial_id: str) -> Job:

@@ -1,6 +1,7 @@
 """`python -m trainables.trial`, as on a bare GPU machine: no Ray, MLflow, Optuna, pydantic or rich."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -161,13 +162,47 @@ def test_a_teacher_is_trained_first_and_found_the_next_time(tmp_path: Path, caps
     assert "its teacher first: plain, wrn16-1, 1 epochs" in capsys.readouterr().out
     assert main(arguments) == 0
     assert "its teacher is there" in capsys.readouterr().out
-    kept = next((tmp_path / "teachers").iterdir())
-    torch.save({"other": torch.zeros(1)}, kept)
-    assert main(arguments) == 1
-    assert f"{kept} does not hold the weights of wrn16-1" in capsys.readouterr().err
-    kept.write_bytes(b"not weights")
-    assert main(arguments) == 1
-    assert f"{kept} does not hold the weights of wrn16-1" in capsys.readouterr().err
+    (kept,) = (tmp_path / "teachers").glob("*.pt")
+    weights, scores = kept.read_bytes(), (tmp_path / "out" / "scores.parquet").read_bytes()
+    other = torch.load(kept, weights_only=True)
+    other["head.bias"] += 1
+    torch.save(other, kept)  # whole, and not the teacher's
+    assert main(arguments) == 0
+    assert f"{kept} is damaged: the teacher is trained again" in capsys.readouterr().err
+    assert kept.read_bytes() == weights
+    assert (tmp_path / "out" / "scores.parquet").read_bytes() == scores
+
+
+def test_the_command_in_a_runs_config_gives_the_runs_numbers_to_the_last_digit(tmp_path: Path) -> None:
+    """A sweep's worker leaves the file; it says with how many threads, since digits depend on them."""
+    from trainables.data.trial_data import build
+    from trainables.folder import Folder
+    from trainables.trial import main
+    from trainables.worker import Order, _results
+
+    config = TrialConfig.from_settings({**SETTINGS, "epochs": 1, "images_per_class": 20})
+    fingerprints = build(config, tmp_path).fingerprints
+    identity = config.identity(fingerprints)
+    place = {"data_root": str(tmp_path), "storage": str(tmp_path), "fingerprints": fingerprints}
+    order = Order(config.settings(), identity, "", False, 1, cpus=2, gpus=0, mark=0, **place)
+    list(_results(order, tmp_path))
+    files = Path(Folder.at(tmp_path).path) / "trials" / identity / "files"
+    first = (files / "config.yaml").read_text().splitlines()[0]
+    command = shlex.split(first.removeprefix("# "))
+    assert command[:4] == ["python", "-m", "trainables.trial", "config.yaml"]
+    assert main([str(files / "config.yaml"), *command[4:], "--out", str(tmp_path / "again")]) == 0
+    for name in ("weights.pt", "scores.parquet", "config.yaml"):
+        assert (tmp_path / "again" / name).read_bytes() == (files / name).read_bytes()
+
+
+def test_a_trial_has_one_thread_on_a_cpu_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from trainables.trial import main
+
+    torch.set_num_threads(2)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**SETTINGS, "epochs": 1, "images_per_class": 10}))
+    assert main([str(tmp_path / "config.yaml"), "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
+    assert "device cpu, 1 threads" in capsys.readouterr().out
+    assert torch.get_num_threads() == 1
 
 
 def test_a_search_file_is_no_trial(capsys: pytest.CaptureFixture[str]) -> None:

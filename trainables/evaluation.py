@@ -45,7 +45,7 @@ def forward(model: nn.Module, samples: Samples, device: torch.device, precision:
     model.train()
     logits_NK, features_NC = torch.cat(logits).cpu().numpy(), torch.cat(features).cpu().numpy()
     if not (np.isfinite(logits_NK).all() and np.isfinite(features_NC).all()):
-        raise FloatingPointError("the network's logits or features are not finite: try a lower lr")
+        raise FloatingPointError("the network's logits or features are not finite")
     return logits_NK, features_NC
 
 

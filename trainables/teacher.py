@@ -3,11 +3,8 @@ first, then frozen."""
 
 from __future__ import annotations
 
-import os
 import pickle
-import shutil
 import socket
-import tempfile
 from pathlib import Path
 
 import torch
@@ -16,34 +13,15 @@ from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 from trainables.models import build_model
 from trainables.models.output import Network
+from trainables.weights import is_whole
 
 
 class WeightsError(RuntimeError):
-    """Weights that are missing or of another network; the message says which and where."""
+    """Weights that are missing, damaged or of another network; the message says which and where."""
 
 
 class TeacherError(WeightsError):
     """Those of a teacher."""
-
-
-def weights_path(folder: Path, identity: str) -> Path:
-    """Where the weights of the trial with this identity are kept among teachers."""
-    return folder / f"{identity}.pt"
-
-
-def keep_weights(weights: Path, folder: Path, identity: str) -> Path:
-    """Copy the weights that a trial ended with to where its students look for them; all of them or nothing."""
-    kept = weights_path(folder, identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=folder, suffix=".part")
-    os.close(handle)
-    try:
-        shutil.copyfile(weights, part)
-        os.replace(part, kept)
-    except BaseException:
-        os.unlink(part)
-        raise
-    return kept
 
 
 def untrained_weights(config: TrialConfig, data: TrialData, folder: Path) -> Path | None:
@@ -75,14 +53,26 @@ def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, dev
 def read_weights(backbone: str, data: TrialData, weights: Path, device: torch.device) -> Network:
     """The network of a trial on `data` that ended with `weights`; it is in train mode.
 
-    Raises `WeightsError` where they are missing or are not those of this network.
+    Raises `WeightsError` where they are missing, damaged, not finite, or not those of this network.
     """
     if not weights.is_file():
         raise WeightsError(f"the weights are not at {weights} on {socket.gethostname()}")
     model = build_model(backbone, len(data.classes), data.image_size)
     try:
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error) or "it is empty").splitlines()[0]
+        if not is_whole(weights):
+            raise ValueError("its bytes are not those that were written")
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        expected = model.state_dict()
+        for name in state.keys() & expected.keys():
+            if state[name].dtype != expected[name].dtype:
+                raise ValueError(f"{name} is of type {state[name].dtype}, not {expected[name].dtype}")
+            if not state[name].isfinite().all():
+                raise ValueError(f"{name} has values that are not finite")
+        model.load_state_dict(state)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a parser says to what is no file of its own
+        objects = "it holds more than tensors" if isinstance(error, pickle.UnpicklingError) else ""
+        reason = (objects or str(error) or "it is empty").splitlines()[0]
         raise WeightsError(f"{weights} does not hold the weights of {backbone}: {reason}") from error
     return model.to(device).to(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ class Trainer:
         mean = (epoch.total / self.steps_per_epoch).item()
         epoch.seconds += time.perf_counter() - started
         if not math.isfinite(mean):
-            raise FloatingPointError(f"the loss is {mean}: try a lower lr than {self.config.lr:g}")
+            raise FloatingPointError(f"the loss is {mean}: {advice(self.config)}")
         return mean
 
     def end_epoch(self) -> None:
@@ -247,6 +247,24 @@ class Trainer:
         self.optimizer.step()
         self.schedule.step()
         return loss.detach()
+
+
+def advice(config: TrialConfig) -> str:
+    """What to try where numbers stop being finite: less of the setting that is furthest above its default, where that
+    is ten times or more, else a lower learning rate."""
+    learner = config.learner
+    own = [(f.name, f.default) for f in fields(learner) if f.name.endswith("_weight") and isinstance(f.default, float)]
+    above = {name: getattr(learner, name) / default for name, default in own if default}
+    above |= {"lr": config.lr / TrialConfig.lr, "weight_decay": config.weight_decay / TrialConfig.weight_decay}
+    if config.optimizer == "sgd":  # a gradient acts by lr / (1 - momentum) in all
+        above["momentum"] = (1 - TrialConfig.momentum) / (1 - config.momentum)
+    if temperature := getattr(learner, "temperature", None):  # logits are divided by it
+        above["temperature"] = 1 / temperature
+    name = max(above, key=lambda name: above[name])
+    if above[name] < 10:
+        name = "lr"
+    value = getattr(config, name) if hasattr(config, name) else getattr(learner, name)
+    return f"try a {'higher' if name == 'temperature' else 'lower'} {name} than {value:g}"
 
 
 def _optimizer(config: TrialConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -8,12 +8,13 @@ Interrupted by Ctrl-C, SIGTERM or a power cut, it goes on where it was when the 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,9 @@ from trainables.evaluation import score_samples
 from trainables.extra_scores import extra_scores
 from trainables.folder import Folder
 from trainables.measured import metrics_of
-from trainables.teacher import TeacherError, keep_weights, read_weights, weights_path
-from trainables.training import Trainer
+from trainables.teacher import TeacherError, read_weights
+from trainables.training import Trainer, advice
+from trainables.weights import keep_weights, kept_weights, weights_path
 
 RARE = 20  # times what the latest checkpoint took is what training goes on before the next one: at most 5 % of a trial
 LONG = 300.0  # seconds after which a tick makes a checkpoint, however long the epoch
@@ -226,8 +228,14 @@ def _evaluate(
 ) -> dict[str, float]:
     """Validation metrics; with `out`, at the end of training, those of the test set and the files too."""
     parts = {"val": data.validation} | ({"test": data.test} if out else {})
-    extra = extra_scores(config.scores_on_request(last=out is not None), config, model, data.train, device)
-    tables = [score_samples(model, part, sets, device, config.precision, extra) for part, sets in parts.items() if sets]
+    try:
+        extra = extra_scores(config.scores_on_request(last=out is not None), config, model, data.train, device)
+        scored = (
+            score_samples(model, part, sets, device, config.precision, extra) for part, sets in parts.items() if sets
+        )
+        tables = list(scored)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error}: {advice(config)}") from error
     metrics: dict[str, float] = {}
     if tables:
         table = pd.concat(tables, ignore_index=True)
@@ -236,10 +244,20 @@ def _evaluate(
     if out:
         out.mkdir(parents=True, exist_ok=True)
         if tables:
-            table.to_parquet(out / "scores.parquet", index=False)
-        torch.save(model.state_dict(), out / "weights.pt")
-        (out / "config.yaml").write_text(config_yaml(config), encoding="utf-8")
+            _write(out, "scores.parquet", lambda file: table.to_parquet(file, index=False))
+        _write(out, "weights.pt", lambda file: torch.save(model.state_dict(), file))
+        threads = torch.get_num_threads()
+        again = f"# python -m trainables.trial config.yaml --device {device.type} --threads {threads}\n"
+        _write(out, "config.yaml", lambda file: file.write((again + config_yaml(config)).encode()))
     return metrics
+
+
+def _write(out: Path, name: str, content: Callable[[io.BytesIO], object]) -> None:
+    """A file that is on the disk as a whole before the checkpoints go that it could be made from."""
+    file = io.BytesIO()
+    content(file)
+    file.seek(0)
+    Folder.at(out).write(file, name)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -269,6 +287,12 @@ def main(argv: list[str] | None = None) -> int:
         help="folder of teachers' weights; a missing one is trained first (default: results/teachers)",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, … (default: the GPU if there is one)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="of the CPU, on which digits depend: the first line of a run's config.yaml says how many it had "
+        "(default: 1 as in a sweep; on a GPU all)",
+    )
     args = parser.parse_args(argv)
     document = None
     try:
@@ -281,6 +305,8 @@ def main(argv: list[str] | None = None) -> int:
         config = TrialConfig.from_settings(document.data)
         args.out.mkdir(parents=True, exist_ok=True)  # now, not after the training
         device = pick_device(args.device)
+        if args.threads or device.type == "cpu":
+            torch.set_num_threads(args.threads or 1)
         data = build(config, args.data_root, download=args.download, progress=_print_progress)
     except yaml_file.ConfigError as error:
         print(yaml_file.ConfigError(error.problems, error.document or document), file=sys.stderr)
@@ -296,7 +322,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(f"{config.method} on {config.protocol}, family {config.split_family}: {len(data.train):,} training images")
     identity = config.identity(data.fingerprints)
-    print(f"{config.backbone}, {config.epochs} epochs, identity {identity}, device {device}")
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    print(f"{config.backbone}, {config.epochs} epochs, identity {identity}, device {device}{threads}")
     try:
         with stop_on_signal() as stop:
             teacher = None
@@ -306,7 +333,7 @@ def main(argv: list[str] | None = None) -> int:
                 config, data, device, args.out, Folder.at(args.out) / f"checkpoints-{identity}", stop, teacher
             )
         print(json.dumps(metrics, indent=2))
-    except (FloatingPointError, TeacherError) as error:
+    except (FloatingPointError, OSError, TeacherError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
@@ -376,14 +403,17 @@ def _find_or_train(config: TrialConfig, data_root: Path, device: torch.device, f
     """The weights of the teacher `config`, by its identity."""
     data = build(config, data_root)
     identity = config.identity(data.fingerprints)
-    path = weights_path(folder, identity)
-    if path.is_file():
+    path, kept = weights_path(folder, identity), Folder.at(folder)
+    if kept_weights(kept, identity) is not None:
         print(f"its teacher is there: {path}")
         return path
+    if path.exists():
+        print(f"{path} is damaged: the teacher is trained again", file=sys.stderr)
     print(f"its teacher first: {config.method}, {config.backbone}, {config.epochs} epochs, identity {identity}")
     with tempfile.TemporaryDirectory() as out:
-        _run(config, data, device, Path(out), Folder.at(folder) / f"checkpoints-{identity}", stop)
-        return keep_weights(Path(out) / "weights.pt", folder, identity)
+        _run(config, data, device, Path(out), kept / f"checkpoints-{identity}", stop)
+        keep_weights(Path(out) / "weights.pt", kept, identity)
+    return path
 
 
 def _print_progress(what: str, done: int, total: int) -> None:

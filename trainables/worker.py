@@ -33,6 +33,7 @@ from trainables.folder import Folder
 from trainables.mailbox import Mailbox
 from trainables.teacher import WeightsError
 from trainables.trial import Trial, evaluate_again, pick_device
+from trainables.weights import kept_weights
 
 TICK = 2.0  # seconds between two reports within an epoch: how long an interrupt waits, and how old what one sees is
 Result = dict[str, Any]  # what the driver is told at each report
@@ -146,8 +147,11 @@ def _data(order: Order, config: TrialConfig) -> TrialData:
 
 def _weights(folder: Folder, identity: str, scratch: Path) -> Path:
     name = f"{identity}.pt"
-    if not folder.get(name, scratch / name):
-        raise WeightsError(f"{name} is not in teachers/ of the storage, as {socket.gethostname()} sees it")
+    content = kept_weights(folder, identity)
+    if content is None:
+        where = f"in teachers/ of the storage, as {socket.gethostname()} sees it"
+        raise WeightsError(f"{name} is missing or damaged {where}: run the same command again, and it is made again")
+    (scratch / name).write_bytes(content)
     return scratch / name
 
 
