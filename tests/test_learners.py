@@ -12,7 +12,7 @@ from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData, build
 from trainables.learners.backmix import BackMix
-from trainables.training import Trainer
+from trainables.training import Trainer, advice
 from trainables.trial import Report, run_trial
 
 CPU = torch.device("cpu")
@@ -131,6 +131,29 @@ def test_bf16_logits_are_pooled_in_float32(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_trial(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="lower lr"):
         reports({"method": "plain", "lr": 1e12}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advised"),
+    [
+        ({}, "a lower lr than 0.1"),
+        ({"lr": 1e12}, "a lower lr than 1e+12"),
+        ({"optimizer": "adam", "lr": 0.02, "momentum": 0.9999}, "a lower lr than 0.02"),
+        ({"weight_decay": 1e10}, "a lower weight_decay than 1e+10"),
+        ({"weight_decay": 1e10, "lr": 1e20}, "a lower lr than 1e+20"),
+        ({"momentum": 0.9999}, "a lower momentum than 0.9999"),
+        ({"method": "distill", "distill_weight": 1e9}, "a lower distill_weight than 1e+09"),
+        ({"method": "distill", "temperature": 1e-9}, "a higher temperature than 1e-09"),
+    ],
+    ids=str,
+)
+def test_the_advice_fits_the_cause(settings: dict[str, object], advised: str) -> None:
+    assert advice(config(**settings)) == f"try {advised}"
+
+
+def test_a_weight_decay_that_lets_weights_grow_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"try a lower weight_decay than 1e\+10"):
+        reports({"method": "plain", "weight_decay": 1e10}, tmp_path)
 
 
 def opened(root: Path = Path("no data needed"), **settings: object) -> TrialData:

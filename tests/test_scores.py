@@ -213,7 +213,7 @@ def test_scores_of_logits_follow_from_the_logits_column() -> None:
 def test_features_that_are_not_finite_are_refused() -> None:
     model = Tiny()
     nn.init.constant_(model.hidden.weight, float("nan"))
-    with pytest.raises(FloatingPointError, match="lower lr"):
+    with pytest.raises(FloatingPointError, match="features are not finite"):
         extra_scores(["mahalanobis"], config(), model, images(30), CPU)
 
 
