@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
+from platform.execute import _Store
+from platform.index import Known
+from platform.tracking.tracker import Tracker
 from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData, build
 from trainables.folder import Folder
@@ -104,3 +108,22 @@ def test_without_a_digest_the_files_own_checksums_count(harm: str, weights: Path
     assert kept_weights(folder, "identity") == weights.read_bytes()
     folder.write(io.BytesIO(DAMAGED[harm](weights.read_bytes())), "identity.pt")
     assert kept_weights(folder, "identity") is None
+
+
+def test_a_damaged_teacher_is_fetched_from_mlflow_again(weights: Path, tmp_path: Path) -> None:
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.create_experiment("taught", artifact_location=(tmp_path / "artifacts").as_uri())
+    run = client.create_run(experiment).info.run_id
+    client.log_artifact(run, str(weights))
+    folder = Folder.at(tmp_path / "teachers")
+    keep_weights(weights, folder, "identity")
+    folder.write(io.BytesIO(weights.read_bytes()[:-1000]), "identity.pt")
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "outbox", lambda said: None)
+    try:
+        found = _Store(tracker, {}, folder, fresh=False).fetch_weights(
+            Known("identity", run, "taught", "row", "teacher", "", "", 0.0, 0.0, "cpu", "{}")
+        )
+    finally:
+        tracker.close()
+    assert found
+    assert kept_weights(folder, "identity") == weights.read_bytes()
