@@ -125,15 +125,13 @@ def reason(error: BaseException) -> str:
 
 
 def _learner(module: ModuleType, name: str) -> type[Learner]:
-    from trainables.learners.base import Learner
-
     learner = vars(module).get(name)
     own = [n for n, v in vars(module).items() if _is_learner(v) and v.__module__ == module.__name__]
     if learner is None:
         raise ValueError(f"{module.__name__} has no class {name!r}{nearest(name, own)}")
     if not _is_learner(learner):
         has = f"; the module has {', '.join(own)}" if own else ""
-        raise ValueError(f"is not a learner: derive it from {Learner.__module__}.{Learner.__name__}{has}")
+        raise ValueError(f"is not a learner: derive it from trainables.learners.base.Learner{has}")
     if inspect.isabstract(learner):
         raise ValueError(f"lacks {', '.join(sorted(learner.__abstractmethods__))}: what one batch does")
     found: type[Learner] = learner
@@ -141,9 +139,8 @@ def _learner(module: ModuleType, name: str) -> type[Learner]:
 
 
 def _is_learner(value: Any) -> bool:
-    from trainables.learners.base import Learner
-
-    return isinstance(value, type) and issubclass(value, Learner)
+    base = sys.modules.get("trainables.learners.base")  # what derives from it has imported it, and torch with it
+    return base is not None and isinstance(value, type) and issubclass(value, base.Learner)
 
 
 def _settings(learner: type[Learner]) -> type[MethodSettings]:
