@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,10 +180,7 @@ def _table(args: argparse.Namespace, file: SearchFile, reader: Reader | None, re
     profile = args.profile or _profile(file, reader)
     spec = file.profile(profile, args.set)
 
-    def finished(name: str) -> Iterable[object]:
-        return (s for s in reader.sweeps if s.experiment == name and s.finished) if reader else ()
-
-    best = partial(best_of, sweeps=finished)  # type: ignore[arg-type]
+    best = partial(best_of, sweeps=reader.finished_sweeps if reader else lambda _: [])
     changed = tuple(args.set)
     source = Source(spec, file.profile(PAPER), Path(file.path), profile, changed, reader, best, args.score, args.metric)
     return source.table(recorded or (lambda trial, name: None))

@@ -136,6 +136,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         from platform.search import Study
         from platform.tables import sweep_table, work_table
         from platform.tracking.errors import TrackingError
+        from platform.tracking.reader import Reader
         from platform.tracking.tracker import Tracker
         from trainables.cache import cache_folder
         from trainables.data.listing import DataError
@@ -162,14 +163,19 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         for sweep in sweeps:
             _refuse_too_large(sweep.spec.resources, cluster)
         uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-        if not (args.dry_run and uri.startswith("sqlite:///") and not Path(uri[10:]).exists()):
-            with console.status("opening MLflow …"):
+        reader: Reader | None = None
+        with console.status("opening MLflow …"):
+            if args.dry_run:  # which writes nothing
+                reader = Reader.open(uri)
+            else:
                 tracker = Tracker(uri, local / "outbox", say)
         with _Reading(console) as reading:
             images = Images(args.data_root, args.download, reading)
-            plan = make_plan(sweeps, images, partial(best_of, sweeps=tracker.sweeps if tracker else lambda _: []))
+            past = tracker.sweeps if tracker else reader.finished_sweeps if reader else None
+            plan = make_plan(sweeps, images, partial(best_of, sweeps=past or (lambda name: [])))
         with console.status("looking for what is finished …"):
-            known = dict(tracker.finished()) if tracker and not args.fresh else {}
+            there = tracker.finished() if tracker else reader.known if reader else {}
+            known = {} if args.fresh else dict(there)
             found = {
                 s.name: Study.there(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search
             }

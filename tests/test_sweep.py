@@ -96,6 +96,32 @@ def test_a_search_has_a_report_with_optunas_plots(finished: tuple[Path, str]) ->
     assert f"| best | {summary} |" in said
 
 
+def everything_in(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def test_a_dry_run_of_what_is_finished_says_that_nothing_is_to_do_and_writes_nothing(
+    finished: tuple[Path, str],
+) -> None:
+    before = everything_in(finished[0])
+    process = sweep(finished[0], "--dry-run")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "nothing: every trial is finished" in output
+    assert re.search(r"cached .*8 trials", output)
+    assert everything_in(finished[0]) == before
+
+
+def test_the_same_command_again_trains_nothing_and_counts_every_trial(finished: tuple[Path, str]) -> None:
+    process = sweep(finished[0])
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert re.search(r"8 trials in 0\.\d minutes: 0 trained, 8 cached, 0 failed", output)
+    best = re.compile("Best settings: .*")
+    assert best.findall(output) == best.findall(finished[1])
+
+
 def test_it_prints_no_wall_of_rays_lines(finished: tuple[Path, str]) -> None:
     foreign = [line for line in finished[1].splitlines() if re.search(r"ray|tune|WARNING|INFO|pid=", line)]
     assert not foreign

@@ -63,6 +63,10 @@ class Reader:
             found |= {s: (str(print_), int(count)) for s, (print_, count) in sweep.images.items()}
         return found
 
+    def finished_sweeps(self, name: str) -> list[SweepRun]:
+        """The finished sweeps of an experiment, the newest first."""
+        return [sweep for sweep in self.sweeps if sweep.experiment == name and sweep.finished]
+
     def cells(self, sweep: SweepRun) -> list[dict[str, Any]]:
         """What a sweep wanted, and what became of it."""
         with tempfile.TemporaryDirectory() as folder:
