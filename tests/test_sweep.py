@@ -15,12 +15,14 @@ import pytest
 from mlflow.entities import Run, ViewType
 
 ROOT = Path(__file__).parents[1]
+# With this seed the third proposal is the best after one epoch: ASHA lets it and the first to report go on.
 SPEC = """\
 name: toy
 base: {method: backmix, protocol: digits, backbone: wrn10-1, epochs: 3, batch_size: 64, images_per_class: 60}
 search:
   mask_ratio: {float: [0.0, 1.0]}
   cut_size: {float: [0.04, 0.4]}
+optuna: {seed: 6}
 trials: 4
 scheduler: {asha: {grace_epochs: 1}}
 confirm: {splits: [0, 1], baselines: [{name: Plain, set: {method: plain}}]}
@@ -208,8 +210,8 @@ def test_no_checkpoint_of_a_finished_trial_is_left(finished: tuple[Path, str]) -
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     text = SPEC.replace("cut_size: {float: [0.04, 0.4]}", "lr: {choice: [0.1, 1e12]}")
-    text = re.sub(r"confirm: .*", "confirm: {}", text).replace("tpe", "random")
-    folder = project(tmp_path, text + "optuna: {sampler: random, seed: 1}\n")
+    text = re.sub(r"confirm: .*", "confirm: {}", text)
+    folder = project(tmp_path, text.replace("optuna: {seed: 6}", "optuna: {sampler: random, seed: 1}"))
     process = sweep(folder, "--set", "scheduler=null", "--set", "epochs=1")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
