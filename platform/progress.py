@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from platform.results import Results
@@ -40,8 +41,9 @@ class LiveView:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             _Left(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
 
@@ -54,6 +56,8 @@ class LiveView:
     ) -> None:
         for task in self._lines.values():
             self._bars.remove_task(task)
+        self._lines.clear()
+        self._note()  # the last trial's outcome came after it had ended
         self._bars.stop()
 
     def begin(self, expected: int) -> None:
