@@ -1,17 +1,22 @@
 """What is wrong with images is said before anything trains, with the name of the file."""
 
+import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import trees
-from PIL import Image
+from PIL import ExifTags, Image
 
-from trainables.data.layouts import ClassFolders, Images, Parquet
+from trainables.data.encoded import decode, is_turned
+from trainables.data.layouts import ClassFolders, Images
 from trainables.data.listing import DataError
+from trainables.data.parquet import Parquet
 from trainables.data.sets import load_set
 
 
@@ -36,7 +41,7 @@ def folder_of(root: Path, *files: tuple[str, Any]) -> Path:
     [
         (b"no image at all", "1 images cannot be decoded: "),
         (trees.encoded(1)[:60], "1 images cannot be decoded: "),
-        (Image.new("RGBA", (32, 32)), "1 images have mode RGBA, not RGB: convert them: "),
+        (Image.new("RGBA", (32, 32)), "1 images have transparent pixels: draw them on a background: "),
         (Image.new("I;16", (32, 32)), "1 images have mode I;16, not RGB: convert them: "),
     ],
 )
@@ -47,9 +52,103 @@ def test_an_image_that_cannot_be_used_is_named(tmp_path: Path, content: Any, sai
     assert "a.png" not in str(error.value)
 
 
+def png(image: Image.Image, **saved: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **saved)
+    return buffer.getvalue()
+
+
+def drawn(mode: str) -> Image.Image:
+    """A dark square on a light ground; of a palette, colour 1 on colour 0."""
+    image = Image.new(mode, (32, 32))
+    if mode == "P":
+        image.putpalette([250, 0, 250, 10, 20, 30])
+        image.paste(1, (8, 8, 24, 24))
+    else:
+        image.paste((250, 250, 250) if mode == "RGB" else 250, (0, 0, 32, 32))
+        image.paste((10, 10, 10) if mode == "RGB" else 10, (8, 8, 24, 24))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("P", 0), ("P", bytes([0, 255])), ("P", bytes([128])), ("RGB", (250, 250, 250)), ("L", 250)]
+)
+def test_transparency_by_a_colour_is_transparency(tmp_path: Path, mode: str, colour: Any) -> None:
+    folder_of(tmp_path, ("a.png", trees.picture(1)), ("b.png", png(drawn(mode), transparency=colour)))
+    with pytest.raises(DataError, match=r"1 images have transparent pixels: draw them on a background: .*LSUN/b.png"):
+        load_set("lsun-crop", "test", 32, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(drawn("RGB").convert("RGBA")),
+        png(drawn("L").convert("LA")),
+        png(drawn("RGB"), transparency=(1, 2, 3)),
+        png(drawn("L"), transparency=7),
+        png(drawn("P"), transparency=bytes([255, 255])),
+    ],
+    ids=["RGBA", "LA", "RGB", "L", "P"],
+)
+def test_an_image_whose_pixels_are_all_opaque_is_read(tmp_path: Path, content: bytes) -> None:
+    data = load_set("lsun-crop", "test", 32, folder_of(tmp_path, ("a.png", content)))
+    assert isinstance(data.images, np.ndarray)
+    with Image.open(io.BytesIO(content)) as image:
+        assert np.array_equal(data.images[0], image.convert("RGB"))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_upright_as_its_exif_data_say(orientation: int, form: str) -> None:
+    """What a camera stores of an upright picture, by the definition of the tag: where its row 0 and column 0 are."""
+    upright = np.zeros((64, 64, 3), dtype=np.uint8)
+    upright[:32, :, 0], upright[:, :32, 1] = 240, 240  # red above, green on the left
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(buffer, form, exif=exif, lossless=True, quality=100)
+    seen = decode(buffer.getvalue(), 64)
+    assert [seen[y, x, :2].tolist() for y, x in ((8, 8), (8, 56), (56, 8), (56, 56))] == [
+        pytest.approx(colours, abs=12) for colours in ([240, 240], [240, 0], [0, 240], [0, 0])
+    ]
+    assert is_turned(buffer.getvalue()) == (orientation > 1)
+
+
+def test_damaged_exif_data_say_nothing(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    trees.picture(8).save(buffer, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    data = load_set("lsun-crop", "test", 32, folder_of(tmp_path, ("a.jpg", buffer.getvalue())))
+    assert trees.greys(data) == [8]
+
+
+def test_a_turned_image_that_stays_encoded_is_another_image_than_its_bytes_were(tmp_path: Path) -> None:
+    """Its fingerprint is of its bytes, and was so when it was read as it lies."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    fingerprints = []
+    for name, saved in (("turned", {"exif": exif}), ("upright", {})):
+        (tmp_path / name / "LSUN").mkdir(parents=True)
+        trees.picture(8, (300, 260)).save(tmp_path / name / "LSUN" / "a.jpg", **saved)
+        content = (tmp_path / name / "LSUN" / "a.jpg").read_bytes()
+        bytes_alone = hashlib.sha256(content + np.zeros(1, dtype=np.int64).tobytes()).hexdigest()[:16]
+        fingerprints.append(load_set("lsun-crop", "test", 256, tmp_path / name).fingerprint == bytes_alone)
+    assert fingerprints == [False, True]
+
+
 def test_all_broken_images_are_told_at_once_by_what_is_wrong_with_them(tmp_path: Path) -> None:
     files = [(f"{n:02}.png", b"broken" if n % 2 else Image.new("RGBA", (8, 8))) for n in range(60)]
-    with pytest.raises(DataError, match=r"30 images have mode RGBA.*, …; 30 images cannot be decoded: .*/01.png"):
+    with pytest.raises(
+        DataError, match=r"30 images have transparent pixels.*, …; 30 images cannot be decoded: .*/01.png"
+    ):
         load_set("lsun-crop", "test", 32, folder_of(tmp_path, *files))
 
 
@@ -98,7 +197,7 @@ def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: p
     def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "iterdir", refused)
+    monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(DataError, match="LSUN cannot be read: Permission denied"):
         Images("LSUN").read(tmp_path, "all")
 

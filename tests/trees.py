@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.io
 import torchvision
@@ -178,3 +180,28 @@ def places(root: Path, each: int) -> None:
     for name, value in (("b/bamboo_forest", 50), ("f/forest/broadleaf", 50), ("o/ocean", 100), ("l/lake/natural", 100)):
         for number in range(each):
             save(root / "data_256_standard" / name / f"{number:05}.jpg", value, (16, 16))
+
+
+def parquet(path: Path, columns: dict[str, Any], features: dict[str, list[str]] | None = None) -> Path:
+    """A file as Hugging Face writes it; `features` are the class names of a column. Images are grey by their label."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels = next(columns[name] for name in ("label", "labels", "fine_label") if name in columns)
+    table = pa.table({"img": [{"bytes": encoded(10 * int(n)), "path": None} for n in labels], **columns})
+    named = {name: {"names": names, "_type": "ClassLabel"} for name, names in (features or {}).items()}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": named}})})
+    pq.write_table(table, path)
+    return path
+
+
+def littered(folder: Path) -> None:
+    """What editors, archivers and file managers leave in a folder of images."""
+    for name in (
+        ".ipynb_checkpoints/0-checkpoint.png",
+        ".x.png",
+        "._0.png",
+        "__MACOSX/._0.png",
+        ".Trash-0/files/9.png",
+    ):
+        save(folder / name, 255)
+    (folder / "Thumbs.db").write_bytes(b"x")
+    (folder / ".DS_Store").write_bytes(b"x")

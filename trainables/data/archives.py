@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.layouts import ClassFolders, TorchVision, class_id, fetch_archive, lines_of
+from trainables.data.layouts import ClassFolders, class_id, fetch_archive
 from trainables.data.listing import DataError, Listing, listed
+from trainables.data.on_disk import file_at, folder_at, lines_of
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,14 @@ class TinyImageNet:
 
     folder: str = "tiny-imagenet-200"
     url: str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+    md5: str = "90528d7ca1a48142e341f4ef8d21d0de"
 
     @property
     def where(self) -> str:
         return f"{self.folder}, the published archive unpacked"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        folder = root / self.folder / {"train": "train", "test": "val"}[part]
-        return [folder] if folder.is_dir() else []
+        return folder_at(root / self.folder / {"train": "train", "test": "val"}[part])
 
     def read(self, root: Path, part: str) -> Listing:
         folder = root / self.folder
@@ -36,7 +37,7 @@ class TinyImageNet:
         return listed(images, [class_id(wnids, line[1], folder / "wnids.txt") for line in lines], folder / "val")
 
     def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root)
+        fetch_archive(self.url, root, self.md5, "tiny-imagenet-200.zip")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Cub:
 
     def files(self, root: Path, part: str) -> list[Path]:
         folder = root / self.folder
-        return [folder] if (folder / "images.txt").is_file() else []
+        return [folder] if file_at(folder / "images.txt") else []
 
     def read(self, root: Path, part: str) -> Listing:
         folder = root / self.folder
@@ -64,7 +65,7 @@ class Cub:
         return listed(images, [int(labels[i]) - 1 for i in chosen], folder)
 
     def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root, self.md5, name="CUB_200_2011.tgz")
+        fetch_archive(self.url, root, self.md5, "CUB_200_2011.tgz")
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,15 @@ class Aircraft:
     """FGVC-Aircraft as torchvision lays it out, with variants sorted by name, as the open-set splits number them."""
 
     folder: str = "fgvc-aircraft-2013b"
-    url: str = "torchvision's"
+    url: str = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
+    md5: str = "d4acdd33327262359767eeaa97a4f732"  # which torchvision, with the same address, does not check
 
     @property
     def where(self) -> str:
         return f"torchvision's FGVCAircraft files ({self.folder})"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        folder = root / self.folder / "data"
-        return [folder] if folder.is_dir() else []
+        return folder_at(root / self.folder / "data")
 
     def read(self, root: Path, part: str) -> Listing:
         folder = root / self.folder / "data"
@@ -91,7 +92,7 @@ class Aircraft:
         return listed(images, [class_id(variants, line[1], folder / "variants.txt") for line in lines], folder)
 
     def fetch(self, root: Path) -> None:
-        TorchVision("FGVCAircraft", self.folder, {"train": ({"split": "trainval"},)}).fetch(root)
+        fetch_archive(self.url, root, self.md5, "fgvc-aircraft-2013b.tar.gz")
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ class MedMNIST:
         return f"{self.flag}.npz, as the medmnist package stores it"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        path = root / f"{self.flag}.npz"
-        return [path] if path.is_file() else []
+        return file_at(root / f"{self.flag}.npz")
 
     def read(self, root: Path, part: str) -> Listing:
         path = root / f"{self.flag}.npz"

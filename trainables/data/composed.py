@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from trainables.data.archives import Cub
-from trainables.data.layouts import images_below
 from trainables.data.listing import DataError, Listing
+from trainables.data.on_disk import images_below
 
 KEPT = 288  # px: the short side of what is kept, where it was larger
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from PIL import Image
 
 from trainables.data.augment import Statistics
-from trainables.data.encoded import Encoded, decode, to_square, trouble
+from trainables.data.encoded import NAME, Encoded, decode, is_turned, to_square, trouble
 from trainables.data.listing import I64, U8, DataError, Listing, Progress
 from trainables.data.protocols import LARGE, images_key
 
@@ -180,9 +180,15 @@ def _encoded_columns(listing: Listing, digest: Any) -> dict[str, pa.Array]:
         if items is None:
             continue
         for item in items:
-            digest.update(item.read_bytes() if isinstance(item, Path) else item)
+            content = item.read_bytes() if isinstance(item, Path) else item
+            digest.update(content)
+            if is_turned(content):  # as it did not always: other pixels of the same bytes
+                digest.update(b"upright")
         paths = [str(item.resolve()) for item in items if isinstance(item, Path)]
-        columns[name] = pa.array(paths) if paths else pa.array(items, pa.large_binary())
+        if any("\udc80" <= c <= "\udcff" for path in paths for c in path if not path.isascii()):
+            columns[name] = pa.array(map(os.fsencode, paths), NAME)
+        else:
+            columns[name] = pa.array(paths) if paths else pa.array(items, pa.large_binary())
     return columns
 
 

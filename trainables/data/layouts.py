@@ -5,19 +5,28 @@ Reading and fetching raise `DataError`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from glob import glob
+import re
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from trainables.data.listing import DataError, Listing, listed
-
-IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+from trainables.data.listing import I64, DataError, Listing, listed
+from trainables.data.on_disk import (
+    as_named,
+    check_no_device,
+    class_folders,
+    file_at,
+    folder_at,
+    images_below,
+    lines_of,
+    nfc,
+)
 
 
 class Layout(Protocol):
@@ -44,110 +53,12 @@ class Fetched(Layout, Protocol):
         """Put all parts under the data root."""
 
 
-@dataclass(frozen=True)
-class Parquet:
-    """Parquet files with encoded images and class ids, as Hugging Face has them.
+@runtime_checkable
+class Counted(Layout, Protocol):
+    """A layout whose labels are known without its images."""
 
-    `parts` maps a part to a pattern; several files are read in the order of their names. Images are bytes or a struct
-    with a field `bytes`. With `classes`, the labels of the file are places in the list of names that its metadata
-    holds; a class's id is the place of its name in `classes`, and other images are left out. `only` keeps the rows
-    where a column has a value.
-    """
-
-    parts: Mapping[str, str]
-    classes: tuple[str, ...] = ()
-    only: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # by part: column and value
-
-    @property
-    def where(self) -> str:
-        return f"{' and '.join(dict.fromkeys(self.parts.values()))} (columns image, label)"
-
-    def files(self, root: Path, part: str) -> list[Path]:
-        if part not in self.parts:
-            return []
-        return sorted(root / found for found in glob(self.parts[part], root_dir=root))
-
-    def read(self, root: Path, part: str) -> Listing:
-        files = self.files(root, part)
-        table = _table(files)
-        source = ", ".join(map(str, files))
-        column, value = self.only.get(part, ("", ""))
-        rows = np.arange(len(table))
-        kept = np.ones(len(table), dtype=bool)
-        if column:
-            if column not in table.column_names:
-                raise DataError(f"{source} has no column {column}; it has {', '.join(table.column_names)}")
-            kept &= np.asarray(table[column].to_pylist()) == value
-        if "exact" in table.column_names:
-            exact = table["exact"].to_numpy()
-            left_out, kept = int((kept & ~exact).sum()), kept & exact
-        else:
-            left_out = 0
-        labels = table["label"].to_numpy().astype(np.int64)
-        if self.classes:
-            of_each = {tuple(_class_names(path)) for path in files}
-            names = list(of_each.pop())
-            if of_each:
-                raise DataError(f"{source} do not name the same classes")
-            if labels.max(initial=-1) >= len(names) or labels.min(initial=0) < 0:
-                raise DataError(f"{source} does not name the classes of all its labels: name them by numbers")
-            if missing := [name for name in self.classes if name not in names]:
-                raise DataError(f"{source} has no class {', '.join(missing[:5])}; it has {', '.join(names[:30])}")
-            ids = {name: i for i, name in enumerate(self.classes)}
-            labels = np.array([ids.get(name, -1) for name in names], dtype=np.int64)[labels]
-            kept &= labels >= 0
-        index = table["index"].to_numpy().astype(np.int64) if "index" in table.column_names else rows
-        table = table.filter(kept)
-        masks = table["mask"].to_pylist() if "mask" in table.column_names else None
-        return Listing(table["image"].to_pylist(), labels[kept], index[kept], source, masks, left_out)
-
-
-def _table(files: Sequence[Path]) -> Any:
-    """The files as one table with the columns `image`, bytes, and `label`, whole numbers."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    tables = []
-    for path in files:
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-        names = {"img": "image", "labels": "label", "fine_label": "label"}
-        found = table.column_names
-        table = table.rename_columns([names[n] if n in names and names[n] not in found else n for n in found])
-        if missing := {"image", "label"} - set(table.column_names):
-            wanted = " and ".join(sorted(missing))
-            raise DataError(f"{path} has no column {wanted}; it has {', '.join(table.column_names)}")
-        for name in {"image", "mask"} & set(table.column_names):
-            kind = table.schema.field(name).type
-            if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-                column = table.column_names.index(name)
-                table = table.set_column(column, name, pc.struct_field(table[name], "bytes"))
-        kind = table.schema.field("image").type
-        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise DataError(f"{path}: column image must hold encoded bytes, not {kind}")
-        if not pa.types.is_integer(table.schema.field("label").type):
-            kind = table.schema.field("label").type
-            raise DataError(f"{path}: column label must hold whole numbers, not {kind}")
-        for name in {"image", "label", "mask"} & set(table.column_names):
-            if table[name].null_count:
-                row = pc.index(pc.is_null(table[name]), True)
-                raise DataError(f"{path}: column {name} is empty in {table[name].null_count} rows, the first is {row}")
-        tables.append(table)
-    return pa.concat_tables(tables, promote_options="default")
-
-
-def _class_names(path: Path) -> list[str]:
-    """Names of the classes by number, as a file of this project or of Hugging Face has them, if it has."""
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_schema(path).metadata or {}
-    if b"info" in metadata:
-        return list(json.loads(metadata[b"info"]).get("classes", []))
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return list(next((f["names"] for f in features.values() if isinstance(f, dict) and "names" in f), []))
+    def labels_of(self, root: Path, part: str) -> I64:
+        """The class ids of the images of a part that is there."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +95,8 @@ class TorchVision:
     def _open(self, root: Path, arguments: Mapping[str, Any], download: bool) -> Any:
         import torchvision
 
+        for part in self.parts:
+            check_no_device(root / self.folder.format(part=part))
         try:
             return getattr(torchvision.datasets, self.name)(str(root), download=download, **arguments)
         except (RuntimeError, OSError, ValueError, EOFError) as error:  # urllib's errors are OSErrors
@@ -223,22 +136,23 @@ class ClassFolders:
         return f"{' and '.join(dict.fromkeys(self.parts.values()))}, each with a folder a class"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        folder = root / self.parts[part] if part in self.parts else None
-        return [folder] if folder and folder.is_dir() else []
+        return folder_at(root / self.parts[part]) if part in self.parts else []
 
     def read(self, root: Path, part: str) -> Listing:
         folder = root / self.parts[part]
-        found = sorted(p.name for p in _entries(folder) if p.is_dir())
-        names = list(self.classes) or found
-        if missing := [name for name in self.classes if name not in found]:
-            raise DataError(f"{folder} has no folder of class {', '.join(missing[:5])}; it has {', '.join(found[:10])}")
+        found = class_folders(folder)
+        names = list(self.classes) or list(found)
+        if missing := [name for name in self.classes if nfc(name) not in found]:
+            raise DataError(
+                f"{folder} has no folder of class {', '.join(missing[:5])}; it has {', '.join(list(found)[:10])}"
+            )
         if len(names) != self.num_classes:
             raise DataError(f"{folder} has {len(names)} folders of classes, and the set has {self.num_classes}")
         images, labels = [], []
         for label, name in enumerate(names):
-            of_class = images_below(folder / name)
+            of_class = images_below(found[nfc(name)], home=folder)
             if not of_class:
-                raise DataError(f"{folder / name} has no image: its class would be empty")
+                raise DataError(f"{found[nfc(name)]} has no image: its class would be empty")
             images += of_class
             labels += [label] * len(of_class)
         return listed(images, labels, folder)
@@ -250,15 +164,14 @@ class Images:
 
     folder: str
     url: str = ""  # of an archive that makes this folder
-    md5: str = ""
+    md5: str = ""  # of the archive
 
     @property
     def where(self) -> str:
         return f"{self.folder}, a folder of images"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        folder = root / self.folder
-        return [folder] if folder.is_dir() else []
+        return folder_at(root / self.folder)
 
     def read(self, root: Path, part: str) -> Listing:
         images = images_below(root / self.folder)
@@ -272,32 +185,41 @@ class Images:
 
 @dataclass(frozen=True)
 class FileList:
-    """A text file with an image a line: its path below `folder`, and its class id where the set has classes."""
+    """A text file with an image a line: its path below `folder`, and its class id where the set has classes.
+
+    Spaces, a tab or a comma are between them, and the path may be in double quotes. A class id may be -1, as OpenOOD's
+    lists have it for unknown images. Without `labels` images have no class: all get 0, whatever the list says.
+    """
 
     parts: Mapping[str, str]
     folder: str
+    labels: bool = True
 
     @property
     def where(self) -> str:
         lists = " and ".join(dict.fromkeys(self.parts.values()))
-        return f"{lists}, an image a line (path and class id), with the images in {self.folder}"
+        line = "path and class id" if self.labels else "its path"
+        return f"{lists}, an image a line ({line}), with the images in {self.folder}"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        path = root / self.parts[part] if part in self.parts else None
-        return [path] if path and path.is_file() else []
+        return file_at(root / self.parts[part]) if part in self.parts else []
 
     def read(self, root: Path, part: str) -> Listing:
         path = root / self.parts[part]
         images, labels = [], []
         for number, line in enumerate(lines_of(path), 1):
-            name, _, label = line.rpartition(" ") if line.rpartition(" ")[2].isdigit() else (line, "", "0")
-            if not name:
+            found = _LINE.fullmatch(line)
+            if self.labels and not found:
                 raise DataError(f"{path}:{number}: expected the path of an image and its class id, not {line!r}")
-            images.append(root / self.folder / name)
-            labels.append(int(label))
+            name, label = (found["path"], int(found["label"])) if found else (line, 0)
+            images.append(as_named(root / self.folder / name.strip('"')))
+            labels.append(label if self.labels else 0)
         if not images:
             raise DataError(f"{path} lists no image")
         return listed(images, labels, path)
+
+
+_LINE = re.compile(r"(?P<path>.*[^\s,])(?:\s*,\s*|\s+)(?P<label>-?[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -311,7 +233,7 @@ class Array:
         return f"{self.path}, an array of images"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        return [root / self.path] if (root / self.path).is_file() else []
+        return file_at(root / self.path)
 
     def read(self, root: Path, part: str) -> Listing:
         path = root / self.path
@@ -324,42 +246,16 @@ class Array:
         return Listing(images, np.zeros(len(images), dtype=np.int64), np.arange(len(images)), str(path))
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Every image file below a folder, in the order of their paths."""
-    found: list[Path] = []
-    for entry in _entries(folder):
-        if entry.is_dir():
-            found += images_below(entry)
-        elif entry.suffix.lower() in IMAGES:
-            found.append(entry)
-    return found
-
-
-def fetch_archive(url: str, root: Path, md5: str = "", name: str = "") -> None:
-    """Download an archive into the data root and unpack it there."""
+def fetch_archive(url: str, root: Path, md5: str, name: str) -> None:
+    """Download an archive into the data root as `name`, check its sum and unpack it there."""
     from torchvision.datasets.utils import download_and_extract_archive
 
+    file_at(root / name)  # nothing is written into a pipe
     try:
         root.mkdir(parents=True, exist_ok=True)
-        download_and_extract_archive(url, str(root), filename=name or None, md5=md5 or None, remove_finished=True)
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        download_and_extract_archive(url, str(root), filename=name, md5=md5, remove_finished=True)
+    except (RuntimeError, OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise DataError(f"{url} could not be downloaded into {root}: {error}") from error
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
-
-
-def lines_of(path: Path) -> list[str]:
-    """The lines of a text file that are not empty."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def class_id(ids: Mapping[str, int], name: str, where: Path) -> int:

@@ -14,8 +14,16 @@ I64 = npt.NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # what is being read, done, total
 
 
+def printable(text: str) -> str:
+    """A text that any terminal shows: what is not UTF-8 in a name, and what would steer the terminal, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class DataError(RuntimeError):
     """Images that are missing or broken; the message says which file and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(printable, message.split("\n"))))
 
 
 class MissingImagesError(DataError):
@@ -38,7 +46,7 @@ class Listing:
         if isinstance(self.images, np.ndarray):
             return f"row {self.index[i]}"
         item = self.images[i]
-        return str(item) if isinstance(item, Path) else f"row {self.index[i]}"
+        return printable(str(item)) if isinstance(item, Path) else f"row {self.index[i]}"
 
 
 def listed(images: Sequence[Path], labels: Sequence[int], source: Path | str) -> Listing:

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from trainables import yaml_file
-from trainables.data.layouts import ClassFolders, FileList, Layout, Parquet
+from trainables.data.layouts import ClassFolders, FileList, Layout
 from trainables.data.listing import DataError, Listing
+from trainables.data.parquet import Parquet
 from trainables.values import shown
 
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -142,13 +143,21 @@ def _layout(data: dict[str, Any], classes: tuple[str, ...]) -> Layout:
         if isinstance(of, dict):
             ((column, value),) = of["where"].items()
             only[part] = (column, value)
-    numbers = all(name.isdigit() for name in classes)
+    numbers = all(map(_is_number, classes))
     suffixes = {Path(path).suffix.lower() for path in parts.values()}
     if suffixes == {".parquet"}:
-        return _Renumbered(Parquet(parts, only=only), classes) if numbers else Parquet(parts, classes, only)
+        masks = data.get("masks", False)
+        return (
+            _Renumbered(Parquet(parts, (), only, masks), classes) if numbers else Parquet(parts, classes, only, masks)
+        )
     if suffixes == {".txt"}:
         return _Renumbered(FileList(parts, data.get("images", ".")), classes)
     return _Folders(parts, classes, len(data["known"]))
+
+
+def _is_number(name: str) -> bool:
+    """Whether a class is named by its number; -1 stands for unknown images in lists of this field."""
+    return name.removeprefix("-").isdigit()
 
 
 @dataclass(frozen=True)
@@ -190,7 +199,7 @@ class _Renumbered:
 
     def read(self, root: Path, part: str) -> Listing:
         found = self.layout.read(root, part)
-        if wrong := [c for c in self.classes if not c.isdigit()]:
+        if wrong := [c for c in self.classes if not _is_number(c)]:
             raise DataError(f"{found.source} has numbers as labels: name classes by them, not {wrong[0]!r}")
         place = {int(name): i for i, name in enumerate(self.classes)}
         labels = np.array([place.get(label, -1) for label in found.labels.tolist()], dtype=np.int64)

@@ -40,12 +40,12 @@ def load_set(
     if layout is None:
         raise source.missing(part, data_root, tried=download)
     stamp = f"{FORMAT}:{layout!r}:{'|'.join(_stamp(path) for path in layout.files(data_root, part))}:{size}"
-    key = hashlib.sha256(stamp.encode()).hexdigest()[:12]
+    key = hashlib.sha256(os.fsencode(stamp)).hexdigest()[:12]
     short = name.replace("/", "-")
     cached = cache_folder() / f"{short}-{part}-{size}px-{key}.arrow"
     if not cached.is_file():
         listing = _read(layout, part, data_root)
-        _check(listing, source)
+        _check(listing, source, part)
         try:
             keep(cached, listing, size, source.pixels, f"{name}, {part}", progress)
         except OSError as error:
@@ -79,12 +79,17 @@ def _stamp(path: Path) -> str:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _check(listing: Listing, source: Source) -> None:
+def _check(listing: Listing, source: Source, part: str) -> None:
     labels = listing.labels
     if len(labels) == 0:
         raise DataError(f"{listing.source} has no image")
     if len(labels) != len(listing.images):
         raise DataError(f"{listing.source} has {len(listing.images):,} images and {len(labels):,} labels")
+    if len(labels) > (published := source.images[part]) > 0:
+        raise DataError(
+            f"{listing.source} has {len(labels):,} images, and {source.name} ({part}) was published with "
+            f"{published:,}: take out what is there twice, or does not belong to it"
+        )
     wrong = np.flatnonzero((labels < 0) | (labels >= source.num_classes))
     if len(wrong):
         raise DataError(

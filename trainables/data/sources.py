@@ -15,11 +15,11 @@ from trainables.data.layouts import (
     FileList,
     Images,
     Layout,
-    Parquet,
     TorchVision,
 )
 from trainables.data.listing import DataError, MissingImagesError
 from trainables.data.own import is_own, own_protocol
+from trainables.data.parquet import Parquet
 from trainables.data.protocols import CORRELATIONS
 
 ALL = "all"  # the part of a set that has no division: it may train, as outliers, and it may test
@@ -96,13 +96,17 @@ def _mnist(name: str, **arguments: str) -> TorchVision:
     return TorchVision(name, f"{name}/raw", parts)
 
 
-def _odin(folder: str, archive: str, md5: str = "") -> Images:
-    """The archives of the ODIN authors (Liang et al., 2018)."""
+def _odin(folder: str, archive: str, md5: str) -> Images:
+    """The archives of the ODIN authors (Liang et al., 2018); sums as pytorch-ood and detectors have them."""
     return Images(folder, f"https://www.dropbox.com/s/{archive}?dl=1", md5)
 
 
+def _mos(folder: str, md5: str) -> Images:
+    """The archives of the authors of MOS (Huang and Li, 2021); sums as detectors (github.com/edadaltocg) has them."""
+    return Images(folder, f"https://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset/{folder}.tar.gz", md5)
+
+
 _CSI = "not to be fetched by a program: see Datasets in the README of the CSI authors (github.com/alinlab/CSI)"
-_MOS = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset"
 
 _SOURCES: tuple[Source, ...] = (
     Source("digits", 10, _divided(0, 0), (Digits(),)),
@@ -167,6 +171,7 @@ _SOURCES: tuple[Source, ...] = (
                 dict.fromkeys(("train", "test"), "coco_crops/*.parquet"),
                 COCO_CLASSES,
                 {"train": ("coco_split", "train"), "test": ("coco_split", "val")},
+                masks=True,
             ),
             Coco(),
         ),
@@ -178,11 +183,31 @@ _SOURCES: tuple[Source, ...] = (
     Source("pneumoniamnist", 2, _divided(4_708, 624), (MedMNIST("pneumoniamnist"),), pixels=28),
     Source("chestmnist", 1, _divided(78_468, 22_433), (MedMNIST("chestmnist", labels=False),), pixels=28),
     # Sets without classes: unknown ones, and outliers
-    Source("lsun-crop", 1, {ALL: 10_000}, (_odin("LSUN", "fhtsw1m3qxlwj6h/LSUN.tar.gz"),)),
-    Source("lsun-resize", 1, {ALL: 10_000}, (_odin("LSUN_resize", "moqh2wh8696c3yl/LSUN_resize.tar.gz"),)),
+    Source(
+        "lsun-crop",
+        1,
+        {ALL: 10_000},
+        (_odin("LSUN", "fhtsw1m3qxlwj6h/LSUN.tar.gz", "458a0a0ab8e5f1cb4516d7400568e460"),),
+    ),
+    Source(
+        "lsun-resize",
+        1,
+        {ALL: 10_000},
+        (_odin("LSUN_resize", "moqh2wh8696c3yl/LSUN_resize.tar.gz", "278b7b31c8cb7e804a1465a8ce03a2dc"),),
+    ),
     Source("lsun-fix", 1, {ALL: 10_000}, (Images("LSUN_fix"),), f"LSUN_fix is {_CSI}"),
-    Source("imagenet-crop", 1, {ALL: 10_000}, (_odin("Imagenet", "avgm2u562itwpkl/Imagenet.tar.gz"),)),
-    Source("imagenet-resize", 1, {ALL: 10_000}, (_odin("Imagenet_resize", "kp3my3412u5k9rl/Imagenet_resize.tar.gz"),)),
+    Source(
+        "imagenet-crop",
+        1,
+        {ALL: 10_000},
+        (_odin("Imagenet", "avgm2u562itwpkl/Imagenet.tar.gz", "7c0827e4246c3718a5ee076e999e52e5"),),
+    ),
+    Source(
+        "imagenet-resize",
+        1,
+        {ALL: 10_000},
+        (_odin("Imagenet_resize", "kp3my3412u5k9rl/Imagenet_resize.tar.gz", "0f9ff11d45babf2eff5fe12281d1ac31"),),
+    ),
     Source("imagenet-fix", 1, {ALL: 10_000}, (Images("Imagenet_fix"),), f"Imagenet_fix is {_CSI}"),
     Source(
         "imagenet-samples",
@@ -191,9 +216,11 @@ _SOURCES: tuple[Source, ...] = (
         (Parquet({ALL: "imagenet1k_samples/*.parquet"}), Images("imagenet-sample-images")),
         "clone github.com/EliSchwartz/imagenet-sample-images into the data root",
     ),
-    Source("isun", 1, {ALL: 8_925}, (_odin("iSUN", "ssz7qxfqae0cca5/iSUN.tar.gz"),)),
-    Source("inaturalist", 1, {ALL: 10_000}, (Images("iNaturalist", f"{_MOS}/iNaturalist.tar.gz"),)),
-    Source("places", 1, {ALL: 10_000}, (Images("Places", f"{_MOS}/Places.tar.gz"),)),
+    Source(
+        "isun", 1, {ALL: 8_925}, (_odin("iSUN", "ssz7qxfqae0cca5/iSUN.tar.gz", "be77b0f2c26fda898afac5f99645ee70"),)
+    ),
+    Source("inaturalist", 1, {ALL: 10_000}, (_mos("iNaturalist", "5be6ea8aa027d7b631916427b32cb335"),)),
+    Source("places", 1, {ALL: 10_000}, (_mos("Places", "b5cb5eba2754ae2a28beea8718db699a"),)),
     Source("landscapes", 1, {ALL: 2_000}, (Landscapes(),)),
     Source(
         "textures",
@@ -224,7 +251,7 @@ _SOURCES: tuple[Source, ...] = (
             f"imagenet21k-{name}",
             1,
             {ALL: 0},
-            (FileList({ALL: f"imagenet21k/{name}.txt"}, "imagenet21k"),),
+            (FileList({ALL: f"imagenet21k/{name}.txt"}, "imagenet21k", labels=False),),
             "the lists of Ren et al. (2023) were not found in public: write one, an image a line, paths below "
             "imagenet21k/ as the archive of ImageNet-21k unpacks",
         )
