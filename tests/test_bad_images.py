@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,26 @@ def test_an_annotation_file_that_is_none_is_named(tmp_path: Path) -> None:
     trees.coco(tmp_path, ["dog"])
     (tmp_path / "coco" / "annotations" / "instances_val2017.json").write_text("{}")
     with pytest.raises(DataError, match=r"instances_val2017.json is not a file of COCO's instances"):
+        load_set("coco", "test", 32, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        ({"counts": [1, 2], "size": [300, 400]}, "has its mask as run lengths"),
+        ([], "has no polygon in its picture"),
+        ([[]], "has no polygon in its picture"),
+        ([[150, 120, 180, 120]], "has no polygon in its picture"),
+        ([[900, 900, 950, 900, 950, 950]], "has no polygon in its picture"),
+    ],
+)
+def test_an_object_of_coco_without_a_mask_is_named(tmp_path: Path, segmentation: Any, said: str) -> None:
+    trees.coco(tmp_path, ["dog"])
+    path = tmp_path / "coco" / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = segmentation
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"annotation 100 of .*photo.jpg {said}"):
         load_set("coco", "test", 32, tmp_path)
 
 

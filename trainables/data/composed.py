@@ -96,8 +96,14 @@ class Coco:
         except OSError as error:
             raise DataError(f"{photo} cannot be decoded: {error}") from error
         mask = Image.new("L", image.size)
+        name = f"annotation {annotation['id']} of {photo}"
+        if not isinstance(annotation["segmentation"], list):
+            raise DataError(f"{name} has its mask as run lengths, which are not read: give it polygons, or remove it")
         for polygon in annotation["segmentation"]:
-            ImageDraw.Draw(mask).polygon(polygon, fill=255)
+            if len(polygon) >= 6:  # three corners
+                ImageDraw.Draw(mask).polygon(polygon, fill=255)
+        if mask.getbbox() is None:
+            raise DataError(f"{name} has no polygon in its picture, and so no mask: remove it")
         x, y, width, height = annotation["bbox"]
         left, top = max(0, int(x) - self.margin), max(0, int(y) - self.margin)
         right = min(image.width, round(x + width) + self.margin)

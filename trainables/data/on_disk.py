@@ -115,7 +115,12 @@ def _check_link(path: Path, home: Path) -> None:
             "another class. Move them here, or link the whole folder of the class or of the set"
         )
     inside = target.relative_to(home).parts if target.is_relative_to(home) else ()
-    if inside and target.suffix.lower() in IMAGES and not any(name.startswith(HIDDEN) for name in inside):
+    if (
+        inside
+        and target.exists()
+        and target.suffix.lower() in IMAGES
+        and not any(name.startswith(HIDDEN) for name in inside)
+    ):
         raise DataError(f"{path} is a link to {target}, an image of the same set, which would count twice. Remove it")
 
 

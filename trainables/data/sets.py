@@ -15,7 +15,7 @@ from trainables.data.layouts import Layout
 from trainables.data.listing import DataError, Listing, Progress
 from trainables.data.sources import Source, source_of
 
-FORMAT = 3  # goes up when what a cache file holds changes
+FORMAT = 4  # goes up when what a cache file holds changes
 
 
 def load_set(
@@ -73,8 +73,9 @@ def _stamp(path: Path) -> str:
         if not path.is_dir():
             return f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        lines = (f"{e.name}:{e.stat().st_mtime_ns}:{0 if e.is_dir() else e.stat().st_size}" for e in entries)
-        return f"{path.resolve()}:{hashlib.sha256('|'.join(lines).encode()).hexdigest()}"
+        found = ((e, e.stat(follow_symlinks=os.path.exists(e.path))) for e in entries)  # a link may lead nowhere
+        lines = (f"{e.name}:{s.st_mtime_ns}:{0 if e.is_dir() else s.st_size}" for e, s in found)
+        return f"{path.resolve()}:{hashlib.sha256(os.fsencode('|'.join(lines))).hexdigest()}"
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
