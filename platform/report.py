@@ -17,6 +17,7 @@ from rich.markup import escape
 from platform import search_file
 from platform.command import command, examples
 from platform.search_file import PAPER, SearchFile
+from trainables.addresses import showable
 from trainables.config import EXTRA_SCORES, SCORE_NAMES
 from trainables.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
 from trainables.yaml_file import ConfigError, Problem, nearest
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(args, console, errors)
     except ConfigError as error:
-        errors.print(escape(str(error)), style="red")
+        errors.print(escape(showable(error)), style="red")
         return NOTHING_SHOWN
 
 
@@ -106,10 +107,10 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
         with errors.status("reading what has run …"):
             reader = Reader.open(uri)
         if reader is None:
-            errors.print(f"no runs yet: there is no {escape(uri)}", style="yellow")
+            errors.print(f"no runs yet: there is no {escape(showable(uri))}", style="yellow")
         return _show(args, files, reader, uri, console, errors)
     except TrackingError as error:
-        errors.print(escape(str(error)), style="red")
+        errors.print(escape(showable(error)), style="red")
         return NOTHING_SHOWN
 
 

@@ -15,8 +15,8 @@ from markupsafe import Markup
 from platform.command import command
 from platform.reports.forms import MARK, compared, decimals, measured, notes, published
 from platform.reports.table import ReportTable, ReportTrial
-from platform.tracking.errors import without_password
 from platform.tracking.reader import Reader
+from trainables.addresses import showable, without_user
 
 _TEMPLATES = files(__package__) / "templates"
 LEGEND = f"Below each: the paper's number, and measured − published; {MARK}: more than the spread explains (95 %)."
@@ -48,9 +48,9 @@ class Links:
     def of(cls, uri: str, reader: Reader | None, ui: str | None) -> Links:
         if ui:
             return cls(ui.rstrip("/"), "", reader)
-        shown = without_password(uri)  # a page is for others to see
         if uri.startswith("http"):
-            return cls(shown.replace("***@", "").rstrip("/"), "", reader)
+            return cls(without_user(uri).rstrip("/"), "", reader)
+        shown = showable(uri)  # a page is for others to see
         return cls("http://127.0.0.1:5000", command("mlflow", "ui", "--backend-store-uri", shown), reader)
 
     def __call__(self, trial: ReportTrial) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from platform.tracking.errors import TrackingError, without_password
+from platform.tracking.errors import TrackingError
+from trainables.addresses import showable, without_user
 from trainables.cache import cache_folder
 
 
@@ -51,7 +52,7 @@ def check_reachable(uri: str) -> None:
 
     Raises `TrackingError` where nothing answers, or no folder for the database can be made.
     """
-    shown = without_password(uri)
+    shown = showable(uri)
     if file := sqlite_file(uri):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def check_reachable(uri: str) -> None:
             raise TrackingError(f"MLflow at {shown} cannot be used: {error}") from error
     elif uri.startswith(("http://", "https://")):
         try:
-            with urlopen(f"{uri.rstrip('/')}/health", timeout=10):
+            with urlopen(f"{without_user(uri).rstrip('/')}/health", timeout=10):
                 pass
         except HTTPError:
             pass  # it answers: a server behind a login may refuse this page and still take runs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from trainables.addresses import showable
 
 
 class TrackingError(RuntimeError):
@@ -19,11 +19,7 @@ def temporary(error: Exception) -> bool:
     return not isinstance(error, TypeError | ValueError | LookupError | AttributeError | TrackingError)
 
 
-def without_password(text: str) -> str:
-    return re.sub(r"://[^/@\s]*@", "://***@", text)
-
-
 def masked(error: Exception) -> str:
     """The first line of what MLflow or a library says, for people to see."""
     text = str(error).strip() or type(error).__name__
-    return without_password(text.splitlines()[0])
+    return showable(text.splitlines()[0])
