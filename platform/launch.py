@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from platform.interrupt import Interrupt
+from platform.joining import AddressError, check_address
 from platform.queue import Job, Queue
 from platform.results import lacks
+from platform.session import LOOPBACK, FolderError, own_token, private_sessions, sessions, stay_on_loopback
 from platform.shipping import copy_code
 from platform.spec import Resources
 from platform.trials import Listener, TrialState
+from trainables.addresses import showable
 from trainables.folder import Folder
 from trainables.weights import keep_weights
 
@@ -36,6 +39,7 @@ for _name, _value in {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # of Tune's own state: nobody reads it, and it grows with every trial
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
+    **LOOPBACK,
 }.items():
     os.environ.setdefault(_name, _value)
 
@@ -73,7 +77,7 @@ class Cluster:
 
 
 def connect(address: str | None, methods: Iterable[str] = (), protocols: Iterable[str] = ()) -> Cluster:
-    """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, on loopback only.
+    """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, for its owner alone.
 
     A cluster's workers get `trainables`, the modules of `methods` and the files of `protocols` as they are here.
     Workers on this machine read them where they are, and those of a submitted job in the folder that was submitted.
@@ -81,7 +85,11 @@ def connect(address: str | None, methods: Iterable[str] = (), protocols: Iterabl
     Raises `ClusterError` where no cluster answers, or none can be started.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address or os.environ.get("RAY_ADDRESS"):
+    if to_join := address or os.environ.get("RAY_ADDRESS"):
+        try:
+            check_address(to_join)
+        except AddressError as error:
+            raise ClusterError(f"no Ray cluster at {to_join}: {error}") from error
         with tempfile.TemporaryDirectory(prefix="code-") as folder:
             if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
                 copy_code(Path(folder), methods, protocols)
@@ -89,11 +97,17 @@ def connect(address: str | None, methods: Iterable[str] = (), protocols: Iterabl
             try:
                 ray.init(address=address, **options)
             except (ConnectionError, RuntimeError) as error:
-                raise ClusterError(f"no Ray cluster at {address or os.environ['RAY_ADDRESS']}: {error}") from error
+                raise ClusterError(f"no Ray cluster at {to_join}: {error}") from error
     else:
         own = local_cluster()
+        own_token()
+        stay_on_loopback()
         try:
+            options["_temp_dir"] = str(private_sessions())
             ray.init("local", num_cpus=own.cpus, num_gpus=int(own.gpus), include_dashboard=False, **options)
+        except OSError as error:
+            again = "Set RAY_TMPDIR to a folder that it can write to"
+            raise ClusterError(f"Ray did not start on this machine ({error}). {again}") from error
         except Exception as error:  # Ray has no type of its own for it: after half a minute it gives up
             again = "The machine may be busy: run the same command again"
             raise ClusterError(f"Ray did not start on this machine ({error}). {again}") from error
@@ -110,10 +124,14 @@ def cluster() -> Cluster:
 
 
 def local_cluster() -> Cluster:
-    """What this machine, or the container that this is, has to give."""
+    """What this machine, or the container that this is, has to give. Raises `ClusterError` where no Ray can start."""
     import torch
     from joblib import cpu_count
 
+    try:
+        sessions()
+    except FolderError as error:
+        raise ClusterError(str(error)) from error
     return Cluster(cpu_count(), torch.cuda.device_count())
 
 
@@ -204,7 +222,7 @@ class Run:
         job = self.jobs[trial_id]
         trial = job.trial
         if failure := result.get("failure"):
-            trial.status, trial.error, job.curable = "failed", failure, result["again"]
+            trial.status, trial.error, job.curable = "failed", showable(failure), result["again"]
             return False
         trial.device, trial.warnings = result["device"], result["warnings"]
         for epoch, metrics in result["history"]:  # of an attempt before this one, which may not have been heard
@@ -234,9 +252,11 @@ class Run:
             try:
                 self._collect(job, folder / "files")
             except OSError:  # a full disk, or a store that does not answer
-                trial.status, trial.error, job.curable = "failed", traceback.format_exc(), True
+                trial.status, trial.error, job.curable = "failed", showable(traceback.format_exc()), True
         over = self._end(job)
         goes_on = not over or (trial.status == "failed" and job.curable)  # from the checkpoints, now or another time
+        if not trial.recorded:
+            return
         with suppress(OSError):  # what cannot be removed costs no more than its room
             (folder / "files" if goes_on else folder).clear()
         if trial.files and not folder.local:
@@ -258,7 +278,7 @@ class Run:
         """Its process or its node is gone."""
         with self._ours():
             job = self._over(trial_id)
-            job.trial.status, job.trial.error, job.curable = "failed", error, True
+            job.trial.status, job.trial.error, job.curable = "failed", showable(error), True
             self._end(job)
 
     def _end(self, job: Job) -> bool:

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Generator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,7 +23,8 @@ import ray
 import ray.train
 import torch
 from ray import tune
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.checkpoint import Checkpoints
@@ -214,6 +216,35 @@ class _Trainer(TorchTrainer):
         return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
 
 
+class _InAFile(_TorchBackend):
+    """Ranks of one machine meet in a file: the store in which they do by default listens on every interface."""
+
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        worker_group.execute(_set_torch_distributed_env_vars)
+        size = len(worker_group)
+        common = {
+            "backend": "nccl" if worker_group.get_resources_per_worker().get("GPU") else "gloo",
+            "world_size": size,
+            "init_method": backend_config.init_method,
+            "timeout_s": backend_config.timeout_s,
+        }
+        set_up = _setup_torch_process_group
+        ray.get([worker_group.execute_single_async(n, set_up, world_rank=n, **common) for n in range(size)])
+
+
+def _meeting(folder: Path) -> TorchConfig:
+    """How ranks find each other, where `folder` is on this node."""
+    if not ip_address(ray.util.get_node_ip_address()).is_loopback:
+        return TorchConfig()
+    return _InAFileConfig(init_method=f"file://{folder / 'ranks'}")
+
+
+class _InAFileConfig(TorchConfig):
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        return _InAFile
+
+
 class _Several:
     """A trial on workers of its own: Ray Train starts them, and frees what they held once they return."""
 
@@ -228,6 +259,7 @@ class _Several:
         self.trainer = _Trainer(
             _rank,
             train_loop_config={"order": json.dumps(order.__dict__), "mailbox": self.mailbox},
+            torch_config=_meeting(Path(self.scratch.name)),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=order.workers,
                 use_gpu=order.gpus > 0,
