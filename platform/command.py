@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 
+from trainables.addresses import showable
+
 
 def command(*words: str) -> str:
-    """`words` as a shell takes them, after `uv run` where this process was started by it."""
-    return shlex.join([*(["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []), *words])
+    """`words` as a shell takes them, after `uv run` where this process was started by it; no address tells a secret."""
+    return showable(shlex.join([*(["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []), *words]))
 
 
 def examples(text: str) -> str:

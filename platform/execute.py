@@ -93,6 +93,7 @@ def execute(
             _conclude(tracker, runs, plan, results, outcome)
             with console.status("delivering the last records to MLflow …"):
                 for problem in tracker.close():
+                    results.undelivered = True
                     console.print(problem, style="yellow", soft_wrap=True)
     return results
 

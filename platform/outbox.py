@@ -13,7 +13,7 @@ import shutil
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Outbox:
         self.folder = folder
         self.down = False  # the latest try failed: the receiver does not answer
         self.left_behind = 0  # records that dead processes left, taken over here
+        self.lost = 0  # records that were neither delivered nor found room on the disk, once it is closed
         self._deliver, self._say, self._receiver = deliver, say, receiver
         self._queue: OrderedDict[str, list[_Entry]] = OrderedDict()
         self._lock = threading.RLock()
@@ -75,11 +76,12 @@ class Outbox:
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._thread.start()
 
-    def put(self, key: str, record: Record, *, files: Path | None = None, safe: bool = False) -> None:
-        """Have `record` delivered, and a copy of what the folder `files` holds with it, as its key `files`.
+    def put(self, key: str, record: Record, *, files: Path | None = None, safe: bool = False) -> bool:
+        """Have `record` delivered, and with it a copy of what the folder `files` holds, as `files` and `names`.
 
         With `safe` it is on the disk for good when this returns. Never raises for a full disk: the record is then kept
         in memory, which is told, and files that cannot be copied are delivered before this returns, where possible.
+        False where that was needed, and did not come about: `files` is then all that there is of them.
         """
         copied = True
         if files is not None:
@@ -88,16 +90,21 @@ class Outbox:
                 _link(files, kept)
             except OSError:
                 copied, kept = False, files
-            record = {**record, "files": str(kept)}
+            names = sorted(p.relative_to(files).as_posix() for p in files.rglob("*") if p.is_file())
+            record = {**record, "files": str(kept), "names": names}
         with self._lock:
             # In memory first: an interrupt between the two costs the copy on disk, not the record.
             entries = self._queue.setdefault(key, [])
             self._queue.move_to_end(key)
             entries.append(_Entry(record, None))
-            entries[-1] = _Entry(record, self._write(key, record, safe))
+            entries[-1] = entry = _Entry(record, self._write(key, record, safe))
+        if copied and entry.segment is not None:
+            return True
+        self._tell_full()
         if not copied:
-            self._tell_full()
             self.flush(_PATIENCE)
+        with self._lock:
+            return entry not in self._queue.get(key, [])
 
     def flush(self, timeout: float, *, once: bool = False) -> bool:
         """Wait until everything is delivered; False after `timeout` seconds, or with `once` after the first failure."""
@@ -114,14 +121,20 @@ class Outbox:
             return [Path(e.record["files"]) for e in self._queue.get(key, []) if "files" in e.record]
 
     def close(self, timeout: float) -> int:
-        """Deliver what can be within `timeout` seconds, and stop. Returns how many records are kept for the next."""
+        """Deliver what can be within `timeout` seconds, and stop. Returns how many records are kept for the next.
+
+        Those that only the memory had, since the disk was full, are written now if they can be; else they are `lost`.
+        """
         self.flush(timeout)
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(_PATIENCE)  # it ends after the delivery under way
         with self._lock:
-            left = sum(map(len, self._queue.values()))
+            for key, entries in self._queue.items():
+                if (homeless := sum(entry.segment is None for entry in entries)) and not self._write_all(key, entries):
+                    self.lost += homeless
+            left = sum(map(len, self._queue.values())) - self.lost
             self._rotate()
             for lock, descriptor in [*self._adopted, (self._own, self._descriptor)]:
                 if not any(segment.name.startswith(f"{lock.stem}.") for segment in self._undelivered):
@@ -151,6 +164,10 @@ class Outbox:
         self._undelivered[path] += 1
         self._full = False
         return path
+
+    def _write_all(self, key: str, entries: Sequence[_Entry]) -> bool:
+        """All records of a key, again and in their order. False where the disk has no room for them."""
+        return all(self._write(key, entry.record, safe=True) for entry in entries)
 
     def _rotate(self) -> None:
         """End the current segment: the next record begins another, and this one goes when it is delivered."""

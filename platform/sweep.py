@@ -20,6 +20,7 @@ from platform import search_file
 from platform.command import command, examples
 from platform.search_file import PAPER, SearchFile
 from platform.spec import Resources
+from trainables.addresses import showable
 from trainables.yaml_file import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ EXAMPLES = """examples:
 
 The same command again goes on where it was interrupted, and trains nothing that is finished.
 Ctrl-C or SIGTERM keeps a checkpoint of every running trial.
-exit codes: 0 all trials done, 1 some failed, 2 nothing was started, 130 interrupted"""
+exit codes: 0 all trials done, 1 some failed or are not in MLflow yet, 2 nothing was started, 130 interrupted"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         return _run(args, files, _command(argv), console, errors)
     except ConfigError as error:
-        errors.print(escape(str(error)), style="red")
+        errors.print(escape(showable(error)), style="red")
         return NOTHING_STARTED
     except KeyboardInterrupt:
         errors.print("interrupted. This goes on from here:")
@@ -196,12 +197,14 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         )
         store = ["--tracking-uri", tracker.shown] if args.tracking_uri else []
         _summarise(console, plan, place, results, tracker, store, minutes=(time.monotonic() - started) / 60)
-        if results.interrupted or results.count("failed", "left out"):
-            what = "This goes on from here:" if results.interrupted else "This tries again what failed:"
+        failed = bool(results.count("failed", "left out"))
+        if results.interrupted or failed or results.undelivered:
+            what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
+            what = "This goes on from here:" if results.interrupted else what
             console.print(f"{what}\n  {escape(again)}", soft_wrap=True)
-        return INTERRUPTED if results.interrupted else SOME_FAILED if results.count("failed", "left out") else DONE
+        return INTERRUPTED if results.interrupted else SOME_FAILED if failed or results.undelivered else DONE
     except (DataError, TrackingError, launch.ClusterError) as error:
-        errors.print(escape(str(error)), style="red")
+        errors.print(escape(showable(error)), style="red")
         return NOTHING_STARTED
     finally:
         if tracker:

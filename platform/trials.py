@@ -48,6 +48,7 @@ class TrialState:
     device: str = ""
     files: Path | None = None  # config.yaml, scores.parquet, weights.pt of a finished trial
     error: str = ""  # the traceback of a failed one
+    recorded: bool = True  # its end is safe with the tracker; else only its folder knows what it did
     warnings: list[str] = field(default_factory=list)  # what went wrong without ending it
 
     @property

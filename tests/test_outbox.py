@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import fill, small_disk
 
 from platform import outbox
 from platform.outbox import Outbox, UnavailableError
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "INTERVAL", 0.1)
     monkeypatch.setattr(outbox, "LONGEST_WAIT", 0.5)
+    monkeypatch.setattr(outbox, "_PATIENCE", 3.0)
 
 
 class Receiver:
@@ -216,6 +219,63 @@ def test_a_full_disk_costs_the_copy_on_disk_not_the_record(tmp_path: Path, monke
     assert box.close(10) == 0
     assert receiver.got == [("a", 1), ("a", 2), ("a", 3)]
     assert sum("kept in memory" in line for line in receiver.said) == 1
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk without room, but for a file `filler` that can be deleted."""
+    with small_disk(tmp_path / "small", "256k") as disk:
+        (disk / "box").mkdir()
+        yield disk
+
+
+def test_what_found_no_room_is_written_at_the_end_if_there_is_some_then(full: Path) -> None:
+    receiver = Receiver()
+    receiver.down = True
+    box = make(full / "box", receiver)
+    filler = fill(full)
+    assert not box.put("a", {"n": 1})
+    filler.unlink()
+    assert box.put("a", {"n": 2}, safe=True)
+    assert box.close(0) == 2
+    assert box.lost == 0
+    receiver.down = False
+    assert make(full / "box", receiver).close(10) == 0
+    numbers = [n for _, n in receiver.got]
+    assert set(numbers) == {1, 2}
+    assert numbers[-2:] == [1, 2]
+
+
+def test_only_what_the_disk_has_is_said_to_be_kept(full: Path) -> None:
+    receiver = Receiver()
+    receiver.down = True
+    box = make(full / "box", receiver)
+    assert box.put("a", {"n": 1}, safe=True)
+    fill(full)
+    (full / "files").mkdir()
+    written = [box.put("b", {"n": n, "long": "x" * 4096}, safe=True) for n in range(5)]
+    assert not all(written)
+    kept = box.close(0)
+    assert (kept, box.lost) == (1 + sum(written), written.count(False))
+    receiver.down = False
+    after = make(full / "box", receiver)
+    assert after.left_behind == kept
+    assert after.close(10) == 0
+
+
+def test_files_without_room_stay_where_they_are_and_are_delivered_from_there(full: Path, tmp_path: Path) -> None:
+    receiver = Receiver()
+    box = make(full / "box", receiver)
+    files = tmp_path / "trial"
+    files.mkdir()
+    (files / "weights.pt").write_bytes(b"w" * 100_000)
+    fill(full)
+    assert box.put("a", {"n": 1}, files=files, safe=True)  # at once
+    assert receiver.got == [("a", ["weights.pt"])]
+    receiver.broken = {"b"}
+    assert not box.put("b", {"n": 2}, files=files, safe=True)
+    assert box.files_of("b") == [files]
+    box.close(0)
 
 
 def test_segments_that_are_delivered_are_deleted_while_others_wait(tmp_path: Path) -> None:

@@ -624,6 +624,33 @@ def test_a_run_ends_when_its_trial_did_and_not_when_that_was_delivered(
         assert run.info.start_time <= run.info.end_time <= 1000 * ended
 
 
+def test_files_that_arrived_before_a_request_failed_are_not_told_to_be_gone(
+    track: Callable[..., Tracker], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    tracker = track(say=said.append)
+    trials = [state("a"), state("b")]
+    sweep = sweep_of(tracker, tmp_path / "toy.yaml")
+    for trial in trials:
+        tracker.claim(trial, sweep)
+    flush(tracker)
+    with monkeypatch.context() as down:
+        # Files arrive, and what comes after them does not; both are removed, as by one that died before it said so.
+        down.setattr(Store, "end", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("refused")))
+        finish(tracker, trials[0], tmp_path)
+        assert not tracker._outbox.flush(30, once=True)
+        down.setattr(Store, "put_folder", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("refused")))
+        finish(tracker, trials[1], tmp_path)
+        assert not tracker._outbox.flush(30, once=True)
+        for kept in tracker._outbox.folder.glob("*.files/*"):
+            shutil.rmtree(kept)
+    flush(tracker)
+    (gone,) = [line for line in said if "are gone" in line]
+    assert trials[1].run_id in gone
+    assert "weights.pt" in gone
+    assert statuses(uri) == {"FINISHED": 2}
+
+
 def test_records_that_no_server_took_are_told_at_the_end(
     track: Callable[..., Tracker], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

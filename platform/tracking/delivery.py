@@ -150,8 +150,14 @@ class Delivery:
         folder = Path(record["files"])
         if folder.is_dir():
             self._store.put_folder(run_id, folder, record.get("under", ""))
-        else:
-            self._say(f"files of MLflow run {run_id} are gone: {folder}")
+            return
+        names = [
+            f"{record['under']}/{name}" if record.get("under") else name for name in record.get("names", ["files"])
+        ]
+        if missing := [
+            name for name in names if not self._store.has(run_id, name)
+        ]:  # else it is told for a second time
+            self._say(f"files of MLflow run {run_id} are gone: {', '.join(missing)} of {folder}")
 
 
 def _metrics(records: list[Record], target: Target) -> list[Metric]:

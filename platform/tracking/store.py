@@ -17,7 +17,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
 from platform.tracking.address import absolute, check_reachable, index_file, short_name, sqlite_file
-from platform.tracking.errors import TrackingError, masked, without_password
+from platform.tracking.errors import TrackingError, masked
+from trainables.addresses import showable
 from trainables.cache import cache_folder
 
 BATCH = 1000  # MLflow's limit of metrics in one request; also runs in one page
@@ -47,7 +48,7 @@ class Store:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what MLflow raises, we tell
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        self.shown = without_password(uri)  # as people see it
+        self.shown = showable(uri)  # as people see it
         self.uri = absolute(uri)
         self.name = short_name(uri)
         self.index = index_file(uri)
@@ -214,9 +215,13 @@ class Store:
     def put_text(self, run_id: str, text: str, name: str) -> None:
         self._client.log_text(run_id, text, name)
 
+    def has(self, run_id: str, name: str) -> bool:
+        """Whether a file is among those of a run."""
+        parent = str(Path(name).parent) if "/" in name else None
+        return any(file.path == name for file in self._client.list_artifacts(run_id, parent))
+
     def fetch(self, run_id: str, name: str, folder: Path) -> Path | None:
         """A file of a run, copied into `folder`; None where it has none of this name."""
-        parent = str(Path(name).parent) if "/" in name else None
-        if all(file.path != name for file in self._client.list_artifacts(run_id, parent)):
+        if not self.has(run_id, name):
             return None
         return Path(self._client.download_artifacts(run_id, name, str(folder)))

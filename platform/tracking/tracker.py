@@ -24,6 +24,7 @@ from platform.tracking.runs import ended_page, flat, now, opening_of
 from platform.tracking.store import End, Store
 from platform.tracking.sweeps import Sweep
 from platform.trials import TrialState
+from trainables.addresses import without_user
 from trainables.config import config_yaml
 
 SHOWN = frozenset({"val/accuracy", "val/auroc", "val/oscr"})  # of each epoch, with train/*; the last has all
@@ -158,7 +159,7 @@ class Tracker:
     def ui_command(self) -> str:
         """The command that shows the runs, or where the server already does."""
         if self._store.uri.startswith("http"):
-            return f"open {self._store.shown}/#/experiments{self._latest}"
+            return f"open {without_user(self._store.uri).rstrip('/')}/#/experiments{self._latest}"
         return command("mlflow", "ui", "--backend-store-uri", self._store.shown)
 
     def close(self, timeout: float = 60) -> list[str]:
@@ -177,9 +178,17 @@ class Tracker:
         left = self._outbox.close(timeout)
         self._closed = True
         self._heartbeat.end()
+        problems = []
+        records, folder = f"records for MLflow at {self._store.shown}", self._outbox.folder
         if left:
-            where = f"MLflow at {self._store.shown} are kept in {self._outbox.folder}"
-            return [f"{left} records for {where}: the next sweep with this folder delivers them"]
+            problems.append(f"{left} {records} are kept in {folder}: the next sweep with this folder delivers them")
+        if lost := self._outbox.lost:
+            problems.append(
+                f"{lost} {records} are lost: {folder} has no room for them. Make some: the next sweep does again what "
+                "they told, from the checkpoints that there are"
+            )
+        if problems:
+            return problems
         try:
             with self._store.told():
                 for run in self._running(f"tags.driver = '{self._drivers.me.driver}'"):  # of an interrupted claim
@@ -226,7 +235,7 @@ class Tracker:
         self._log_metrics(opened, everything=trial.status == "finished")
 
     def ended(self, trial: TrialState) -> None:
-        """The trial's own folder may be deleted when this returns."""
+        """The trial's own folder may be deleted when this returns, unless it is not `recorded`."""
         opened = self._open[trial.run_id]
         if trial.status == "finished":
             self._log_metrics(opened, everything=True)
@@ -245,7 +254,8 @@ class Tracker:
         if opened.device != trial.device:
             tags["device"] = trial.device
         end = {"op": "end", "status": trial.status, "time": now(), "opening": opened.opening}
-        self._outbox.put(opened.key, end | {"texts": texts, "tags": tags}, files=trial.files, safe=True)
+        record = end | {"texts": texts, "tags": tags}
+        trial.recorded = self._outbox.put(opened.key, record, files=trial.files, safe=True)
         if trial.status != "finished":
             self._claims.remember(trial.identity)
         del self._open[trial.run_id]  # only now: an interrupt before this leaves it for `close`
