@@ -136,6 +136,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         from platform.plan import Images, make_plan
         from platform.search import Study
         from platform.tables import sweep_table, work_table
+        from platform.tracking.address import check_writable, free_bytes
         from platform.tracking.errors import TrackingError
         from platform.tracking.reader import Reader
         from platform.tracking.tracker import Tracker
@@ -164,6 +165,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         for sweep in sweeps:
             _refuse_too_large(sweep.spec.resources, cluster)
         uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        check_writable(uri)
         reader: Reader | None = None
         with console.status("opening MLflow …"):
             if args.dry_run:  # which writes nothing
@@ -188,6 +190,10 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         for sweep in sweeps:
             console.print(sweep_table(sweep, images, at_once[sweep.name]))
         console.print(work_table(todo, guess))
+        free = free_bytes(uri)
+        if guess and free is not None and free < guess.disk:
+            needed = f"less than the {guess.disk / 1e6:,.0f} MB needed"
+            say(f"The disk of {showable(uri)} has {free / 1e6:,.0f} MB left, {needed}")
         if args.dry_run:
             return DONE
         assert tracker is not None

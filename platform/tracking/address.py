@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 from hashlib import sha256
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from platform.tracking.errors import TrackingError
+from platform.tracking.errors import TrackingError, masked
 from trainables.addresses import showable, without_user
 from trainables.cache import cache_folder
+
+_DATABASES = ("sqlite:", "mysql", "mssql", "postgresql")
+_PATIENCE = 10.0  # seconds for a server to answer
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -35,6 +41,23 @@ def index_file(uri: str) -> Path:
     return cache_folder() / f"index-{short_name(uri)}.sqlite"
 
 
+def check_writable(uri: str) -> None:
+    """Raises `TrackingError` where a SQLite store can be made or changed by somebody else only."""
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    there = next(path for path in (file, *file.parents) if path.exists())
+    for path in dict.fromkeys((there, file.parent if there == file else there)):  # SQLite's journal lies beside it
+        if not os.access(path, os.W_OK):
+            raise TrackingError(f"MLflow at {showable(uri)} cannot be used: {path} is not yours to write")
+
+
+def free_bytes(uri: str) -> int | None:
+    """The room on the disk of a SQLite store; None for any other."""
+    file = sqlite_file(uri)
+    return shutil.disk_usage(next(path for path in file.parents if path.exists())).free if file else None
+
+
 def state(uri: str) -> str:
     """What changes whenever a SQLite store does: size and time of its file and of its log, and SQLite's own counter of
     changes, since two writes may be closer than a file's time tells. Empty for any other store."""
@@ -50,19 +73,42 @@ def state(uri: str) -> str:
 def check_reachable(uri: str) -> None:
     """Ask once, with a short limit: MLflow itself would retry for minutes before it says a word.
 
-    Raises `TrackingError` where nothing answers, or no folder for the database can be made.
+    Raises `TrackingError` where nothing answers, or what does is no database.
     """
     shown = showable(uri)
-    if file := sqlite_file(uri):
+    if uri.startswith(_DATABASES):
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrackingError(f"MLflow at {shown} cannot be used: {error}") from error
+            _ask_database(uri)
+        except ModuleNotFoundError as error:
+            needs = f"it needs the package of its driver ({error}). Install that beside MLflow"
+            raise TrackingError(f"MLflow at {shown} cannot be used: {needs}") from error
+        except Exception as error:  # SQLAlchemy's, the driver's or the system's
+            raise TrackingError(f"MLflow at {shown} cannot be used: {masked(error)}") from error
     elif uri.startswith(("http://", "https://")):
         try:
-            with urlopen(f"{without_user(uri).rstrip('/')}/health", timeout=10):
+            with urlopen(f"{without_user(uri).rstrip('/')}/health", timeout=_PATIENCE):
                 pass
         except HTTPError:
             pass  # it answers: a server behind a login may refuse this page and still take runs
         except OSError as error:
             raise TrackingError(f"MLflow at {shown} does not answer: {error}. Is the server running?") from error
+
+
+def _ask_database(uri: str) -> None:
+    """Raises whatever shows that a database cannot be used. One that is locked can: it is waited for later."""
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(uri)
+    if url.host and url.port:
+        socket.create_connection((url.host, url.port), timeout=_PATIENCE).close()
+    engine = sqlalchemy.create_engine(url)
+    file = sqlite_file(uri)
+    if file is None or file.exists():
+        try:
+            sqlalchemy.inspect(engine).get_table_names()
+        except sqlalchemy.exc.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    engine.dispose()

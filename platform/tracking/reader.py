@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from platform import index
 from platform.index import Known, Others, SweepRun
 from platform.tracking.address import index_file, sqlite_file, state
+from platform.tracking.errors import TrackingError, masked
+from trainables.addresses import showable
 
 if TYPE_CHECKING:
     from platform.tracking.store import Store
@@ -37,7 +39,10 @@ class Reader:
         store, here = sqlite_file(uri), index_file(uri)
         if store and not store.exists():
             return None
-        now = state(uri)  # before it is read: what changes meanwhile makes another one
+        try:
+            now = state(uri)  # before it is read: what changes meanwhile makes another one
+        except OSError as error:
+            raise TrackingError(f"MLflow at {showable(uri)} cannot be used: {masked(error)}") from error
         found = index.kept(here, now)
         if found is None:
             found = _ask(uri)

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
+from sqlalchemy.exc import SQLAlchemyError
 
 from platform.tracking.address import absolute, check_reachable, index_file, short_name, sqlite_file
 from platform.tracking.errors import TrackingError, masked
@@ -56,17 +57,19 @@ class Store:
         # Two threads in SQLAlchemy at once take many times as long as one after the other: deliveries wait for claims.
         self._turn, self._claiming = threading.RLock(), threading.RLock()
         check_reachable(self.uri)
-        with self.told():
+        try:
             with self._one_process():  # two that make the tables of a new database at once would break it
                 self._client = MlflowClient(tracking_uri=self.uri)
             self.experiment_ids()
+        except Exception as error:  # of MLflow, of what it opens a store by, or of the system
+            raise TrackingError(f"MLflow at {self.shown} cannot be used: {masked(error)}") from error
 
     @contextmanager
     def told(self) -> Iterator[None]:
         """What MLflow raises, as `TrackingError`."""
         try:
             yield
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             raise TrackingError(f"MLflow at {self.shown} cannot be used: {masked(error)}") from error
 
     @contextmanager
@@ -116,7 +119,7 @@ class Store:
         """The id of an experiment."""
         with self._request():
             found = self._client.get_experiment_by_name(name)
-        return found.experiment_id if found else None
+        return found.experiment_id if found and found.lifecycle_stage == "active" else None
 
     def make_experiment(self, name: str) -> str:
         """The id of an experiment, made where there is none. Its files lie beside a database file."""
@@ -130,9 +133,22 @@ class Store:
             with self._request():
                 return self._client.create_experiment(name, artifact_location=place, tags=tags)
         except MlflowException as error:
-            if error.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.experiment(name)):
-                return found  # another sweep was first
+            if error.error_code == "RESOURCE_ALREADY_EXISTS":
+                if found := self.experiment(name):
+                    return found  # another sweep was first
+                raise TrackingError(self._deleted(name)) from error
             raise
+
+    def _deleted(self, name: str) -> str:
+        """What to do where an experiment of this name was deleted: MLflow keeps the name with its runs."""
+        with self._request():
+            found = self._client.get_experiment_by_name(name)
+        number = found.experiment_id if found else "ID"
+        back = f"uv run mlflow experiments restore --experiment-id {number}"
+        return (
+            f"the experiment {name} was deleted from MLflow at {self.shown}. Bring it back, with its runs, by "
+            f"MLFLOW_TRACKING_URI={self.shown} {back}, or give the file another `name`"
+        )
 
     # Runs
 

@@ -16,6 +16,7 @@ from platform.command import command
 from platform.index import Known, SweepRun
 from platform.outbox import Outbox, Record
 from platform.tracking import sweeps
+from platform.tracking.address import check_writable
 from platform.tracking.claims import Claim, Claims, Ours, Target
 from platform.tracking.delivery import Delivery
 from platform.tracking.drivers import BEAT, Drivers, Heartbeat
@@ -52,6 +53,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str, outbox: Path, say: Callable[[str], None]) -> None:
+        check_writable(uri)
         self._store = Store(uri)
         self._index = self._store.index
         self._drivers = Drivers(self._store)
