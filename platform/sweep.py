@@ -130,7 +130,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
     with console.status("loading torch, Ray and MLflow …"):
         from platform import launch
         from platform.best import best_of
-        from platform.cost import estimate, work
+        from platform.cost import Estimate, estimate, work
         from platform.execute import Place, execute
         from platform.interrupt import Interrupt
         from platform.plan import Images, make_plan
@@ -191,7 +191,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             console.print(sweep_table(sweep, images, at_once[sweep.name]))
         console.print(work_table(todo, guess))
         free = free_bytes(uri)
-        if guess and free is not None and free < guess.disk:
+        if isinstance(guess, Estimate) and free is not None and free < guess.disk:
             needed = f"less than the {guess.disk / 1e6:,.0f} MB needed"
             say(f"The disk of {showable(uri)} has {free / 1e6:,.0f} MB left, {needed}")
         if args.dry_run:

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from sqlalchemy.exc import SQLAlchemyError
 
+from platform.command import command
 from platform.tracking.address import absolute, check_reachable, index_file, short_name, sqlite_file
 from platform.tracking.errors import TrackingError, masked
 from trainables.addresses import showable
@@ -144,7 +145,7 @@ class Store:
         with self._request():
             found = self._client.get_experiment_by_name(name)
         number = found.experiment_id if found else "ID"
-        back = f"uv run mlflow experiments restore --experiment-id {number}"
+        back = command("mlflow", "experiments", "restore", "--experiment-id", number)
         return (
             f"the experiment {name} was deleted from MLflow at {self.shown}. Bring it back, with its runs, by "
             f"MLFLOW_TRACKING_URI={self.shown} {back}, or give the file another `name`"
