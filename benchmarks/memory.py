@@ -83,6 +83,7 @@ def orders(config: TrialConfig, data_root: Path, storage: Path, count: int) -> I
             "data_root": str(data_root.resolve()),
             "storage": str(storage),
             "fingerprints": fingerprints,
+            "tested": {},
         }
 
 

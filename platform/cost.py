@@ -59,7 +59,7 @@ def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -
 
     def want(config: TrialConfig, identity: str, needs: Resources) -> None:
         found = known.get(identity)
-        if found and not lacks(found.metrics, config):
+        if found and not lacks(found, config, plan.images.tested(config)):
             todo.cached[identity] = found
         elif identity not in seen:
             seen.add(identity)

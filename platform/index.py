@@ -21,8 +21,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trainables.data.listing import Content
+
 LARGE, SMALL = 1000, 50  # runs of a page
-FORMAT = 3  # goes up when the tables or what is kept of a run change
+FORMAT = 4  # goes up when the tables or what is kept of a run change
 _PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
 _TABLES = """
 create table pages (number integer primary key, token text, first text not null);
@@ -61,6 +63,17 @@ class Known:
     @cached_property
     def metrics(self) -> dict[str, float]:
         return json.loads(self.details)["metrics"]
+
+    @cached_property
+    def tested(self) -> dict[str, Content]:
+        """The test images that its evaluation saw, by unknown set and `known`; empty where that was not recorded."""
+        return {name: Content(*content) for name, content in json.loads(self.details).get("tested", {}).items()}
+
+    @cached_property
+    def odin(self) -> tuple[float, float] | None:
+        """The temperature and ε of its ODIN scores; None where that was not recorded."""
+        found = json.loads(self.details).get("odin")
+        return tuple(found) if found else None
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from typing import Any
 from platform.interrupt import Interrupt
 from platform.joining import AddressError, check_address
 from platform.queue import Job, Queue
-from platform.results import lacks
+from platform.results import known_of
 from platform.session import LOOPBACK, FolderError, own_token, private_sessions, sessions, stay_on_loopback
 from platform.shipping import copy_code
 from platform.spec import Resources
 from platform.trials import Listener, TrialState
 from trainables.addresses import showable
+from trainables.data.listing import Content
 from trainables.folder import Folder
 from trainables.weights import keep_weights
 
@@ -180,6 +181,7 @@ class Run:
             "data_root": str(self.site.data_root.resolve()),
             "storage": self.site.storage.uri,
             "fingerprints": dict(self.site.fingerprints),
+            "tested": {n: c.fingerprint for n, c in self.queue.plan.images.tested(trial.config).items()},
         }
         if trial.attempt == 1:
             for listener in self.listeners:
@@ -228,7 +230,7 @@ class Run:
         for epoch, metrics in result["history"]:  # of an attempt before this one, which may not have been heard
             self._tell(trial, epoch, metrics)
         if result["last"]:
-            trial.status = "finished"
+            trial.status, trial.tested = "finished", {name: Content(*c) for name, c in result["tested"].items()}
         self._tell(trial, result["epoch"], result["metrics"])
         return bool(result["metrics"]) and trial.status == "running" and self.queue.stops(job)
 
@@ -266,7 +268,7 @@ class Run:
         """Take over the files of a finished trial; its weights go where other trials look for them. May `OSError`."""
         trial = job.trial
         here = _here(files)
-        if trial.identity in self.queue.students or any(lacks(trial.metrics, cell.config) for cell in job.cells):
+        if trial.identity in self.queue.students or any(self.queue.lacks(known_of(trial), c) for c in job.cells):
             keep_weights(here / "weights.pt", self.site.storage / "teachers", trial.identity)
         trial.files = here
 

@@ -11,7 +11,7 @@ from platform.rows import columns, divisions, trials
 from platform.spec import Row, Spec
 from platform.trials import Phase, Place
 from trainables.config import TrialConfig
-from trainables.data.listing import DataError, MissingImagesError, Progress
+from trainables.data.listing import Content, DataError, MissingImagesError, Progress
 from trainables.data.sources import source_of
 from trainables.data.trial_data import TrialData, build, check_classes, needed
 
@@ -83,6 +83,7 @@ class Images:
     opened: dict[tuple[Any, ...], TrialData] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)  # of every set that some trial trains on
     checked: set[tuple[Hashable, int]] = field(default_factory=set)  # ways of dividing and splits
+    _tested: dict[tuple[str, int], dict[str, Content]] = field(default_factory=dict)  # by protocol and size
 
     def of(self, config: TrialConfig) -> TrialData:
         """Images divided as for `config`, up to the choice of classes. Raises `DataError`."""
@@ -90,10 +91,16 @@ class Images:
         if kind not in self.opened:
             self.opened[kind] = build(config, self.root, download=self.download, progress=self.progress)
             self.fingerprints |= self.opened[kind].fingerprints
+            self._tested.setdefault((config.protocol, config.seen_size), {}).update(self.opened[kind].tested)
         if (kind, config.split) not in self.checked:
             check_classes(config, self.opened[kind])
             self.checked.add((kind, config.split))
         return self.opened[kind]
+
+    def tested(self, config: TrialConfig) -> dict[str, Content]:
+        """The test images that an evaluation of `config` sees here, of the sets that were opened."""
+        here = self._tested.get((config.protocol, config.seen_size), {}) if config.test else {}
+        return {name: here[name] for name in ("known", *config.evaluation_sets) if name in here}
 
     @property
     def trained_on(self) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from platform.index import Known
 from platform.plan import Cell, Plan
-from platform.results import Outcome, Results, evaluated_too, known_of, lacks, merged
+from platform.results import Outcome, Results, evaluated_too, known_of, lacks, merged, own_metrics
 from platform.search import Proposal, Study, Told
 from platform.spec import Resources
 from platform.tracking.claims import Claim, Elsewhere, Finished
@@ -123,12 +123,14 @@ class Queue:
         if not job.stoppable or job.identity in self.students:
             return False
         trial = job.trial
-        asked = [(self.studies[c.place.sweep], c.place.proposal) for c in job.cells]
-        if not all([s.stops(p, int(trial.epoch), trial.metrics) for s, p in asked if p is not None]):
+        asked = [
+            (self.studies[c.place.sweep], c.place.proposal, own_metrics(trial.metrics, c.config)) for c in job.cells
+        ]
+        if not all([s.stops(p, int(trial.epoch), own) for s, p, own in asked if p is not None]):
             return False
-        for study, number in asked:  # before its run ends: a process that waits for the trial asks the study first
+        for study, number, own in asked:  # before its run ends: a process that waits for the trial asks the study first
             if number is not None:
-                study.tell(number, "stopped", trial.metrics, run_id=_kept(trial.run_id), epoch=trial.epoch)
+                study.tell(number, "stopped", own, run_id=_kept(trial.run_id), epoch=trial.epoch)
         return True
 
     def tries_again(self, job: Job) -> bool:
@@ -164,6 +166,10 @@ class Queue:
 
     # What is wanted
 
+    def lacks(self, known: Known, cell: Cell) -> bool:
+        """Whether a finished trial has to be evaluated for a cell."""
+        return lacks(known, cell.config, self.plan.images.tested(cell.config))
+
     def _add(self, cell: Cell) -> None:
         """Find a cell's result, or the trial that will have it."""
         identity = cell.identity
@@ -173,7 +179,7 @@ class Queue:
                 job.trial.config = merged(job.trial.config, cell.config)
         elif identity in self.failed:
             self._settle(Outcome.of(self.failed[identity], cell))
-        elif (known := self.known.get(identity)) and not lacks(known.metrics, cell.config):
+        elif (known := self.known.get(identity)) and not self.lacks(known, cell):
             self._settle(Outcome.cached(known, cell))
         else:
             self._open(cell, known)
@@ -350,7 +356,7 @@ class Queue:
         self.elsewhere.pop(identity, None)
         for cell in job.cells:
             known = self.known.get(identity)
-            if known and lacks(known.metrics, cell.config):
+            if known and self.lacks(known, cell):
                 self._add(cell)  # wanted while it was trained, or trained elsewhere: it is evaluated once more
             else:
                 self._settle(outcome(cell))

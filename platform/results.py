@@ -14,11 +14,14 @@ from platform.index import Known
 from platform.names import plain
 from platform.trials import Place, TrialState
 from trainables.config import RequestedScore, TrialConfig
+from trainables.data.listing import Content
 
 if TYPE_CHECKING:
     from platform.plan import Cell
     from platform.search import Told
 
+SHORT = ("auroc", "oscr")  # metrics that a part has one of, as the settings of who asks mean it
+_ASKERS = frozenset(f"{part}/{metric}" for part in ("val", "test") for metric in SHORT)
 Ending = Literal["finished", "cached", "stopped", "failed", "left out", "interrupted"]
 
 
@@ -36,6 +39,7 @@ class Outcome:
     error: str = ""
     source: Known | None = None  # the run that had it already
     evaluated: bool = False  # not trained: an evaluation that a finished trial lacked
+    tested: Mapping[str, Content] = field(default_factory=dict)  # the images that it was tested on
 
     @classmethod
     def of(cls, trial: TrialState, cell: Cell, status: Ending | None = None) -> Outcome:
@@ -44,13 +48,15 @@ class Outcome:
         return cls(
             cell.place, cell.config, cell.identity, ending, found, trial.epoch, trial.run_id, trial.error,
             evaluated=trial.evaluates_only,
+            tested=trial.tested,
         )  # fmt: skip
 
     @classmethod
     def cached(cls, known: Known, cell: Cell) -> Outcome:
         found = own_metrics(known.metrics, cell.config)
         return cls(
-            cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, known.run_id, source=known
+            cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, known.run_id, source=known,
+            tested=known.tested,
         )  # fmt: skip
 
     @classmethod
@@ -75,37 +81,60 @@ class Outcome:
 
 def known_of(trial: TrialState) -> Known:
     """What is known of a trial that finished just now."""
-    details = json.dumps({"params": {}, "metrics": trial.metrics})
+    details = json.dumps({"params": {}, "metrics": trial.metrics, **saw(trial)})
     where = (trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase)
     return Known(*where, "", "", time.time(), 0.0, trial.device, details)
 
 
-def _unknown_sets(config: TrialConfig) -> tuple[str, tuple[str, ...]]:
-    """The part that a trial is judged on, and its unknown sets."""
-    return ("test", config.evaluation_sets) if config.test else ("val", ("pseudo-unknown",))
+def saw(trial: TrialState) -> dict[str, Any]:
+    """What the evaluation of a finished trial saw, as its run keeps it: the images, and the settings of ODIN."""
+    config = trial.config
+    odin = "odin" in config.scores_on_request(last=True)
+    return {"tested": trial.tested} | ({"odin": (config.odin_temperature, config.odin_epsilon)} if odin else {})
 
 
-def lacks(metrics: Mapping[str, float], config: TrialConfig) -> bool:
-    """Whether a finished trial was not evaluated on all sets, and by all scores, that `config` asks for."""
-    part, sets = _unknown_sets(config)
-    if part == "val":
-        return False  # each of its epochs was validated
-    scores = {"msp", config.score, *config.scores_on_request(last=True)}
-    return any(f"{part}/{name}/{score}/auroc" not in metrics for name in sets for score in scores)
+def lacks(known: Known, config: TrialConfig, tested: Mapping[str, Content]) -> bool:
+    """Whether a finished trial has to be evaluated for `config`: not yet on all of its sets, or by all of its scores,
+    or on other images than those that are to be `tested`, or by ODIN with other settings.
+
+    What a run does not say, since it is older than that record, is taken to be as it is here.
+    """
+    parts = [("test", config.evaluation_sets)] if config.test else []
+    parts += [("val", ("pseudo-unknown",))] if config.holdout and config.pseudo_unknown else []
+    scores = {config.score, *config.scores_on_request(last=True)}
+    names = (f"{part}/{name}/{score}/auroc" for part, sets in parts for name in sets for score in scores)
+    if any(name not in known.metrics for name in names):
+        return True
+    if "odin" in scores and known.odin not in (None, (config.odin_temperature, config.odin_epsilon)):
+        return True
+    return any(known.tested.get(name, here).fingerprint != here.fingerprint for name, here in tested.items())
 
 
 def own_metrics(metrics: Mapping[str, float], config: TrialConfig) -> dict[str, float]:
-    """`metrics` with the defaults (`test/auroc`, …) as `config` means them: its score, the mean over its unknown sets.
-
-    A trial may have been evaluated for a table with another score or on more sets.
-    """
-    own = dict(metrics)
-    part, sets = _unknown_sets(config)
-    for metric in ("auroc", "oscr"):
-        values = [metrics.get(f"{part}/{name}/{config.score}/{metric}") for name in sets]
-        if all(value is not None for value in values):
-            own[f"{part}/{metric}"] = float(np.mean([v for v in values if v is not None]))
+    """`metrics` with what `config` means by the short names (`val/auroc`, `test/oscr`, …): its score, the mean over its
+    unknown sets. A short name that is there already is somebody else's: it stays only if `config` means the same."""
+    own = shared_metrics(metrics)
+    for part, sets in (("val", ("pseudo-unknown",)), ("test", config.evaluation_sets if config.test else ())):
+        for metric in SHORT:
+            values = [metrics.get(f"{part}/{name}/{config.score}/{metric}") for name in sets]
+            if values and all(value is not None for value in values):
+                own[f"{part}/{metric}"] = float(np.mean([v for v in values if v is not None]))
     return own
+
+
+def shared_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those that mean the same whoever asks, which is what the run of a trial records. It may serve sweeps with other
+    scores and sets, so `test/auroc` is nothing of its own: each sweep makes it of `test/<set>/<score>/auroc`."""
+    return {name: value for name, value in metrics.items() if name not in _ASKERS}
+
+
+def full_names(metric: str, config: TrialConfig) -> list[str]:
+    """What the run of a trial calls a metric that `config` names shortly; of several unknown sets one each."""
+    if metric not in _ASKERS:
+        return [metric]
+    part, _, name = metric.partition("/")
+    sets = config.evaluation_sets if part == "test" else ("pseudo-unknown",)
+    return [f"{part}/{one}/{config.score}/{name}" for one in sets]
 
 
 def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
@@ -123,7 +152,8 @@ def evaluated_too(config: TrialConfig, metrics: Mapping[str, float]) -> TrialCon
     found = [name.split("/") for name in metrics if name.startswith("test/") and name.endswith("/auroc")]
     sets = tuple(dict.fromkeys(part[1] for part in found if len(part) == 4))
     scores = tuple(s for s in get_args(RequestedScore) if any(part[2] == s for part in found if len(part) == 4))
-    return merged(config, replace(config, evaluate=sets or config.evaluate, extra_scores=scores or None))
+    others = replace(config, evaluate=sets or config.evaluate, extra_scores=scores or None, test=bool(sets))
+    return merged(config, others)
 
 
 @dataclass

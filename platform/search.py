@@ -140,11 +140,12 @@ class Study:
 
     def stops(self, number: int, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Record an epoch's objective; whether the scheduler of the file stops the trial here."""
-        if self.spec.scheduler is None:
+        value = metrics.get(self.spec.objectives[0].metric)  # None: by a score that another sweep's trial has last
+        if self.spec.scheduler is None or value is None:
             return False
         trial = self._trial(number)
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # told by a process that took this one for dead
-            trial.report(metrics[self.spec.objectives[0].metric], epoch)
+            trial.report(value, epoch)
             return trial.should_prune()
         return False
 

@@ -309,7 +309,7 @@ def _summarise(
             if ended and not best:
                 console.print("No search trial finished, so there was nothing to confirm.", style="red")
         if results.rows(sweep.name):
-            console.print(rows_table(sweep, results))
+            console.print(rows_table(sweep, results, plan.images))
     console.print(ending(results, minutes))
     for name, run in results.runs.items():
         console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{escape(name)}[/bold]", soft_wrap=True)

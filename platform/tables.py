@@ -9,15 +9,17 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from platform.captions import tested_on, trained_on
 from platform.cost import Estimate, Work
 from platform.dimensions import Choice, FloatRange, IntRange
 from platform.index import Known
 from platform.plan import Images, Sweep
-from platform.results import Outcome, Results
+from platform.results import Outcome, Results, full_names
 from platform.search import Study
 from platform.search_file import PAPER
-from platform.spec import Resources
+from platform.spec import Objective, Resources
 from platform.trials import described
+from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 from trainables.measured import KNOWN
 
@@ -41,7 +43,7 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
     if spec.search:
         ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
         table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {ranges}")
-        judges = " and ".join(f"{o.metric} ({o.mode})" for o in spec.objectives)
+        judges = " and ".join(_judge(o, config) for o in spec.objectives)
         table.add_row("judged by", f"{judges}, from training images only{_stops(sweep)}")
     rows = sweep.rows
     if rows:
@@ -68,7 +70,8 @@ def work_table(todo: Work, estimate: Estimate | str) -> Table:
     else:
         table.add_row("to train", f"{len(todo.train)} trials{_of_which(todo.teachers, 'teachers')}")
     if todo.evaluate:
-        table.add_row("to evaluate", f"{len(todo.evaluate)} finished trials, on sets or by scores that they lack")
+        lacking = "on sets, on images or by scores that they lack"
+        table.add_row("to evaluate", f"evaluate {len(todo.evaluate)} finished trials, {lacking}")
     cached = list(todo.cached.values())
     count = len(cached) + len(todo.ended)
     table.add_row("cached", f"{count} trials{_of_which(todo.cached_teachers, 'teachers beside them')}")
@@ -86,6 +89,12 @@ def work_table(todo: Work, estimate: Estimate | str) -> Table:
     elif estimate:
         table.add_row("time", escape(estimate))
     return table
+
+
+def _judge(objective: Objective, config: TrialConfig) -> str:
+    """An objective, and what MLflow calls it."""
+    (full,) = full_names(objective.metric, config)
+    return f"{objective.metric} ({objective.mode}{f', in MLflow {full}' if full != objective.metric else ''})"
 
 
 def _data(sweep: Sweep, images: Images) -> Iterator[tuple[str, str]]:
@@ -157,11 +166,13 @@ def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
     return table
 
 
-def rows_table(sweep: Sweep, results: Results) -> Table:
+def rows_table(sweep: Sweep, results: Results, images: Images) -> Table:
     """Mean ± std of each row on the test set; below, paired differences from the first row of a search."""
     spec, name = sweep.spec, sweep.name
     title = "Confirmed on the test set, in percent" if spec.search else f"{name}, in percent"
-    table = Table(title=escape(title), title_justify="left", caption=_caption(sweep), caption_justify="left")
+    table = Table(
+        title=escape(title), title_justify="left", caption=_caption(sweep, results, images), caption_justify="left"
+    )
     shown = sweep.columns
     for column in ("row", *spec.columns, "n"):
         table.add_column(escape(column), justify="left" if column == "row" else "right")
@@ -189,10 +200,13 @@ def _counts_of(values: Sequence[Sequence[float]]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 
-def _caption(sweep: Sweep) -> str:
+def _caption(sweep: Sweep, results: Results, images: Images) -> str:
     """What a reader must know of the numbers; a reduced run says so by itself."""
     configs = [cell.config for cell in sweep.cells] or [sweep.config]
-    text = f"{described(configs)} Mean ± std over splits × seeds."
+    counts = {key: count for key, (_, count) in images.trained_on.items()}
+    done = [(o.config, o.tested) for o in results.of(sweep.name, "confirm", "row") if o.done]
+    said = [described(configs), "Mean ± std over splits × seeds.", *trained_on(configs, counts), *tested_on(done)]
+    text = " ".join(said)
     if sweep.profile != PAPER:
         text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
     if sweep.changed:

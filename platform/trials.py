@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from trainables.config import TrialConfig
+from trainables.data.listing import Content
 
 Phase = Literal["teacher", "search", "confirm", "row"]
 Status = Literal["running", "finished", "stopped", "failed", "interrupted"]
@@ -46,6 +47,7 @@ class TrialState:
     epoch: float = 0  # done so far; whole where `metrics` are of an epoch's end
     metrics: dict[str, float] = field(default_factory=dict)
     device: str = ""
+    tested: Mapping[str, Content] = field(default_factory=dict)  # the test images that a finished one saw
     files: Path | None = None  # config.yaml, scores.parquet, weights.pt of a finished trial
     error: str = ""  # the traceback of a failed one
     recorded: bool = True  # its end is safe with the tracker; else only its folder knows what it did
@@ -82,10 +84,27 @@ def described(configs: Sequence[TrialConfig]) -> str:
     def all_of(value: Callable[[TrialConfig], Sequence[str]]) -> str:
         return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
 
-    teachers = all_of(lambda c: [c.teacher.backbone] if c.teacher else [])
+    teachers = all_of(lambda c: [_teacher(c, c.teacher)] if c.teacher else [])
     return (
         f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
         f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
         f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
-        f"{all_of(lambda c: [str(c.epochs)])} epochs, last epoch."
+        f"{all_of(lambda c: [str(c.epochs)])} epochs{''.join(f', {said}' for said in _smaller(configs))}, last epoch."
     )
+
+
+def _teacher(student: TrialConfig, teacher: TrialConfig) -> str:
+    return teacher.backbone + (f" ({teacher.epochs} epochs)" if teacher.epochs != student.epochs else "")
+
+
+def _smaller(configs: Sequence[TrialConfig]) -> Iterator[str]:
+    """Settings by which trials see less than all that there is to train on, where any of them has one."""
+    for name, say, whole in (
+        ("images_per_class", "{:,} images a class", "all images"),
+        ("image_size", "at {} px", "at the protocol's size"),
+        ("holdout", "{:.0%} of them held out", "none held out"),
+        ("pseudo_unknown", "{} known classes kept out", "none kept out"),
+    ):
+        values = dict.fromkeys(getattr(config, name) for config in configs)
+        if any(values):
+            yield " and ".join(say.format(value) if value else whole for value in values)

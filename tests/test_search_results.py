@@ -82,7 +82,9 @@ class Search:
                 break
             trial.status, trial.epoch = "finished", trial.config.epochs
             scores = [f"test/digits/{score}/{metric}" for score in ("msp", "mls") for metric in ("auroc", "oscr")]
-            trial.metrics = {"val/auroc": value} if trial.phase == "search" else dict.fromkeys(scores, value)
+            trial.metrics = (
+                {"val/pseudo-unknown/msp/auroc": value} if trial.phase == "search" else dict.fromkeys(scores, value)
+            )
             tracker.reported(trial)
             tracker.ended(trial)
             queue.ended(job)
@@ -97,12 +99,12 @@ class Search:
         return found
 
     def tried(self, changed: str = "") -> list[tuple[float, str]]:
-        """From `cells.json` of the newest sweep: of each trial of the search val/auroc, as its run has it, and lr."""
+        """From `cells.json` of the newest sweep: of each trial of the search its val/auroc and lr."""
         reader = self.reader
         sweep = next(s for s in reader.sweeps if s.changed == changed)
         ids = [cell["run_id"] for cell in reader.cells(sweep) if cell["phase"] == "search"]
         found = reader.runs(ids)
-        return [(found[i][1]["val/auroc"], found[i][0]["lr"]) for i in ids]
+        return [(found[i][1]["val/pseudo-unknown/msp/auroc"], found[i][0]["lr"]) for i in ids]
 
     def best(self, changed: str = "") -> dict[str, Any]:
         """As reports read it."""

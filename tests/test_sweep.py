@@ -176,7 +176,7 @@ def test_the_test_set_is_touched_by_confirmation_only(finished: tuple[Path, str]
 def test_confirmation_trains_the_best_settings_on_all_known_classes(finished: tuple[Path, str]) -> None:
     trials = [r for r in runs(finished[0]) if r.data.tags["kind"] == "trial"]
     judged = [r for r in trials if r.data.tags["phase"] == "search" and "stopped" not in r.data.tags]
-    best = max(judged, key=lambda r: r.data.metrics["val/auroc"])
+    best = max(judged, key=lambda r: r.data.metrics["val/pseudo-unknown/msp/auroc"])
     confirmed = [r for r in trials if r.data.tags["row"] == "best"]
     assert {(r.data.tags["split"], r.data.tags["seed"]) for r in confirmed} == {("0", "0"), ("1", "0")}
     for run in confirmed:
@@ -188,7 +188,7 @@ def test_confirmation_trains_the_best_settings_on_all_known_classes(finished: tu
 def test_the_sweeps_run_has_the_confirmed_means_with_n(finished: tuple[Path, str]) -> None:
     everything = runs(finished[0])
     (parent,) = (r for r in everything if r.data.tags["kind"] == "sweep")
-    plain = [r.data.metrics["test/auroc"] for r in everything if r.data.tags.get("row") == "Plain"]
+    plain = [r.data.metrics["test/digits/msp/auroc"] for r in everything if r.data.tags.get("row") == "Plain"]
     assert parent.data.metrics["confirm/Plain/test/auroc/mean"] == pytest.approx(np.mean(plain))
     assert parent.data.metrics["confirm/Plain/test/auroc/std"] == pytest.approx(np.std(plain, ddof=1))
     assert parent.data.metrics["confirm/Plain/test/auroc/n"] == 2

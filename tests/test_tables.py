@@ -16,8 +16,9 @@ DIGITS = ["protocol=digits", "split_family=agc", "epochs=2", "scheduler=null"]
 def caption(profile: str, changed: list[str]) -> str:
     file = ROOT / "search_spaces" / "backmix.yaml"
     sweep = Sweep(file, search_file.load(file).profile(profile, changed), profile, tuple(changed))
-    make_plan([sweep], Images(Path()), lambda path, profile: {})
-    return str(rows_table(sweep, Results()).caption)
+    images = Images(Path())
+    make_plan([sweep], images, lambda path, profile: {})
+    return str(rows_table(sweep, Results(), images).caption)
 
 
 @pytest.mark.parametrize(("profile", "changed"), [("quick", []), ("quick", ["lr=0.05"])])

@@ -32,6 +32,7 @@ from platform.tracking.tracker import Tracker
 from platform.trials import TrialState
 from trainables.config import TrialConfig
 
+VAL, TEST = "val/pseudo-unknown/msp/auroc", "test/digits/msp/auroc"  # what a run calls `val/auroc` and `test/auroc`
 CONFIG = TrialConfig.from_settings(
     {"method": "backmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 3, "mask_ratio": 0.25}
 )
@@ -84,7 +85,7 @@ def state(identity: str, **changes: Any) -> TrialState:
 
 def report(tracker: Tracker, trial: TrialState, epoch: float, **metrics: float) -> None:
     trial.epoch, trial.device = epoch, "cpu"
-    trial.metrics = {"train/loss": 1 / (epoch + 1), "val/auroc": 0.5, "val/msp/tnr95": 0.1 * epoch, **metrics}
+    trial.metrics = {"train/loss": 1 / (epoch + 1), VAL: 0.5, "val/msp/tnr95": 0.1 * epoch, **metrics}
     tracker.reported(trial)
 
 
@@ -94,7 +95,7 @@ def finish(tracker: Tracker, trial: TrialState, folder: Path, *, since: int = 0,
     for epoch in range(since + 1, CONFIG.epochs + 1):
         if epoch == CONFIG.epochs:
             trial.status = "finished"
-        report(tracker, trial, epoch, **({"test/auroc": 0.75, **metrics} if epoch == CONFIG.epochs else {}))
+        report(tracker, trial, epoch, **({TEST: 0.75, **metrics} if epoch == CONFIG.epochs else {}))
     trial.files = folder / f"files of {trial.identity}"
     trial.files.mkdir(parents=True)
     for name in ("config.yaml", "scores.parquet", "weights.pt"):
@@ -142,8 +143,8 @@ def test_a_finished_trial_leaves_all_that_its_run_must_tell(
     assert tags["mlflow.parentRunId"] == sweep.run_id
     assert {"identity", "phase", "row", "method", "split", "seed", "git.sha", "version.torch", "device"} <= set(tags)
     assert (run.data.params["backbone"], run.data.params["mask_ratio"]) == ("wrn10-1", "0.25")
-    assert run.data.metrics["test/auroc"] == 0.75
-    assert steps(uri, trial.run_id, "val/auroc") == [1, 2, 3]
+    assert run.data.metrics[TEST] == 0.75
+    assert steps(uri, trial.run_id, VAL) == [1, 2, 3]
     assert steps(uri, trial.run_id, "val/msp/tnr95") == [3]  # of all metrics only the last epoch's are kept
     files = [file.path for file in client.list_artifacts(trial.run_id)]
     assert files == ["config.yaml", "scores.parquet", "weights.pt"]
@@ -200,7 +201,7 @@ def test_what_finished_is_known_in_every_experiment(track: Callable[..., Tracker
     assert set(known) == {"one", "two"}
     assert known["two"].sweep == "two"
     assert (known["two"].seconds, known["two"].device, known["two"].row) == (12.5, "cpu", "Row")
-    assert known["two"].metrics["test/auroc"] == 0.75
+    assert known["two"].metrics[TEST] == 0.75
     assert known["two"].params["epochs"] == "3"
     assert set(tracker.finished(["two", "three"])) == {"two"}
 
@@ -237,7 +238,7 @@ def test_a_trial_whose_process_died_is_gone_on_with_in_its_run(
     (run,) = runs(uri)
     assert (run.info.status, run.data.tags["attempts"]) == ("FINISHED", "2")
     assert run.data.tags["mlflow.parentRunId"] == sweep.run_id
-    for name in ("train/loss", "val/auroc"):
+    for name in ("train/loss", VAL):
         assert steps(uri, run.info.run_id, name) == [1, 2, 3]
 
 

@@ -18,9 +18,11 @@ from trainables.methods import BackMixSettings
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
 
-# What only evaluation sees, and what the hash has under another name.
-_NOT_WEIGHTS = {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
-_NOT_WEIGHTS |= {"method", "learner", "protocol", "split_family", "split", "seed", "backbone", "teacher", "flip"}
+# What only evaluation sees: trainings that are one may be asked for it differently.
+EVALUATION = frozenset({"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"})
+# Beside it, what the hash has under another name.
+_NOT_WEIGHTS = EVALUATION | {"method", "learner", "protocol", "split_family", "split", "seed", "backbone", "teacher"}
+_NOT_WEIGHTS |= {"flip"}
 
 # Settings that count only where one of others has such a value: elsewhere they change nothing.
 _RANDAUGMENT: dict[str, tuple[str, ...]] = {"augment": ("randaugment",), "augment_first": ("agc-randaugment",)}

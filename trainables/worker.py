@@ -56,6 +56,7 @@ class Order:
     data_root: str
     storage: str  # the folder of `trials/<identity>` and `teachers/`, as `Folder.at` reads it
     fingerprints: dict[str, str]  # of the images that the sweep was planned with
+    tested: dict[str, str]  # the same of its test images, by `known` and unknown set
 
     @classmethod
     def read(cls, text: str) -> Order:
@@ -139,8 +140,10 @@ def _trial(order: Order, device: torch.device, scratch: Path, processes: Process
 def _data(order: Order, config: TrialConfig) -> TrialData:
     """Raises `RuntimeError` where this node's images are not those that the sweep was planned with."""
     data = build(config, Path(order.data_root))
-    for name, fingerprint in data.fingerprints.items():
-        if order.fingerprints[name] != fingerprint:
+    planned = {**order.fingerprints, **{f"test images of {name}": p for name, p in order.tested.items()}}
+    here = {**data.fingerprints, **{f"test images of {name}": c.fingerprint for name, c in data.tested.items()}}
+    for name, fingerprint in here.items():
+        if planned.get(name, fingerprint) != fingerprint:
             raise RuntimeError(
                 f"{name} under {order.data_root} on {socket.gethostname()} is not what the sweep was planned with"
             )
@@ -167,10 +170,11 @@ def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Gener
     if order.evaluates_only:
         config = TrialConfig.from_settings(order.settings)
         weights = _weights(order.teachers, order.identity, scratch)
-        metrics = evaluate_again(config, _data(order, config), device, out, weights)
+        data = _data(order, config)
+        metrics = evaluate_again(config, data, device, out, weights)
         _leave(out, order.folder / "files")
         told = {"epoch": config.epochs, "metrics": metrics, "last": True, "done": True, "device": name}
-        yield None, {**told, "history": [], "warnings": []}
+        yield None, {**told, "tested": data.tested, "history": [], "warnings": []}
         return
     trial = _trial(order, device, scratch, processes)
     lost = list(trial.history)  # reported by an earlier process: perhaps it was not heard
@@ -178,7 +182,7 @@ def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Gener
         if report.last and processes.first:
             _leave(out, order.folder / "files")
         result = {"epoch": report.progress, "metrics": report.metrics, "last": report.last, "device": name}
-        result |= {"history": lost, "warnings": trial.warnings, "done": report.last}
+        result |= {"tested": trial.data.tested, "history": lost, "warnings": trial.warnings, "done": report.last}
         yield trial, result
         lost = []
 

@@ -20,7 +20,8 @@ from trainables.addresses import showable, without_user
 
 _TEMPLATES = files(__package__) / "templates"
 LEGEND = f"Below each: the paper's number, and measured − published; {MARK}: more than the spread explains (95 %)."
-SAID_FIRST = ("Profile ", "Changed by hand", "Recomputed", "Trained on ")  # sentences that no reader may miss
+# Sentences that no reader may miss begin so.
+SAID_FIRST = ("Profile ", "Changed by hand", "Recomputed", "Trained on ", "Tested on ", "Trials were tested")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from platform.best import best_settings
+from platform.captions import tested_on, tested_on_all, trained_on, trained_on_all
 from platform.index import SweepRun
 from platform.reports.statistics import Verdict, paired, size, verdict
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
@@ -20,7 +21,6 @@ from platform.tracking.reader import Reader
 from platform.trials import described
 from trainables.config import TrialConfig
 from trainables.data.protocols import partition
-from trainables.data.sources import published_images
 from trainables.yaml_file import ConfigError
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
@@ -45,9 +45,12 @@ class Source:
         """Read every cell; `metrics` gives those that the run of a trial has not recorded."""
         spec, images = self.spec, self._images()
         rows = list(self._rows(images))
+        behind = [trial for _, groups in rows for trials_ in groups.values() for trial in trials_]
+        configs = [trial.config for trial in behind]
         comparable = self.profile == PAPER and not self.changed
+        counts = {key: count for key, (_, count) in images.items()}
+        comparable = comparable and all(trained_on_all(c, counts) for c in configs)
         cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
-        configs = [trial.config for _, groups in rows for trials_ in groups.values() for trial in trials_]
         by_name = {row.name: {cell.column: cell for cell in line} for (row, _), line in zip(rows, cells, strict=True)}
         own = next((s for s in self._own_sweeps()), None)
         return ReportTable(
@@ -57,7 +60,7 @@ class Source:
             self.changed,
             tuple(map(self._heading, spec.columns)),
             cells,
-            tuple(self._caption(configs, images)),
+            tuple(self._caption(behind, counts)),
             tuple(self._compare(c, name, by_name, comparable) for c in spec.claims for name in c.columns),
             own.run_id if own else "",
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
@@ -117,7 +120,8 @@ class Source:
         known = self.reader.known.get(identity)
         if known:
             where = (known.run_id, known.sweep, known.git_sha, known.git_dirty == "true")
-            return ReportTrial(config, identity, "finished", *where, metrics=known.metrics)
+            saw: dict[str, Any] = {"tested": known.tested, "odin": known.odin}
+            return ReportTrial(config, identity, "finished", *where, metrics=known.metrics, **saw)
         if identity in self.reader.running:
             return ReportTrial(config, identity, "running", self.reader.running[identity], self.spec.name)
         run_id, ending = self.reader.ended.get(identity, ("", "missing"))
@@ -141,10 +145,12 @@ class Source:
                 lacks = (f"the result of {row.best_of}",)
             published = row.published.get(name) if isinstance(row.published, Mapping) else None
             same = comparable and self.score is None and (self.metric is None or metric.endswith("accuracy"))
+            same = same and all(tested_on_all(trial.tested, _tested_sets(trial, metric)) for trial in behind)
             yield ReportCell(row.name, name, published, tuple(behind), values, lacks, same)
 
     def _value(self, trial: ReportTrial, metric: str, metrics: Metrics) -> float | None:
-        """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own."""
+        """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own; None
+        where it is of ODIN with other settings."""
         name = metric.replace("{score}", trial.config.score)
         if self.metric and not name.endswith(("/accuracy", "/feature_cosine")):
             name = f"{name.rpartition('/')[0]}/{self.metric}"
@@ -154,6 +160,9 @@ class Source:
         names = ["/".join(parts)]
         if len(parts) == 2 and parts[1] != "accuracy":
             names = [f"{parts[0]}/{s}/{trial.config.score}/{parts[1]}" for s in trial.config.evaluation_sets]
+        own_odin = (trial.config.odin_temperature, trial.config.odin_epsilon)
+        if any("/odin/" in one for one in names) and trial.odin not in (None, own_odin):
+            return None
         found = [metrics(trial, one) for one in names]
         return None if any(value is None for value in found) else float(np.mean([v for v in found if v is not None]))
 
@@ -172,11 +181,12 @@ class Source:
         sign = published if published is not None else float(f"{claim.sign}1")
         sign = 0.0 if abs(sign) < 1e-9 else sign
         judged: Verdict | Literal["not comparable"] = verdict(found, sign)
-        if judged in ("holds", "reversed", "undecided") and not comparable:
+        if judged in ("holds", "reversed", "undecided") and not (comparable and one.comparable and other.comparable):
             judged = "not comparable"
         return Comparison(claim, column, published, found, judged, size(found, published) if judged == "holds" else "")
 
-    def _caption(self, configs: Sequence[TrialConfig], images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
+    def _caption(self, behind: Sequence[ReportTrial], counts: Mapping[str, int]) -> Iterator[str]:
+        configs = [trial.config for trial in behind]
         if configs:
             yield described(configs)
         yield "Measured mean ± standard deviation over splits × seeds, in percent."
@@ -189,13 +199,16 @@ class Source:
             yield f"Profile {self.profile}: a reduced run, not the paper's protocol, not comparable with its table."
         if self.changed:
             yield f"Changed by hand: {', '.join(self.changed)}: not the protocol of the file."
-        used: dict[str, str] = {}  # the set, and what it is called among fingerprints
-        for config in configs:
-            used |= dict(zip(config.training_sets, config.training_images, strict=True))
-        for name, key in used.items():
-            there, all_ = images.get(key, ("", 0))[1], published_images(name)
-            if all_ and there and there < all_:
-                yield f"Trained on {there:,} of the {all_:,} published training images of {name}."
+        yield from trained_on(configs, counts)
+        yield from tested_on((trial.config, trial.tested) for trial in behind if trial.state == "finished")
+
+
+def _tested_sets(trial: ReportTrial, metric: str) -> tuple[str, ...]:
+    """The evaluation sets that a metric is of."""
+    parts = metric.split("/")
+    if metric.endswith("/accuracy"):
+        return ("known", *parts[1:-1])
+    return ("known", *((parts[1],) if len(parts) > 2 else trial.config.evaluation_sets))
 
 
 def _partition(config: TrialConfig) -> object:

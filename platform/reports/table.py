@@ -12,6 +12,7 @@ import numpy as np
 from platform.reports.statistics import Paired, Verdict, beyond_spread, std
 from platform.spec import Claim, Spec
 from trainables.config import TrialConfig
+from trainables.data.listing import Content
 
 State = Literal["finished", "failed", "interrupted", "stopped", "running", "missing"]
 
@@ -28,6 +29,8 @@ class ReportTrial:
     git_sha: str = ""
     git_dirty: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
+    tested: Mapping[str, Content] = field(default_factory=dict, repr=False)  # the images that it was tested on
+    odin: tuple[float, float] | None = None  # the temperature and ε that its ODIN scores are of
 
     @property
     def key(self) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
 from platform.tracking.sweeps import Sweep
 from platform.trials import TrialState
+from trainables.identity import EVALUATION
 from trainables.seeds import seeds
 
 PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not give yet
@@ -58,7 +59,7 @@ def opening_of(trial: TrialState, sweep: Sweep, driver: Driver, *, fresh: bool) 
         "name": trial.name,
         "tags": tags,
         "labels": labels,  # what no claim needs: with the first delivery
-        "params": {name: str(value) for name, value in flat(config.settings())},
+        "params": {n: str(value) for n, value in flat(config.settings()) if n not in EVALUATION},
         "started": now(),
         "fresh": fresh,
     }
@@ -96,7 +97,10 @@ def known(run: Run, sweep: str) -> Known:
         ended=run.info.end_time / 1000,
         seconds=metrics.get("train/seconds", took),
         device=tags.get("device", ""),
-        details=json.dumps({"params": dict(run.data.params), "metrics": dict(metrics)}),
+        details=json.dumps(
+            {"params": dict(run.data.params), "metrics": dict(metrics)}
+            | {name: json.loads(tags[name]) for name in ("tested", "odin") if tags.get(name)}
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from platform import index
 from platform.command import command
 from platform.index import Known, SweepRun
 from platform.outbox import Outbox, Record
+from platform.results import full_names, saw, shared_metrics
 from platform.tracking import sweeps
 from platform.tracking.address import check_writable
 from platform.tracking.claims import Claim, Claims, Ours, Target
@@ -28,7 +30,8 @@ from platform.trials import TrialState
 from trainables.addresses import without_user
 from trainables.config import config_yaml
 
-SHOWN = frozenset({"val/accuracy", "val/auroc", "val/oscr"})  # of each epoch, with train/*; the last has all
+SHOWN = frozenset({"val/accuracy", "val/auroc", "val/oscr"})  # of each epoch, with train/*; the last has all. By the
+# trial's own score: a run has no `val/auroc`, but `val/pseudo-unknown/<score>/auroc`
 LONGEST_TAG = 5000  # characters that MLflow takes
 
 
@@ -219,7 +222,8 @@ class Tracker:
         if contest is not provisional:
             self._delivery.targets[key] = contest
         trial.run_id = contest.run_id
-        self._open[trial.run_id] = _Open(key, trial, sweep.shown, opening, dict(contest.logged), contest.attempts)
+        shown = frozenset(full for name in sweep.shown for full in full_names(name, trial.config))
+        self._open[trial.run_id] = _Open(key, trial, shown, opening, dict(contest.logged), contest.attempts)
         self._outbox.put(key, {**opening, "op": "open"})
         return Ours(trial.run_id)
 
@@ -239,14 +243,14 @@ class Tracker:
     def ended(self, trial: TrialState) -> None:
         """The trial's own folder may be deleted when this returns, unless it is not `recorded`."""
         opened = self._open[trial.run_id]
+        texts, tags = {}, {}
         if trial.status == "finished":
             self._log_metrics(opened, everything=True)
-        texts = {}
+            tags = {name: json.dumps(value) for name, value in saw(trial).items()}
         if trial.error:
             texts["traceback.txt"] = trial.error
         if trial.files is None and not trial.evaluates_only:
             texts["config.yaml"] = config_yaml(trial.config)
-        tags = {}
         if trial.status == "stopped":
             tags["stopped"] = f"by the scheduler, after epoch {trial.epoch:g}"
         if trial.attempt > 1:
@@ -278,8 +282,9 @@ class Tracker:
         step = int(trial.epoch)
         if step != trial.epoch:
             return  # between two epochs: nothing is new
-        names = [n for n in trial.metrics if everything or n.startswith("train/") or n in opened.shown]
-        values = {n: trial.metrics[n] for n in names if opened.logged.get(n, -1) < step}
+        metrics = shared_metrics(trial.metrics)
+        names = [n for n in metrics if everything or n.startswith("train/") or n in opened.shown]
+        values = {n: metrics[n] for n in names if opened.logged.get(n, -1) < step}
         if values:
             opened.logged |= dict.fromkeys(values, step)
             self._outbox.put(opened.key, {"op": "metrics", "time": now(), "step": step, "values": values})

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,20 +24,12 @@ from PIL import Image
 
 from trainables.data.augment import Statistics
 from trainables.data.encoded import NAME, Encoded, decode, is_turned, to_square, trouble
-from trainables.data.listing import I64, U8, DataError, Listing, Progress
+from trainables.data.listing import I64, U8, Content, DataError, Listing, Progress
 from trainables.data.protocols import LARGE, images_key
 
 BLOCK = 64  # images that a thread decodes at a time
 WAITING = 2**28  # bytes of decoded images that may wait to be written
 Items = Sequence[bytes | Path] | U8  # encoded, or arrays
-
-
-class Content(NamedTuple):
-    """What one part of an image set was, as it is recorded of a result."""
-
-    fingerprint: str
-    images: int  # that are here
-    published: int  # 0 where the division is ours, or not known
 
 
 @dataclass(frozen=True)

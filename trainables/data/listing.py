@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,14 @@ class DataError(RuntimeError):
 
 class MissingImagesError(DataError):
     """A part of a set that is not there."""
+
+
+class Content(NamedTuple):
+    """What one part of an image set was, as it is recorded of a result."""
+
+    fingerprint: str
+    images: int  # that are here
+    published: int  # 0 where the division is ours, or not known
 
 
 @dataclass(frozen=True)

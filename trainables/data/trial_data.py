@@ -14,8 +14,8 @@ import torch
 from trainables.config import TrialConfig
 from trainables.data.augment import CIFAR10, HALF, Statistics
 from trainables.data.encoded import Encoded
-from trainables.data.kept import Content, ImageSet
-from trainables.data.listing import I64, DataError, Progress
+from trainables.data.kept import ImageSet
+from trainables.data.listing import I64, Content, DataError, Progress
 from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
 from trainables.data.protocols import UNKNOWN, part_of_set, protocol_of, stored_size, unknown_classes
 from trainables.data.sets import load_set

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from platform.reports.figures.drawing import Drawing, MissingError, Runs
+from platform.results import own_metrics
 from platform.search import Tried, plots
 from trainables import yaml_file
+from trainables.config import TrialConfig
 
 
 def search(runs: Runs) -> list[Drawing]:
@@ -17,13 +19,15 @@ def search(runs: Runs) -> list[Drawing]:
         raise MissingError("the search has not run in this profile")
     cells = [cell for cell in runs.reader.cells(sweep) if cell["phase"] == "search" and cell["run_id"]]
     found = runs.reader.runs([cell["run_id"] for cell in cells])
+    config = TrialConfig.from_settings(spec.search_settings())
     tried = []
     for cell in cells:
         if cell["run_id"] not in found:
             continue
         params, metrics, _ = found[cell["run_id"]]
         settings = {name: yaml_file.parse(params[name], name).data for name in spec.search if name in params}
-        values = [metrics.get(objective.metric) for objective in spec.objectives]
+        own = own_metrics(metrics, config)
+        values = [own.get(objective.metric) for objective in spec.objectives]
         tried.append(Tried(settings, values, cell["status"] in ("finished", "cached")))
     drawn = plots(spec, tried)
     if not drawn:
