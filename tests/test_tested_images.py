@@ -129,7 +129,7 @@ def test_the_short_names_mean_what_the_one_who_asks_means() -> None:
 
 
 def test_a_caption_says_what_was_trained_on_and_what_made_it_smaller() -> None:
-    small = of(images_per_class=50, image_size=16, holdout=0.1, pseudo_unknown=2)
+    small = of(images_per_class=50, image_size=16, holdout=0.1, pseudo_unknown=2, test=False)
     text = described([small])
     assert "50 images a class, at 16 px, 10% of them held out, 2 known classes kept out" in text
     assert list(captions.trained_on([small], {"cifar10@16px": 49_067})) == [
