@@ -6,13 +6,16 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as Bars
 from rich.table import Table
 
 from platform.command import command, examples
+from trainables.data.layouts import labels_of
 from trainables.data.listing import DataError
 from trainables.data.protocols import (
     PROTOCOLS,
@@ -27,10 +30,11 @@ from trainables.data.sources import source_of
 from trainables.yaml_file import nearest
 
 DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+SHOWN = 6  # files of a set, or classes, that a line names
 
 EXAMPLES = """examples:
   python -m platform.protocols --data-root DATA
-      every protocol: classes, images, split families, and whether its images are under DATA
+      every protocol: classes, images, split families, and how many of its images are under DATA
   python -m platform.protocols cifar10 --data-root DATA
       one of them, with each of its unknown sets and how to get what is missing; also a file of one's own
   python -m platform.protocols cifar10 --data-root DATA --download
@@ -57,9 +61,12 @@ def main(argv: list[str] | None = None) -> int:
             _show(args, console)
         elif args.protocols:
             for name in args.protocols:
-                _print_one(name, args.data_root, console)
+                with errors.status(f"counting images of {escape(name)}"):
+                    _print_one(name, args.data_root, console)
         else:
-            console.print(overview(args.data_root))
+            with errors.status("counting images"):  # seconds, where sets of a million files are
+                table = overview(args.data_root)
+            console.print(table)
             for line in _how_to_get_all(args.data_root):
                 console.print(escape(line), soft_wrap=True)
         return SOME_FAILED if failed else DONE
@@ -93,8 +100,8 @@ def overview(data_root: Path) -> Table:
         entry = protocol_of(name)
         sets = list(dict.fromkeys(s for family in entry.families for s in evaluation_sets(name, family)))
         there = [s for s in sets if _is_there(part_of_set(name, s).images, "test", data_root)]
-        own = [_is_there(entry.image_set, part, data_root) for part in ("train", "test")]
-        here = "yes" if all(own) else "in part" if any(own) else "no"
+        own = [_there(entry.image_set, part, data_root) for part in ("train", "test")]
+        here = " + ".join("?" if part.wrong else f"{part.images:,}" for part in own)
         table.add_row(
             name,
             str(entry.image_size),
@@ -102,12 +109,12 @@ def overview(data_root: Path) -> Table:
             _published(entry.image_set),
             "\n".join(_families(name)),
             f"{len(there)} of {len(sets)} here",
-            here,
-            style="" if all(own) else "dim",
+            here if any(part.wrong or part.images for part in own) else "no",
+            style="" if all(part.images for part in own) else "dim",
         )
     table.caption = (
-        "images: published for training and test. Equal partitions of one family count once in a test. "
-        "A name after the command shows each unknown set of that protocol."
+        "images: published for training and test, and here: how many of them are, ? if they cannot be read. Equal "
+        "partitions of one family count once in a test. A name after the command shows each set of that protocol."
     )
     return table
 
@@ -115,6 +122,30 @@ def overview(data_root: Path) -> Table:
 def _is_there(image_set: str, part: str, data_root: Path) -> bool:
     source = source_of(image_set)
     return source.layout(source.part(part), data_root) is not None
+
+
+class There(NamedTuple):
+    """What is under the data root of one part of an image set."""
+
+    images: int
+    lacking: tuple[int, ...]  # classes without an image
+    wrong: str  # why it cannot be read as it is
+
+
+def _there(image_set: str, part: str, data_root: Path) -> There:
+    """Count without decoding an image."""
+    source = source_of(image_set)
+    part = source.part(part)
+    nothing = tuple(range(source.num_classes))
+    try:
+        layout = source.layout(part, data_root)
+        if layout is None:
+            return There(0, nothing, "")
+        labels = labels_of(layout, data_root, part)
+    except DataError as error:
+        return There(0, nothing, str(error))
+    lacking = tuple(np.setdiff1d(nothing, labels).tolist())
+    return There(len(labels), lacking, source.too_many(part, len(labels)) or ("" if len(labels) else "has no image"))
 
 
 def _how_to_get_all(data_root: Path) -> Iterator[str]:
@@ -158,16 +189,52 @@ def _print_one(name: str, data_root: Path, console: Console) -> None:
     for line in _families(name):
         console.print(f"  {line}")
     table = Table(show_header=True)
-    for column in ("set", "for", "images", "here", "from"):
+    for column in ("set", "for", "images here", "from"):
         table.add_column(column)
     for image_set, part, purpose in _sets(name):
         source = source_of(image_set)
-        part = source.part(part)
-        layout = source.layout(part, data_root)
-        get = layout.where if layout else f"{source.how_to_get()}. {source.looked_for}"
-        count = f"{source.images[part]:,}" if source.images[part] else "?"
-        table.add_row(escape(image_set), escape(purpose), count, "yes" if layout else "no", escape(get))
+        there = _there(image_set, part, data_root)
+        published = source.images[source.part(part)]
+        count = f"{there.images:,} of {published:,}" if published else f"{there.images:,}"
+        if there.wrong and not there.images:
+            count, place = "?", there.wrong
+        elif not there.images:
+            place = f"{source.how_to_get()}. {source.looked_for}"
+        else:
+            place = _place(image_set, part, data_root)
+            if there.wrong:
+                place += f" {there.wrong}"
+            elif image_set == entry.image_set and (lacking := _lacking(name, part, there)):
+                place += f"; {lacking}"
+        table.add_row(escape(image_set), escape(purpose), count, escape(place))
     console.print(table)
+
+
+def _place(image_set: str, part: str, data_root: Path) -> str:
+    """The files or folders that a part is read from, as they are called under the data root."""
+    source = source_of(image_set)
+    part = source.part(part)
+    layout = source.layout(part, data_root)
+    assert layout is not None
+    paths = layout.files(data_root, part)
+    if not all(path.is_relative_to(data_root) for path in paths):  # comes with a library
+        return layout.where
+    names = [str(path.relative_to(data_root)) for path in paths]
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _lacking(protocol: str, part: str, there: There) -> str:
+    """The classes that a protocol needs of its own set and that have no image: known ones to train, all to test."""
+    entry = protocol_of(protocol)
+    splits = ((family, split) for family in entry.families for split in range(num_splits(protocol, family)))
+    known = {label for family, split in splits for label in known_classes(protocol, family, split)}
+    lacking = [label for label in there.lacking if part == "test" or label in known]
+    if not lacking:
+        return ""
+    classes = source_of(entry.image_set).classes
+    names = [classes[label] if classes else str(label) for label in lacking]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"no image of {len(names)} of {entry.num_classes} classes: {', '.join(names[:SHOWN])}{more}"
 
 
 def _sets(name: str) -> list[tuple[str, str, str]]:

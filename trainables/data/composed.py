@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from trainables.data.archives import Cub
-from trainables.data.listing import DataError, Listing
+from trainables.data.listing import I64, DataError, Listing
 from trainables.data.on_disk import images_below
 
 KEPT = 288  # px: the short side of what is kept, where it was larger
@@ -57,23 +58,32 @@ class Coco:
         return found if found[0].is_file() and (root / self.folder / self._year(part)).is_dir() else []
 
     def read(self, root: Path, part: str) -> Listing:
+        images: list[bytes] = []
+        masks: list[bytes] = []
+        objects = self._objects(root, part)
+        for photo, annotation, _ in objects:
+            image, mask = self._cut(photo, annotation)
+            images.append(_encoded(image, "JPEG"))
+            masks.append(_encoded(mask, "PNG"))
+        labels = np.array([label for _, _, label in objects], dtype=np.int64)
+        return Listing(images, labels, np.arange(len(labels)), str(self.files(root, part)[0]), masks)
+
+    def labels_of(self, root: Path, part: str) -> I64:
+        there = [label for photo, _, label in self._objects(root, part) if os.path.isfile(photo)]
+        return np.array(there, dtype=np.int64)
+
+    def _objects(self, root: Path, part: str) -> list[tuple[Path, dict[str, Any], int]]:
+        """The photograph, the annotation and the class of each object."""
         path = self.files(root, part)[0]
+        photos = root / self.folder / self._year(part)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             names = {c["id"]: c["name"] for c in content["categories"]}
             files = {i["id"]: i["file_name"] for i in content["images"]}
             chosen = self._choose(content["annotations"], names)
+            return [(photos / files[a["image_id"]], a, COCO_CLASSES.index(names[a["category_id"]])) for a in chosen]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is not a file of COCO's instances: {error!r}") from error
-        images: list[bytes] = []
-        masks: list[bytes] = []
-        for annotation in chosen:
-            photo = root / self.folder / self._year(part) / files[annotation["image_id"]]
-            image, mask = self._cut(photo, annotation)
-            images.append(_encoded(image, "JPEG"))
-            masks.append(_encoded(mask, "PNG"))
-        labels = np.array([COCO_CLASSES.index(names[a["category_id"]]) for a in chosen], dtype=np.int64)
-        return Listing(images, labels, np.arange(len(chosen)), str(path), masks)
 
     def _year(self, part: str) -> str:
         return {"train": "train2017", "test": "val2017"}[part]
@@ -111,6 +121,15 @@ class Coco:
         return image.crop(box), mask.crop(box)
 
 
+class _Bird(NamedTuple):
+    """A bird, where it is in its picture, and what it is pasted on."""
+
+    path: Path
+    mask: Path
+    place: Path
+    label: int
+
+
 @dataclass(frozen=True)
 class Waterbirds:
     """Birds of CUB, cut out by their masks, on landscapes of Places (Sagawa et al., 2020). Class 1 lives on water.
@@ -136,13 +155,23 @@ class Waterbirds:
         return [folder, folder / "segmentations", *(places / name for name in (*LAND, *WATER))]
 
     def read(self, root: Path, part: str) -> Listing:
+        birds = self._birds(root, part)
+        images = [_encoded(_pasted(bird.path, bird.mask, bird.place), "JPEG") for bird in birds]
+        labels = np.array([bird.label for bird in birds], dtype=np.int64)
+        return Listing(images, labels, np.arange(len(labels)), str(root / Cub().folder))
+
+    def labels_of(self, root: Path, part: str) -> I64:
+        there = [b.label for b in self._birds(root, part) if os.path.isfile(b.path) and os.path.isfile(b.mask)]
+        return np.array(there, dtype=np.int64)
+
+    def _birds(self, root: Path, part: str) -> list[_Bird]:
         birds = Cub().read(root, part)
         segmentations = root / Cub().folder / "segmentations"
         rng = np.random.default_rng(0 if part == "train" else 1)
         # From the other end for the test birds: no landscape is behind both a training and a test bird.
         kinds = (_backgrounds(root, names) for names in (LAND, WATER))
         queues = [iter(paths if part == "train" else paths[::-1]) for paths in kinds]
-        images, labels = [], []
+        found = []
         for path in birds.images:
             assert isinstance(path, Path)
             on_water = any(name in path.parent.name.lower() for name in WATERBIRDS)
@@ -151,9 +180,8 @@ class Waterbirds:
             if place is None:
                 raise DataError(f"{_places(root)} has too few landscapes behind {len(birds.labels):,} birds")
             mask = (segmentations / path.parent.name / path.name).with_suffix(".png")
-            images.append(_encoded(_pasted(path, mask, place), "JPEG"))
-            labels.append(int(on_water))
-        return Listing(images, np.array(labels, dtype=np.int64), birds.index, str(root / Cub().folder))
+            found.append(_Bird(path, mask, place, int(on_water)))
+        return found
 
 
 @dataclass(frozen=True)

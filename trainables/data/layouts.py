@@ -5,10 +5,12 @@ Reading and fetching raise `DataError`.
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -55,10 +57,31 @@ class Fetched(Layout, Protocol):
 
 @runtime_checkable
 class Counted(Layout, Protocol):
-    """A layout whose labels are known without its images."""
+    """A layout that can tell its labels without the images that `read` would decode or hold in memory."""
 
     def labels_of(self, root: Path, part: str) -> I64:
-        """The class ids of the images of a part that is there."""
+        """The class ids of the images of a part that is there; without those that a list names and that are not."""
+
+
+def labels_of(layout: Layout, root: Path, part: str) -> I64:
+    """The class ids of the images of a part that are there. No image is decoded. Raises `DataError`."""
+    with as_published(layout, root, part):
+        if isinstance(layout, Counted):
+            return layout.labels_of(root, part)
+        listing = layout.read(root, part)
+    if isinstance(listing.images, np.ndarray):
+        return listing.labels
+    return listing.labels[[not isinstance(item, Path) or os.path.isfile(item) for item in listing.images]]
+
+
+@contextmanager
+def as_published(layout: Layout, root: Path, part: str) -> Iterator[None]:
+    """Raises `DataError` for what a reader stumbles on: a list of images with a line that is cut short, or the like."""
+    try:
+        yield
+    except (IndexError, KeyError, ValueError) as error:
+        files = ", ".join(map(str, layout.files(root, part)))
+        raise DataError(f"{files}: not as published ({error!r}). Expected {layout.where}") from error
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from trainables import yaml_file
-from trainables.data.layouts import ClassFolders, FileList, Layout
-from trainables.data.listing import DataError, Listing
+from trainables.data.layouts import ClassFolders, FileList, Layout, labels_of
+from trainables.data.listing import I64, DataError, Listing
 from trainables.data.parquet import Parquet
 from trainables.values import shown
 
@@ -199,11 +199,20 @@ class _Renumbered:
 
     def read(self, root: Path, part: str) -> Listing:
         found = self.layout.read(root, part)
-        if wrong := [c for c in self.classes if not _is_number(c)]:
-            raise DataError(f"{found.source} has numbers as labels: name classes by them, not {wrong[0]!r}")
-        place = {int(name): i for i, name in enumerate(self.classes)}
-        labels = np.array([place.get(label, -1) for label in found.labels.tolist()], dtype=np.int64)
+        labels = self._places(found.labels, found.source)
         kept = np.flatnonzero(labels >= 0).tolist()
         images = [found.images[i] for i in kept]
         masks = [found.masks[i] for i in kept] if found.masks is not None else None
         return Listing(images, labels[kept], found.index[kept], found.source, masks, found.left_out)
+
+    def labels_of(self, root: Path, part: str) -> I64:
+        found = labels_of(self.layout, root, part)
+        labels = self._places(found, ", ".join(map(str, self.files(root, part))))
+        return labels[labels >= 0]
+
+    def _places(self, labels: I64, source: str) -> I64:
+        """Labels as places in `classes`; -1 for other ones."""
+        if wrong := [c for c in self.classes if not _is_number(c)]:
+            raise DataError(f"{source} has numbers as labels: name classes by them, not {wrong[0]!r}")
+        place = {int(name): i for i, name in enumerate(self.classes)}
+        return np.array([place.get(label, -1) for label in labels.tolist()], dtype=np.int64)

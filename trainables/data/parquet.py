@@ -54,7 +54,7 @@ class Parquet:
         return Listing(rows.table["image"].to_pylist(), rows.labels, rows.positions, rows.source, masks, rows.left_out)
 
     def labels_of(self, root: Path, part: str) -> I64:
-        """The class ids of a part, without its images."""
+        """The class ids of a part. The columns of images are not read."""
         return self._rows(root, part, ()).labels
 
     def _rows(self, root: Path, part: str, encoded: tuple[str, ...]) -> _Rows:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from trainables.cache import cache_folder
 from trainables.data.kept import ImageSet, keep, open_kept
-from trainables.data.layouts import Layout
+from trainables.data.layouts import as_published
 from trainables.data.listing import DataError, Listing, Progress
 from trainables.data.sources import Source, source_of
 
@@ -44,7 +44,8 @@ def load_set(
     short = name.replace("/", "-")
     cached = cache_folder() / f"{short}-{part}-{size}px-{key}.arrow"
     if not cached.is_file():
-        listing = _read(layout, part, data_root)
+        with as_published(layout, data_root, part):
+            listing = layout.read(data_root, part)
         _check(listing, source, part)
         try:
             keep(cached, listing, size, source.pixels, f"{name}, {part}", progress)
@@ -55,14 +56,6 @@ def load_set(
     except (OSError, pa.ArrowInvalid, KeyError) as error:  # a cache that a full disk cut short
         cached.unlink(missing_ok=True)
         raise DataError(f"{cached} was damaged ({error}) and has been removed; run the command again") from error
-
-
-def _read(layout: Layout, part: str, data_root: Path) -> Listing:
-    try:
-        return layout.read(data_root, part)
-    except (IndexError, KeyError, ValueError) as error:  # a list of images with a line that is cut short, or the like
-        files = ", ".join(map(str, layout.files(data_root, part)))
-        raise DataError(f"{files}: not as published ({error!r}). Expected {layout.where}") from error
 
 
 def _stamp(path: Path) -> str:
@@ -86,11 +79,8 @@ def _check(listing: Listing, source: Source, part: str) -> None:
         raise DataError(f"{listing.source} has no image")
     if len(labels) != len(listing.images):
         raise DataError(f"{listing.source} has {len(listing.images):,} images and {len(labels):,} labels")
-    if len(labels) > (published := source.images[part]) > 0:
-        raise DataError(
-            f"{listing.source} has {len(labels):,} images, and {source.name} ({part}) was published with "
-            f"{published:,}: take out what is there twice, or does not belong to it"
-        )
+    if wrong_number := source.too_many(part, len(labels)):
+        raise DataError(f"{listing.source} {wrong_number}")
     wrong = np.flatnonzero((labels < 0) | (labels >= source.num_classes))
     if len(wrong):
         raise DataError(

@@ -45,6 +45,16 @@ class Source:
         """How a part lies under the data root; None where it is not there."""
         return next((layout for layout in self.layouts if layout.files(root, part)), None)
 
+    def too_many(self, part: str, images: int) -> str:
+        """What is wrong with a part that has more images than were published; empty where it has not."""
+        published = self.images[part]
+        if not 0 < published < images:
+            return ""
+        return (
+            f"has {images:,} images, and {self.name} ({part}) was published with {published:,}: "
+            "take out what is there twice, or does not belong to it"
+        )
+
     @property
     def fetcher(self) -> Callable[[Path], None] | None:
         """What downloads the set into a data root; None where no program may."""
