@@ -30,9 +30,16 @@ def picture(value: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> 
     return Image.new(mode, size, (value,) * len(Image.new(mode, (1, 1)).getbands()) if mode != "L" else value)
 
 
-def save(path: Path, value: int = 0, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
+def save(
+    path: Path, value: int = 0, size: tuple[int, int] = (40, 30), mode: str = "RGB", number: int | None = None
+) -> Path:
+    """A picture in a file; one with a `number`, 0..511, has it at its upper edge, so that it is like no other."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(value, size, mode).save(path)
+    image = picture(value, size, mode)
+    for place in range(3) if number is not None else ():
+        grey = 16 + 30 * (number // 8**place % 8)  # of a block of JPEG's, by steps that it keeps
+        image.paste(picture(grey, (8, 8), mode), (8 + 8 * place, 0))
+    image.save(path)
     return path
 
 
@@ -54,7 +61,7 @@ def tiny_imagenet(root: Path) -> None:
     lines(folder / "wnids.txt", *reversed(wnids))  # the published list is in no order
     for number, wnid in enumerate(wnids):
         save(folder / "train" / wnid / "images" / f"{wnid}_0.JPEG", number, (64, 64))
-        save(folder / "val" / "images" / f"val_{number}.JPEG", number, (64, 64))
+        save(folder / "val" / "images" / f"val_{number}.JPEG", number, (64, 64), number=number)
     text = (f"val_{number}.JPEG\t{wnid}\t0\t0\t62\t62" for number, wnid in enumerate(wnids))
     lines(folder / "val" / "val_annotations.txt", *text)
 
@@ -65,7 +72,7 @@ def cub(root: Path, classes: int = 200, each: int = 2) -> None:
     water = {0: "Black_footed_Albatross", 1: "Mallard"}
     paths = [f"{c + 1:03}.{water.get(c, f'Finch_{c}')}/bird_{c}_{i}.jpg" for c in range(classes) for i in range(each)]
     for number, path in enumerate(paths):
-        save(folder / "images" / path, 200)
+        save(folder / "images" / path, 200, number=number)
         mask = Image.new("L", (40, 30))
         mask.paste(255, (0, 0, 20, 30))  # the bird is the left half
         target = (folder / "segmentations" / path).with_suffix(".png")
@@ -85,7 +92,7 @@ def stanford_cars(root: Path) -> None:
         rows = np.array([[(0, c + 1, f"{c:05}.jpg") for c in range(196)]], dtype=fields)
         scipy.io.savemat(folder / target, {"annotations": rows})
         for c in range(196):
-            save(folder / f"cars_{split}" / f"{c:05}.jpg", c)
+            save(folder / f"cars_{split}" / f"{c:05}.jpg", c, number=c + (200 if split == "test" else 0))
     names = np.array([[f"car {c}" for c in range(196)]], dtype=object)
     scipy.io.savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
 
@@ -98,14 +105,14 @@ def aircraft(root: Path) -> None:
     for part in ("trainval", "test"):
         lines(folder / f"images_variant_{part}.txt", *(f"{part}{i:04} {name}" for i, name in enumerate(names)))
         for i in range(100):
-            save(folder / "images" / f"{part}{i:04}.jpg", i)
+            save(folder / "images" / f"{part}{i:04}.jpg", i, number=i + (100 if part == "test" else 0))
 
 
 def imagenet30(root: Path) -> None:
     """The test folders have folders of their own, as the archive has."""
     for number in range(30):
         save(root / "one_class_train" / f"class {number:02}" / "a.JPEG", number, (300, 260))
-        save(root / "one_class_test" / f"class {number:02}" / f"class {number:02}" / "b.JPEG", number, (300, 260))
+        save(root / "one_class_test" / f"class {number:02}" / f"class {number:02}" / "b.JPEG", number, (300, 260), number=number)
 
 
 def svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

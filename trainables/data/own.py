@@ -126,6 +126,8 @@ def _problems(data: Any) -> Iterator[yaml_file.Problem]:
         of = data.get(part)
         if isinstance(of, dict) and (set(of) != {"file", "where"} or not _is_one_condition(of["where"])):
             yield yaml_file.Problem((part,), "is not {file: FILE.parquet, where: {COLUMN: VALUE}}")
+    if "train" in data and data["train"] == data.get("test"):
+        yield yaml_file.Problem(("test",), "is what `train` is: train and test on different images")
     if isinstance(data.get("image_size"), int) and not 8 <= data["image_size"] <= 1024:
         yield yaml_file.Problem(("image_size",), f"{data['image_size']} is not in 8..1024 px")
 

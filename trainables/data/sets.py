@@ -7,15 +7,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from trainables.cache import cache_folder
-from trainables.data.kept import ImageSet, keep, open_kept
+from trainables.data.kept import DamagedError, ImageSet, keep, kept_file, open_kept
 from trainables.data.layouts import Layout
 from trainables.data.listing import DataError, Listing, Progress
 from trainables.data.sources import Source, source_of
 
-FORMAT = 4  # goes up when what a cache file holds changes
+FORMAT = 5  # goes up when what a cache file holds changes
 
 
 def load_set(
@@ -41,20 +40,32 @@ def load_set(
         raise source.missing(part, data_root, tried=download)
     stamp = f"{FORMAT}:{layout!r}:{'|'.join(_stamp(path) for path in layout.files(data_root, part))}:{size}"
     key = hashlib.sha256(os.fsencode(stamp)).hexdigest()[:12]
-    short = name.replace("/", "-")
-    cached = cache_folder() / f"{short}-{part}-{size}px-{key}.arrow"
-    if not cached.is_file():
-        listing = _read(layout, part, data_root)
-        _check(listing, source, part)
+    stem = cache_folder() / f"{Path(name).name[:60]}-{part}-{size}px-{key}"
+    said: Exception | None = None
+    for _ in range(2):  # what was damaged is made once more
         try:
-            keep(cached, listing, size, source.pixels, f"{name}, {part}", progress)
-        except OSError as error:
-            raise DataError(f"images cannot be kept in {cached.parent}: {error}. Set OSR_CACHE") from error
-    try:
-        return open_kept(cached, name, size, source.images[part])
-    except (OSError, pa.ArrowInvalid, KeyError) as error:  # a cache that a full disk cut short
-        cached.unlink(missing_ok=True)
-        raise DataError(f"{cached} was damaged ({error}) and has been removed; run the command again") from error
+            kept = kept_file(stem)
+            if kept is None:
+                listing = _read(layout, part, data_root)
+                _check(listing, source, part)
+                kept = keep(stem, listing, size, source.pixels, f"{name}, {part}", progress)
+            return open_kept(kept, name, size, source.images[part])
+        except DamagedError as error:
+            said = error
+            assert kept
+            kept.unlink(missing_ok=True)
+        except FileNotFoundError as error:  # another process found it damaged
+            said = error
+        except DataError:
+            raise
+        except (OSError, MemoryError, RuntimeError) as error:  # the last: no room for threads
+            raise DataError(_no_room(stem.parent, error)) from error
+    raise DataError(_no_room(stem.parent, said))
+
+
+def _no_room(folder: Path, error: Exception | None) -> str:
+    said = str(error) or "no memory"
+    return f"images cannot be kept in {folder}: {said}. Set OSR_CACHE to another folder, or allow more memory"
 
 
 def _read(layout: Layout, part: str, data_root: Path) -> Listing:
