@@ -112,7 +112,12 @@ def imagenet30(root: Path) -> None:
     """The test folders have folders of their own, as the archive has."""
     for number in range(30):
         save(root / "one_class_train" / f"class {number:02}" / "a.JPEG", number, (300, 260))
-        save(root / "one_class_test" / f"class {number:02}" / f"class {number:02}" / "b.JPEG", number, (300, 260), number=number)
+        save(
+            root / "one_class_test" / f"class {number:02}" / f"class {number:02}" / "b.JPEG",
+            number,
+            (300, 260),
+            number=number,
+        )
 
 
 def svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +125,11 @@ def svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets.utils import calculate_md5
 
     sums: dict[str, Any] = {}
-    for part in ("train", "test"):
+    for part, corner in (("train", 255), ("test", 250)):
         path = root / f"{part}_32x32.mat"
         pixels = np.zeros((32, 32, 3, 10), dtype=np.uint8)
         pixels[...] = np.arange(10) * 20
+        pixels[0, 0] = corner
         scipy.io.savemat(path, {"X": pixels, "y": np.array([[1], [2], [3], [4], [5], [6], [7], [8], [9], [10]])})
         sums[part] = ["", path.name, calculate_md5(path)]
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", sums)
@@ -155,8 +161,9 @@ def medmnist(root: Path, flag: str, classes: int, columns: int = 1) -> None:
     """Eight grey images a part; with several `columns` a sample has a label for each."""
     root.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
-    for part in ("train", "val", "test"):
+    for number, part in enumerate(("train", "val", "test")):
         arrays[f"{part}_images"] = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((8, 28, 28), dtype=np.uint8)
+        arrays[f"{part}_images"][:, 0, 0] = 50 * number + len(flag)  # no image is another part's, or another set's
         arrays[f"{part}_labels"] = (np.arange(8 * columns) % classes).reshape(8, columns)
     np.savez(root / f"{flag}.npz", **arrays)
 
@@ -164,11 +171,15 @@ def medmnist(root: Path, flag: str, classes: int, columns: int = 1) -> None:
 def coco(root: Path, names: list[str]) -> None:
     """One photograph a part with an object of each name, its left half; of the last name also a crowd."""
     for year in ("train2017", "val2017"):
-        save(root / "coco" / year / "photo.jpg", 90, (400, 300))
+        path = root / "coco" / year / "photo.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(len(year)).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
         annotations: list[dict[str, Any]] = []
         for number in range(len(names)):
-            box = [150, 120, 60, 40]
-            left = [150, 120, 180, 120, 180, 160, 150, 160]
+            x = 150 + number
+            box = [x, 120, 60, 40]
+            left = [x, 120, x + 30, 120, x + 30, 160, x, 160]
             of = {"id": 100 - number, "image_id": 7, "category_id": number + 1, "bbox": box, "segmentation": [left]}
             annotations.append({**of, "iscrowd": 0})
         annotations.append({**annotations[-1], "id": 1, "iscrowd": 1, "segmentation": {"counts": [], "size": []}})
