@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ def png(value: int, size: int = 32) -> bytes:
     return buffer.getvalue()
 
 
-def write_cifar10(root: Path, **changes: Any) -> None:
+def write_cifar10(root: Path, parts: Sequence[str] = ("train", "test"), **changes: Any) -> None:
     """Two images a class in Parquet; the image's grey level is 20 × class + its number, + 10 in the test part."""
     (root / "cifar10").mkdir(parents=True, exist_ok=True)
-    for part, more in (("train", 0), ("test", 10)):
+    for part in parts:
+        more = 10 if part == "test" else 0
         columns = {
             "image": [png(20 * c + i + more) for c in range(10) for i in range(2)],
             "label": [c for c in range(10) for _ in range(2)],
