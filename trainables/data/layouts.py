@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -39,6 +39,14 @@ class Layout(Protocol):
 
     def read(self, root: Path, part: str) -> Listing:
         """A part that is there."""
+
+
+@runtime_checkable
+class Scattered(Layout, Protocol):
+    """A layout that reads more than `files` and what is below them."""
+
+    def also_read(self, root: Path, part: str) -> Sequence[bytes | Path]:
+        """The further files and folders."""
 
 
 @runtime_checkable
@@ -203,6 +211,11 @@ class FileList:
 
     def files(self, root: Path, part: str) -> list[Path]:
         return file_at(root / self.parts[part]) if part in self.parts else []
+
+    def also_read(self, root: Path, part: str) -> Sequence[bytes | Path]:
+        images = self.read(root, part).images
+        assert not isinstance(images, np.ndarray)
+        return images
 
     def read(self, root: Path, part: str) -> Listing:
         path = root / self.parts[part]

@@ -14,7 +14,7 @@ true` where a Parquet file has a column `mask`, and `images: FOLDER` that the pa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from trainables import yaml_file
-from trainables.data.layouts import ClassFolders, FileList, Layout
+from trainables.data.layouts import ClassFolders, FileList, Layout, Scattered
 from trainables.data.listing import DataError, Listing
 from trainables.data.parquet import Parquet
 from trainables.values import shown
@@ -120,6 +120,11 @@ def _problems(data: Any) -> Iterator[yaml_file.Problem]:
             yield yaml_file.Problem(("known",), "a classifier needs at least 2 known classes")
         if not lists[1]:
             yield yaml_file.Problem(("unknown",), "is empty: with nothing unknown there is nothing to detect")
+        for part in ("known", "unknown"):
+            for place, name in enumerate(data[part]):
+                if isinstance(name, bool | float) or name is None or isinstance(name, dict | list):
+                    said = f"{shown(name)} is no text: put the name in quotes (YAML reads yes, no, on, off as values)"
+                    yield yaml_file.Problem((part, place), said)
         if twice := sorted({n for n in names if names.count(n) > 1}):
             yield yaml_file.Problem(("unknown",), f"{', '.join(twice)} is named twice")
     for part in ("train", "test"):
@@ -198,6 +203,9 @@ class _Renumbered:
 
     def files(self, root: Path, part: str) -> list[Path]:
         return self.layout.files(root, part)
+
+    def also_read(self, root: Path, part: str) -> Sequence[bytes | Path]:
+        return self.layout.also_read(root, part) if isinstance(self.layout, Scattered) else ()
 
     def read(self, root: Path, part: str) -> Listing:
         found = self.layout.read(root, part)

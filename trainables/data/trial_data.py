@@ -218,6 +218,8 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
 
     statistics = {"half": HALF, "cifar10": CIFAR10}.get(config.normalisation)
     as_seen = (config.seen_size, statistics or source.statistics(_sorted(train)))
+    if min(as_seen[1].std) == 0:
+        raise DataError(f"{source.source}: a channel has one value in all training images: set normalisation: half")
     known_of, unknown_of = partial(_known, classes=classes, as_seen=as_seen), partial(_unknown, as_seen=as_seen)
     validation: dict[str, Samples] = {}
     if config.holdout:
