@@ -70,9 +70,9 @@ def main() -> None:
         os.environ["OSR_CACHE"] = str(folder)
         started = time.perf_counter()
         listing = ClassFolders({"train": "photos"}, 4).read(folder, "train")
-        keep(folder / "photos.arrow", listing, STORED, 0, "photos", None)
+        kept = keep(folder / "photos", listing, STORED, 0, "photos", None)
         console.print(f"{IMAGES:,} large images looked at for the first time: {time.perf_counter() - started:.1f} s")
-        images = open_kept(folder / "photos.arrow", "photos", STORED).images
+        images = open_kept(kept, "photos", STORED).images
         assert isinstance(images, Encoded)
         speeds: dict[tuple[str, int], list[float]] = {}
         for _ in track(range(ROUNDS), "timing", console=console, transient=True):

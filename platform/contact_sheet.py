@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from trainables.config import TrialConfig
 from trainables.data.augment import centre
 from trainables.data.listing import U8, Progress
+from trainables.data.parquet import Parquet
 from trainables.data.sources import source_of
 from trainables.data.trial_data import Samples, TrialData, build
 
@@ -25,7 +26,10 @@ def contact_sheet(
     settings = {"method": "plain", "protocol": protocol, "split_family": family, "split": split}
     config = TrialConfig.from_settings({**settings, "backbone": "resnet18", "evaluate": list(sets)})
     data = build(config, data_root, progress=progress)
-    lines = [*_known(data), *((name, _some(samples)) for name, samples in data.test.items() if name != "known")]
+    lines = [
+        *_known(data, _names(data.train.source.name, data_root)),
+        *((name, _some(samples)) for name, samples in data.test.items() if name != "known"),
+    ]
     figure = Figure(figsize=(COLUMNS * 0.8 + 2, len(lines) * 0.85 + 0.6), layout="constrained")
     figure.suptitle(f"{protocol}, split family {family}, split {split}: known classes, then unknown sets", fontsize=10)
     for row, (name, images) in enumerate(lines):
@@ -37,11 +41,17 @@ def contact_sheet(
     figure.savefig(file, dpi=120)
 
 
-def _known(data: TrialData) -> Iterator[tuple[str, U8]]:
+def _names(image_set: str, data_root: Path) -> Sequence[str]:
+    """Names of the classes by their ids, where the set or its files say them."""
+    source = source_of(image_set)
+    layout = source.layout("train", data_root)
+    return source.classes or (layout.class_names(data_root, "train") if isinstance(layout, Parquet) else ())
+
+
+def _known(data: TrialData, names: Sequence[str]) -> Iterator[tuple[str, U8]]:
     """A line for each of the first known classes, as trained on."""
-    names = source_of(data.train.source.name).classes
     for label, class_id in list(enumerate(data.classes))[:ROWS]:
-        said = f"{class_id} {names[class_id]}" if names else str(class_id)
+        said = f"{class_id} {names[class_id]}" if class_id < len(names) else str(class_id)
         yield f"known: class {said}", _some(data.train, np.flatnonzero(data.train.labels == label))
 
 

@@ -13,7 +13,7 @@ from platform.trials import Phase, Place
 from trainables.config import TrialConfig
 from trainables.data.listing import Content, DataError, MissingImagesError, Progress
 from trainables.data.sources import source_of
-from trainables.data.trial_data import TrialData, build, check_classes, needed
+from trainables.data.trial_data import TrialData, build, check_split, needed
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
 
@@ -93,7 +93,7 @@ class Images:
             self.fingerprints |= self.opened[kind].fingerprints
             self._tested.setdefault((config.protocol, config.seen_size), {}).update(self.opened[kind].tested)
         if (kind, config.split) not in self.checked:
-            check_classes(config, self.opened[kind])
+            check_split(config, self.opened[kind])
             self.checked.add((kind, config.split))
         return self.opened[kind]
 

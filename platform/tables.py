@@ -107,6 +107,8 @@ def _data(sweep: Sweep, images: Images) -> Iterator[tuple[str, str]]:
     for source in sources.values():
         if source.left_out:
             yield "left out", f"{source.left_out} images of {source.source}, not exact copies of the published ones"
+    for line in dict.fromkeys(line for d in images.opened.values() for line in d.duplicates):
+        yield "duplicates", line
 
 
 def _of_which(count: int, what: str) -> str:

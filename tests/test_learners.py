@@ -201,7 +201,7 @@ def test_a_changed_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_cifar10(tmp_path)
     before = opened(tmp_path, **settings)
     assert opened(tmp_path, **settings) is before
-    write_cifar10(tmp_path, image=[png(200 - i) for i in range(20)])
+    write_cifar10(tmp_path, ["train"], image=[png(200 + i) for i in range(20)])
     after = opened(tmp_path, **settings)
     assert after is not before
     assert after.fingerprints != before.fingerprints

@@ -36,10 +36,10 @@ def trial(**settings: Any) -> TrialConfig:
 
 
 def birds(root: Path, each: int = 3) -> None:
-    for part in ("train", "test"):
+    for more, part in enumerate(("train", "test")):
         for value, name in enumerate(("crow", "robin", "sparrow")):
             for number in range(each):
-                trees.save(root / "birds" / part / name / f"{number}.png", 80 * value)
+                trees.save(root / "birds" / part / name / f"{number}.png", 80 * value + 2 * number + more)
 
 
 def test_class_folders_are_numbered_as_the_file_names_them(tmp_path: Path) -> None:
@@ -48,19 +48,19 @@ def test_class_folders_are_numbered_as_the_file_names_them(tmp_path: Path) -> No
     data = build(trial(), tmp_path)
     assert (len(data.train), len(data.test["known"]), len(data.test["unknown"])) == (6, 6, 3)
     images = data.train.source.images[data.train.rows]
-    assert [int(images[data.train.labels == label].max()) for label in (0, 1)] == [160, 80]  # sparrow, robin
+    assert [int(images[data.train.labels == label].max()) for label in (0, 1)] == [164, 84]  # sparrow, robin
 
 
 def test_a_parquet_file_with_numbers_and_a_list_of_files_do_as_well(tmp_path: Path) -> None:
-    table = pa.table({"image": [trees.encoded(10 * label) for label in (7, 3, 5)], "label": [7, 3, 5]})
-    pq.write_table(table, "some.parquet")
-    trees.save(tmp_path / "files" / "a.png")
-    for number in (7, 3, 5):
-        trees.save(tmp_path / "files" / f"{number}.png", 10 * number)
-    trees.lines(Path("some.txt"), *(f"{number}.png {number}" for number in (7, 3, 5)))
-    for source in ("some.parquet", "some.txt"):
+    for part, more in (("train", 0), ("test", 1)):
+        images = [trees.encoded(10 * label + more) for label in (7, 3, 5)]
+        pq.write_table(pa.table({"image": images, "label": [7, 3, 5]}), f"{part}.parquet")
+        for number in (7, 3, 5):
+            trees.save(tmp_path / "files" / part / f"{number}.png", 10 * number + more)
+        trees.lines(Path(f"{part}.txt"), *(f"{part}/{number}.png {number}" for number in (7, 3, 5)))
+    for suffix in ("parquet", "txt"):
         Path("birds.yaml").write_text(
-            f"train: {source}\ntest: {source}\nimage_size: 32\nknown: [5, 7]\nunknown: [3]\nimages: files\n"
+            f"train: train.{suffix}\ntest: test.{suffix}\nimage_size: 32\nknown: [5, 7]\nunknown: [3]\nimages: files\n"
         )
         data = build(trial(), tmp_path)
         images = data.train.source.images[data.train.rows]
@@ -76,6 +76,8 @@ def test_a_parquet_file_with_numbers_and_a_list_of_files_do_as_well(tmp_path: Pa
         (("unknown: [crow]", "unknown: [crow, robin]"), "unknown: robin is named twice"),
         (("known: [sparrow, robin]", "known: [sparrow]"), "known: a classifier needs at least 2 known classes"),
         (("unknown: [crow]\n", ""), "`unknown` is missing"),
+        (("[crow]", "[no]"), r"birds.yaml:5: unknown.0: False is no text: put the name in quotes"),
+        (("[sparrow, robin]", "[007, robin]"), r"birds.yaml:4: 007 would be read as 7: .* or quote it"),
         (("image_size", "image_sise"), r"unknown key \(did you mean 'image_size'\?\)"),
         (("train: birds/train", "train: {file: a.parquet}"), r"train: is not \{file: FILE.parquet, where: "),
     ],
@@ -130,7 +132,9 @@ def test_a_parquet_file_of_hugging_face_names_its_classes_and_may_lie_here(tmp_p
     images = [{"bytes": trees.encoded(10 * label), "path": None} for label in (0, 1, 2)]
     table = pa.table({"image": images, "label": [0, 1, 2]}).replace_schema_metadata({"huggingface": features})
     pq.write_table(table, "birds.parquet")
-    Path("birds.yaml").write_text(BIRDS.replace("birds/train", "birds.parquet").replace("birds/test", "birds.parquet"))
+    others = [{"bytes": trees.encoded(10 * label + 1), "path": None} for label in (0, 1, 2)]
+    pq.write_table(table.set_column(0, "image", pa.array(others)), "others.parquet")
+    Path("birds.yaml").write_text(BIRDS.replace("birds/train", "birds.parquet").replace("birds/test", "others.parquet"))
     data = build(trial(), Path())
     assert data.train.source.labels.tolist() == [2, 1, 0]
     pq.write_table(table.set_column(1, "label", pa.array([0, 1, -1])), "birds.parquet")

@@ -384,7 +384,7 @@ def test_svhn_is_divided_by_its_families(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_large_scale_table_reads_lists_of_imagenet21k(tmp_path: Path) -> None:
     trees.tiny_imagenet(tmp_path)
     for name in ("easy", "hard"):
-        trees.save(tmp_path / "imagenet21k" / "n1" / f"{name}.JPEG")
+        trees.save(tmp_path / "imagenet21k" / "n1" / f"{name}.JPEG", 250)
         trees.lines(tmp_path / "imagenet21k" / f"{name}.txt", f"n1/{name}.JPEG")
     sets = ["imagenet21k-easy", "imagenet21k-hard"]
     data = build(trial(protocol="tiny-imagenet", split_family="full", evaluate=sets), tmp_path)

@@ -8,12 +8,15 @@ import pytest
 import trees
 from PIL import Image
 
+from platform.contact_sheet import _names
 from platform.protocols import main
 from trainables.data import composed
 from trainables.data.composed import COCO_CLASSES
 from trainables.data.layouts import Images, TorchVision
 from trainables.data.listing import DataError
 from trainables.data.protocols import PROTOCOLS, known_classes, unknown_classes
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +161,12 @@ def test_a_contact_sheet_of_known_and_unknown_images(tmp_path: Path, capsys: pyt
         assert sheet.width > 800
         assert len(set(sheet.convert("L").resize((60, 60)).tobytes())) > 20
     assert "wrote sheets/digits.png" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not (SHARED / "cifar10").is_dir(), reason="the real CIFAR-10 is not on this machine")
+def test_a_contact_sheet_has_the_class_names_that_files_hold() -> None:
+    names = _names("cifar10", SHARED)
+    assert (names[0], names[8], len(names)) == ("airplane", "ship", 10)
 
 
 def test_what_may_be_fetched_is_fetched_and_the_rest_is_said(

@@ -30,9 +30,16 @@ def picture(value: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> 
     return Image.new(mode, size, (value,) * len(Image.new(mode, (1, 1)).getbands()) if mode != "L" else value)
 
 
-def save(path: Path, value: int = 0, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
+def save(
+    path: Path, value: int = 0, size: tuple[int, int] = (40, 30), mode: str = "RGB", number: int | None = None
+) -> Path:
+    """A picture in a file; one with a `number`, 0..511, has it at its upper edge, so that it is like no other."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(value, size, mode).save(path)
+    image = picture(value, size, mode)
+    for place in range(3) if number is not None else ():
+        grey = 16 + 30 * (number // 8**place % 8)  # of a block of JPEG's, by steps that it keeps
+        image.paste(picture(grey, (8, 8), mode), (8 + 8 * place, 0))
+    image.save(path)
     return path
 
 
@@ -54,7 +61,7 @@ def tiny_imagenet(root: Path) -> None:
     lines(folder / "wnids.txt", *reversed(wnids))  # the published list is in no order
     for number, wnid in enumerate(wnids):
         save(folder / "train" / wnid / "images" / f"{wnid}_0.JPEG", number, (64, 64))
-        save(folder / "val" / "images" / f"val_{number}.JPEG", number, (64, 64))
+        save(folder / "val" / "images" / f"val_{number}.JPEG", number, (64, 64), number=number)
     text = (f"val_{number}.JPEG\t{wnid}\t0\t0\t62\t62" for number, wnid in enumerate(wnids))
     lines(folder / "val" / "val_annotations.txt", *text)
 
@@ -65,7 +72,7 @@ def cub(root: Path, classes: int = 200, each: int = 2) -> None:
     water = {0: "Black_footed_Albatross", 1: "Mallard"}
     paths = [f"{c + 1:03}.{water.get(c, f'Finch_{c}')}/bird_{c}_{i}.jpg" for c in range(classes) for i in range(each)]
     for number, path in enumerate(paths):
-        save(folder / "images" / path, 200)
+        save(folder / "images" / path, 200, number=number)
         mask = Image.new("L", (40, 30))
         mask.paste(255, (0, 0, 20, 30))  # the bird is the left half
         target = (folder / "segmentations" / path).with_suffix(".png")
@@ -85,7 +92,7 @@ def stanford_cars(root: Path) -> None:
         rows = np.array([[(0, c + 1, f"{c:05}.jpg") for c in range(196)]], dtype=fields)
         scipy.io.savemat(folder / target, {"annotations": rows})
         for c in range(196):
-            save(folder / f"cars_{split}" / f"{c:05}.jpg", c)
+            save(folder / f"cars_{split}" / f"{c:05}.jpg", c, number=c + (200 if split == "test" else 0))
     names = np.array([[f"car {c}" for c in range(196)]], dtype=object)
     scipy.io.savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
 
@@ -98,14 +105,19 @@ def aircraft(root: Path) -> None:
     for part in ("trainval", "test"):
         lines(folder / f"images_variant_{part}.txt", *(f"{part}{i:04} {name}" for i, name in enumerate(names)))
         for i in range(100):
-            save(folder / "images" / f"{part}{i:04}.jpg", i)
+            save(folder / "images" / f"{part}{i:04}.jpg", i, number=i + (100 if part == "test" else 0))
 
 
 def imagenet30(root: Path) -> None:
     """The test folders have folders of their own, as the archive has."""
     for number in range(30):
         save(root / "one_class_train" / f"class {number:02}" / "a.JPEG", number, (300, 260))
-        save(root / "one_class_test" / f"class {number:02}" / f"class {number:02}" / "b.JPEG", number, (300, 260))
+        save(
+            root / "one_class_test" / f"class {number:02}" / f"class {number:02}" / "b.JPEG",
+            number,
+            (300, 260),
+            number=number,
+        )
 
 
 def svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +125,11 @@ def svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets.utils import calculate_md5
 
     sums: dict[str, Any] = {}
-    for part in ("train", "test"):
+    for part, corner in (("train", 255), ("test", 250)):
         path = root / f"{part}_32x32.mat"
         pixels = np.zeros((32, 32, 3, 10), dtype=np.uint8)
         pixels[...] = np.arange(10) * 20
+        pixels[0, 0] = corner
         scipy.io.savemat(path, {"X": pixels, "y": np.array([[1], [2], [3], [4], [5], [6], [7], [8], [9], [10]])})
         sums[part] = ["", path.name, calculate_md5(path)]
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", sums)
@@ -148,8 +161,9 @@ def medmnist(root: Path, flag: str, classes: int, columns: int = 1) -> None:
     """Eight grey images a part; with several `columns` a sample has a label for each."""
     root.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
-    for part in ("train", "val", "test"):
+    for number, part in enumerate(("train", "val", "test")):
         arrays[f"{part}_images"] = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((8, 28, 28), dtype=np.uint8)
+        arrays[f"{part}_images"][:, 0, 0] = 50 * number + len(flag)  # no image is another part's, or another set's
         arrays[f"{part}_labels"] = (np.arange(8 * columns) % classes).reshape(8, columns)
     np.savez(root / f"{flag}.npz", **arrays)
 
@@ -157,11 +171,15 @@ def medmnist(root: Path, flag: str, classes: int, columns: int = 1) -> None:
 def coco(root: Path, names: list[str]) -> None:
     """One photograph a part with an object of each name, its left half; of the last name also a crowd."""
     for year in ("train2017", "val2017"):
-        save(root / "coco" / year / "photo.jpg", 90, (400, 300))
+        path = root / "coco" / year / "photo.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(len(year)).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
         annotations: list[dict[str, Any]] = []
         for number in range(len(names)):
-            box = [150, 120, 60, 40]
-            left = [150, 120, 180, 120, 180, 160, 150, 160]
+            x = 150 + number
+            box = [x, 120, 60, 40]
+            left = [x, 120, x + 30, 120, x + 30, 160, x, 160]
             of = {"id": 100 - number, "image_id": 7, "category_id": number + 1, "bbox": box, "segmentation": [left]}
             annotations.append({**of, "iscrowd": 0})
         annotations.append({**annotations[-1], "id": 1, "iscrowd": 1, "segmentation": {"counts": [], "size": []}})

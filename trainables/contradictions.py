@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainables.backbones import cells
+from trainables.data.origins import COLLECTIONS, same_collection
 from trainables.data.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.methods import AsymmetricSettings, BackMixSettings, CatImgSettings, TeacherFreeSettings
 from trainables.yaml_file import Problem, nearest
@@ -89,8 +90,20 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
     if config.method == "catimg" and config.backbone.startswith("vit"):
         yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
     if isinstance(learner, CatImgSettings):
-        name = learner.outlier_set
-        tested = {part_of_set(config.protocol, s).images for s in config.evaluation_sets}
-        if name in tested or name == config.training_sets[0]:
-            where = "tested" if name in tested else "trained"
+        yield from _of_outliers(config, learner.outlier_set)
+
+
+def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:
+    """Outliers that are known, by name, to show what the trial learns or is judged on; `leaks` compares pixels."""
+    tested = dict.fromkeys(part_of_set(config.protocol, s).images for s in config.evaluation_sets)
+    for other, where in [*((t, "tested") for t in tested), (config.training_sets[0], "trained")]:
+        if name == other:
             yield Problem(("outlier_set",), f"{name} is what the trial is {where} on: outliers come from another set")
+            return
+        if same_collection(name, other):
+            yield Problem(
+                ("outlier_set",),
+                f"{name} shows images of {COLLECTIONS[name]}, as {other} does, which the trial is {where} on: choose "
+                "outliers of another collection",
+            )
+            return

@@ -57,6 +57,9 @@ class Coco:
         found = [root / self.folder / "annotations" / f"instances_{self._year(part)}.json"]
         return found if found[0].is_file() and (root / self.folder / self._year(part)).is_dir() else []
 
+    def also_read(self, root: Path, part: str) -> list[Path]:
+        return [root / self.folder / self._year(part)]
+
     def read(self, root: Path, part: str) -> Listing:
         images: list[bytes] = []
         masks: list[bytes] = []

@@ -10,9 +10,10 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +25,19 @@ from PIL import Image
 
 from trainables.data.augment import Statistics
 from trainables.data.encoded import NAME, Encoded, decode, is_turned, to_square, trouble
-from trainables.data.listing import I64, U8, Content, DataError, Listing, Progress
+from trainables.data.listing import I64, U8, U64, Content, DataError, Listing, Progress
 from trainables.data.protocols import LARGE, images_key
 
 BLOCK = 64  # images that a thread decodes at a time
 WAITING = 2**28  # bytes of decoded images that may wait to be written
+DIGESTED = 2**22  # bytes of a file that a thread digests at a time
+DIGITS = 16  # of a digest, in hex
+INFO = {"fingerprint": str, "left_out": int, "source": str, "channels": int}  # beside the columns of the file
 Items = Sequence[bytes | Path] | U8  # encoded, or arrays
+
+
+class DamagedError(ValueError):
+    """A file of the cache that is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class ImageSet:
     source: str
     published: int = 0  # images that this part was published with; 0 where that is not known
     sums: I64 = field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))  # N,6: of pixels, and of their squares
+    hashes: U64 = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))  # N, of each image's pixels as stored
 
     @property
     def size(self) -> int:
@@ -73,18 +82,22 @@ class ImageSet:
     def statistics(self, rows: I64) -> Statistics:
         """Mean and standard deviation of each channel over all pixels of these images, in 0..1, by exact sums."""
         total = self.sums[rows].sum(axis=0) / (len(rows) * self.size**2)
-        mean, std = total[:3], np.sqrt(total[3:] - total[:3] ** 2)
+        mean, std = total[:3], np.sqrt(np.maximum(total[3:] - total[:3] ** 2, 0))
         return Statistics(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
 
-def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progress: Progress | None) -> None:
-    """Decode every image, and write what is to be kept of them. Raises `DataError` that names all broken ones."""
+def keep(stem: Path, listing: Listing, size: int, pixels: int, what: str, progress: Progress | None) -> Path:
+    """Decode every image, and write what is to be kept of them: to `<stem>.<digest of the file>.arrow`.
+
+    Raises `DataError` that names all broken images.
+    """
     count, channels, streamed = len(listing.labels), 3 if listing.masks is None else 4, size >= LARGE
     if streamed:
         masks = None if listing.masks is None else _encoded(listing.masks)
         listing = replace(listing, images=_encoded(listing.images), masks=masks)
     decoded = np.empty((0 if streamed else count, size, size, channels), dtype=np.uint8)
     sums = np.zeros((count, 6), dtype=np.int64)
+    hashes = np.zeros(count, dtype=np.uint64)
     digest = hashlib.sha256()
     broken: dict[str, list[str]] = {}
     for i, (image, what_is_wrong) in enumerate(_decoded(listing, size, pixels)):
@@ -93,7 +106,9 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
             continue
         if not streamed:
             decoded[i] = image
-        flat = image[..., :3].reshape(-1, 3).astype(np.int64)
+        pixels_of = np.ascontiguousarray(image[..., :3])  # without its mask: it is the same image
+        hashes[i] = int.from_bytes(hashlib.sha256(pixels_of.data).digest()[:8], "little")
+        flat = pixels_of.reshape(-1, 3).astype(np.int64)
         sums[i] = *flat.sum(axis=0), *np.einsum("nc,nc->c", flat, flat)
         if progress and (i % 500 == 499 or i + 1 == count):
             progress(what, i + 1, count)
@@ -103,7 +118,7 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
             for said, names in broken.items()
         )
         raise DataError(f"{listing.source}: {'; '.join(lines)}")
-    columns: dict[str, Any] = {"label": listing.labels, "index": listing.index}
+    columns: dict[str, Any] = {"label": listing.labels, "index": listing.index, "hash": hashes}
     columns["sums"] = pa.FixedSizeListArray.from_arrays(sums.ravel(), 6)
     if streamed:
         columns |= _encoded_columns(listing, digest)
@@ -118,7 +133,7 @@ def keep(path: Path, listing: Listing, size: int, pixels: int, what: str, progre
         "source": listing.source,
         "channels": channels,
     }
-    _write(path, pa.table(columns).replace_schema_metadata({"info": json.dumps(info)}))
+    return _write(stem, pa.table(columns).replace_schema_metadata({"info": json.dumps(info)}))
 
 
 def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str]]:
@@ -184,24 +199,71 @@ def _encoded_columns(listing: Listing, digest: Any) -> dict[str, pa.Array]:
     return columns
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
+def _write(stem: Path, table: pa.Table) -> Path:
+    """The digest is in the name, so that a file and its digest cannot come apart."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    part = stem.with_name(f".{stem.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(part, "xb") as file:
             with pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table, max_chunksize=len(table))
             file.flush()
-            os.replace(file.name, path)  # two processes may decode at once: the last one wins, both are right
-        except BaseException:
-            os.unlink(file.name)
-            raise
+            os.fsync(file.fileno())
+        path = stem.with_name(f"{stem.name}.{_digest(part)}.arrow")
+        os.replace(part, path)  # two processes may decode at once: the last one wins, both are right
+        return path
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    """Of the blocks' digests, in threads: SHA-256 leaves the lock to others meanwhile."""
+    with open(path, "rb") as file, ThreadPoolExecutor(os.cpu_count()) as workers:
+        places = range(0, os.fstat(file.fileno()).st_size, DIGESTED)
+        blocks = workers.map(lambda at: hashlib.sha256(os.pread(file.fileno(), DIGESTED, at)).digest(), places)
+        return hashlib.sha256(b"".join(blocks)).hexdigest()[:DIGITS]
+
+
+_whole: set[tuple[str, int, int, int]] = set()  # files whose digest this process has seen to be right
+
+
+def _check_digest(path: Path) -> None:
+    """Raises `DamagedError` where a file is not what its name says; a file is read for it once in a process."""
+    stat = path.stat()
+    key = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    if key not in _whole:
+        if _digest(path) != path.name.split(".")[-2]:
+            raise DamagedError("its bytes are not those that were written")
+        _whole.add(key)
+
+
+def kept_file(stem: Path) -> Path | None:
+    """What `keep` has written for this stem, if it has."""
+    with suppress(FileNotFoundError):
+        names = (n for n in sorted(os.listdir(stem.parent)) if n.startswith(f"{stem.name}.") and n.endswith(".arrow"))
+        return next((stem.with_name(name) for name in names), None)
+    return None
 
 
 def open_kept(path: Path, name: str, size: int, published: int = 0) -> ImageSet:
-    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    """Map what `keep` has written. Raises `DamagedError`, and `OSError` or `MemoryError` where there is no room."""
+    _check_digest(path)
+    file = pa.memory_map(str(path))
+    try:
+        return _image_set(pa.ipc.open_file(file).get_batch(0), name, size, published)
+    except MemoryError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, pa.ArrowException) as error:
+        raise DamagedError(f"it does not hold what it should: {error!r}") from error
+
+
+def _image_set(batch: pa.RecordBatch, name: str, size: int, published: int) -> ImageSet:
     info = json.loads(batch.schema.metadata[b"info"])
+    if {key: type(value) for key, value in info.items()} != INFO:
+        raise ValueError(f"info {info}")
     channels = info.pop("channels")
-    sums = batch["sums"].values.to_numpy().reshape(-1, 6)
+    columns = {column: batch[column].to_numpy() for column in ("label", "index", "hash")}
+    sums = batch["sums"].values.to_numpy().reshape(len(batch), 6)
     images: U8 | Encoded
     if pa.types.is_fixed_size_binary(batch.schema.field("image").type):
         pixels = np.frombuffer(batch["image"].buffers()[1], dtype=np.uint8)
@@ -209,5 +271,13 @@ def open_kept(path: Path, name: str, size: int, published: int = 0) -> ImageSet:
     else:
         masks = batch["mask"] if "mask" in batch.schema.names else None
         images = Encoded(batch["image"], masks, size)
-    labels, index = batch["label"].to_numpy(), batch["index"].to_numpy()
-    return ImageSet(name=name, images=images, labels=labels, index=index, sums=sums, published=published, **info)
+    return ImageSet(
+        name=name,
+        images=images,
+        labels=columns["label"],
+        index=columns["index"],
+        hashes=columns["hash"],
+        sums=sums,
+        published=published,
+        **info,
+    )

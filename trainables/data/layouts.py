@@ -9,7 +9,7 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,14 @@ class Layout(Protocol):
 
     def read(self, root: Path, part: str) -> Listing:
         """A part that is there."""
+
+
+@runtime_checkable
+class Scattered(Layout, Protocol):
+    """A layout that reads more than `files` and what is below them."""
+
+    def also_read(self, root: Path, part: str) -> Sequence[bytes | Path]:
+        """The further files and folders."""
 
 
 @runtime_checkable
@@ -226,6 +234,11 @@ class FileList:
 
     def files(self, root: Path, part: str) -> list[Path]:
         return file_at(root / self.parts[part]) if part in self.parts else []
+
+    def also_read(self, root: Path, part: str) -> Sequence[bytes | Path]:
+        images = self.read(root, part).images
+        assert not isinstance(images, np.ndarray)
+        return images
 
     def read(self, root: Path, part: str) -> Listing:
         path = root / self.parts[part]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 Progress = Callable[[str, int, int], None]  # what is being read, done, total
 
 

@@ -14,7 +14,7 @@ true` where a Parquet file has a column `mask`, and `images: FOLDER` that the pa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from trainables import yaml_file
-from trainables.data.layouts import ClassFolders, FileList, Layout, labels_of
+from trainables.data.layouts import ClassFolders, FileList, Layout, Scattered, labels_of
 from trainables.data.listing import I64, DataError, Listing
 from trainables.data.parquet import Parquet
 from trainables.values import shown
@@ -120,12 +120,19 @@ def _problems(data: Any) -> Iterator[yaml_file.Problem]:
             yield yaml_file.Problem(("known",), "a classifier needs at least 2 known classes")
         if not lists[1]:
             yield yaml_file.Problem(("unknown",), "is empty: with nothing unknown there is nothing to detect")
+        for part in ("known", "unknown"):
+            for place, name in enumerate(data[part]):
+                if isinstance(name, bool | float) or name is None or isinstance(name, dict | list):
+                    said = f"{shown(name)} is no text: put the name in quotes (YAML reads yes, no, on, off as values)"
+                    yield yaml_file.Problem((part, place), said)
         if twice := sorted({n for n in names if names.count(n) > 1}):
             yield yaml_file.Problem(("unknown",), f"{', '.join(twice)} is named twice")
     for part in ("train", "test"):
         of = data.get(part)
         if isinstance(of, dict) and (set(of) != {"file", "where"} or not _is_one_condition(of["where"])):
             yield yaml_file.Problem((part,), "is not {file: FILE.parquet, where: {COLUMN: VALUE}}")
+    if "train" in data and data["train"] == data.get("test"):
+        yield yaml_file.Problem(("test",), "is what `train` is: train and test on different images")
     if isinstance(data.get("image_size"), int) and not 8 <= data["image_size"] <= 1024:
         yield yaml_file.Problem(("image_size",), f"{data['image_size']} is not in 8..1024 px")
 
@@ -196,6 +203,9 @@ class _Renumbered:
 
     def files(self, root: Path, part: str) -> list[Path]:
         return self.layout.files(root, part)
+
+    def also_read(self, root: Path, part: str) -> Sequence[bytes | Path]:
+        return self.layout.also_read(root, part) if isinstance(self.layout, Scattered) else ()
 
     def read(self, root: Path, part: str) -> Listing:
         found = self.layout.read(root, part)

@@ -48,6 +48,10 @@ class Parquet:
         pattern = self.parts[part].replace("[", "[[]")  # brackets are part of a name
         return [file for path in sorted(root / name for name in glob(pattern, root_dir=root)) for file in _files(path)]
 
+    def class_names(self, root: Path, part: str) -> list[str]:
+        """Names of the classes by their ids, as the first file says them; none where it does not."""
+        return list(self.classes) or next((_class_names(path) for path in self.files(root, part)), [])
+
     def read(self, root: Path, part: str) -> Listing:
         rows = self._rows(root, part, ("image", "mask") if self.masks else ("image",))
         masks = rows.table["mask"].to_pylist() if "mask" in rows.table.column_names else None

@@ -142,7 +142,7 @@ PROTOCOLS: dict[str, Protocol] = {
         200,
         64,
         {**{family: (family, "tiny-imagenet") for family in ("osrci", "agc", "cssr")}, "full": None},
-        other_sets=("imagenet21k-easy", "imagenet21k-hard", "imagenet-samples", "textures"),
+        other_sets=("imagenet21k-easy", "imagenet21k-hard", "textures"),
     ),
     "imagenet30": Protocol(
         "imagenet30",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISDIR
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from trainables.cache import cache_folder
-from trainables.data.kept import ImageSet, keep, open_kept
-from trainables.data.layouts import as_published
+from trainables.data.kept import DamagedError, ImageSet, keep, kept_file, open_kept
+from trainables.data.layouts import Layout, Scattered, as_published
 from trainables.data.listing import DataError, Listing, Progress
 from trainables.data.sources import Source, source_of
 
-FORMAT = 4  # goes up when what a cache file holds changes
+FORMAT = 5  # goes up when what a cache file holds changes
 
 
 def load_set(
@@ -39,38 +41,75 @@ def load_set(
         layout = source.layout(part, data_root)
     if layout is None:
         raise source.missing(part, data_root, tried=download)
-    stamp = f"{FORMAT}:{layout!r}:{'|'.join(_stamp(path) for path in layout.files(data_root, part))}:{size}"
+    stamp = f"{FORMAT}:{layout!r}:{_stamp(layout, part, data_root)}:{size}"
     key = hashlib.sha256(os.fsencode(stamp)).hexdigest()[:12]
-    short = name.replace("/", "-")
-    cached = cache_folder() / f"{short}-{part}-{size}px-{key}.arrow"
-    if not cached.is_file():
-        with as_published(layout, data_root, part):
-            listing = layout.read(data_root, part)
-        _check(listing, source, part)
+    stem = cache_folder() / f"{Path(name).name[:60]}-{part}-{size}px-{key}"
+    said: Exception | None = None
+    for _ in range(2):  # what was damaged is made once more
         try:
-            keep(cached, listing, size, source.pixels, f"{name}, {part}", progress)
+            kept = kept_file(stem)
+            if kept is None:
+                with as_published(layout, data_root, part):
+                    listing = layout.read(data_root, part)
+                _check(listing, source, part)
+                kept = keep(stem, listing, size, source.pixels, f"{name}, {part}", progress)
+            return open_kept(kept, name, size, source.images[part])
+        except DamagedError as error:
+            said = error
+            assert kept
+            kept.unlink(missing_ok=True)
+        except FileNotFoundError as error:  # another process found it damaged
+            said = error
+        except DataError:
+            raise
+        except (OSError, MemoryError, RuntimeError) as error:  # the last: no room for threads
+            raise DataError(_no_room(stem.parent, error)) from error
+    raise DataError(_no_room(stem.parent, said))
+
+
+def _no_room(folder: Path, error: Exception | None) -> str:
+    said = str(error) or "no memory"
+    return f"images cannot be kept in {folder}: {said}. Set OSR_CACHE to another folder, or allow more memory"
+
+
+def _stamp(layout: Layout, part: str, data_root: Path) -> str:
+    """What changes with all that is read of a part: names, sizes and times of its files, however deep they lie."""
+    digest = hashlib.sha256()
+    for path in layout.files(data_root, part):
+        try:
+            _add(digest, str(path.resolve()), path.stat())
+            if path.is_dir():
+                _add_below(digest, path, frozenset())
         except OSError as error:
-            raise DataError(f"images cannot be kept in {cached.parent}: {error}. Set OSR_CACHE") from error
-    try:
-        return open_kept(cached, name, size, source.images[part])
-    except (OSError, pa.ArrowInvalid, KeyError) as error:  # a cache that a full disk cut short
-        cached.unlink(missing_ok=True)
-        raise DataError(f"{cached} was damaged ({error}) and has been removed; run the command again") from error
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    for item in layout.also_read(data_root, part) if isinstance(layout, Scattered) else ():
+        with suppress(OSError):  # who reads it says what is not there
+            assert isinstance(item, Path)
+            _add(digest, str(item), item.stat())
+            if item.is_dir():
+                _add_below(digest, item, frozenset())
+    return digest.hexdigest()
 
 
-def _stamp(path: Path) -> str:
-    """What changes with a file, or with what a folder lists: names, sizes and times, without looking deeper. A file
-    that is changed in place further below goes unnoticed."""
-    try:
-        stat = path.stat()
-        if not path.is_dir():
-            return f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        found = ((e, e.stat(follow_symlinks=os.path.exists(e.path))) for e in entries)  # a link may lead nowhere
-        lines = (f"{e.name}:{s.st_mtime_ns}:{0 if e.is_dir() else s.st_size}" for e, s in found)
-        return f"{path.resolve()}:{hashlib.sha256(os.fsencode('|'.join(lines))).hexdigest()}"
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+def _add(digest: Any, name: str, stat: os.stat_result) -> None:
+    size = 0 if S_ISDIR(stat.st_mode) else stat.st_size
+    digest.update(os.fsencode(f"{name}\0{stat.st_mtime_ns}\0{size}\0"))
+
+
+def _add_below(digest: Any, folder: Path | str, above: frozenset[tuple[int, int]]) -> None:
+    """All below a folder; a link to one that it lies in is not followed."""
+    here = os.stat(folder)
+    if (here.st_dev, here.st_ino) in above:
+        return
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        is_dir = entry.is_dir()
+        try:
+            stat = entry.stat()
+        except FileNotFoundError:  # a link may lead nowhere
+            stat = entry.stat(follow_symlinks=False)
+        _add(digest, entry.name, stat)
+        if is_dir:
+            _add_below(digest, entry.path, above | {(here.st_dev, here.st_ino)})
 
 
 def _check(listing: Listing, source: Source, part: str) -> None:

@@ -15,6 +15,7 @@ from trainables.config import TrialConfig
 from trainables.data.augment import CIFAR10, HALF, Statistics
 from trainables.data.encoded import Encoded
 from trainables.data.kept import ImageSet
+from trainables.data.leaks import Subset, check_disjoint, duplicates
 from trainables.data.listing import I64, Content, DataError, Progress
 from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
 from trainables.data.protocols import UNKNOWN, part_of_set, protocol_of, stored_size, unknown_classes
@@ -101,8 +102,17 @@ class TrialData:
         """
         return {name: samples.source.content for name, samples in self.test.items() if not name.startswith("known-")}
 
+    @property
+    def duplicates(self) -> tuple[str, ...]:
+        """What to say of sets that share images: so few that the trial is not refused, or none that it uses."""
+        learnt = [self.train, *([self.outliers] if self.outliers else [])]
+        return tuple(duplicates(samples.source for samples in (*learnt, *self.test.values())))
+
 
 Opened = Mapping[tuple[str, str], ImageSet]  # by name and part
+
+# What a message calls the parts of a trial.
+TRAINING, OUTLIERS, VALIDATED, TESTED = "training images", "outliers", "{} validation images", "known test images"
 
 KEPT = 2  # divisions that a process remembers, with the copies of their images on a device
 _recent: dict[Hashable, TrialData] = {}
@@ -146,8 +156,9 @@ def needed(config: TrialConfig) -> list[tuple[str, str]]:
     return wanted
 
 
-def check_classes(config: TrialConfig, data: TrialData) -> None:
-    """Whether the sets that `data` divides have an image of every class that `config`, on another split, needs.
+def check_split(config: TrialConfig, data: TrialData) -> None:
+    """Whether the sets that `data` divides serve `config`, on another split, as well: they have an image of every class
+    that it needs, and none that is both trained and tested on.
 
     Raises `DataError` that names the file and the classes.
     """
@@ -157,6 +168,18 @@ def check_classes(config: TrialConfig, data: TrialData) -> None:
         _need(data.test["known"].source, config.known_classes, f"known in {place}")
         for name in config.evaluation_sets:
             _need(data.test[name].source, _unknown_classes(config, name) or (), f"of {name} in {place}")
+    source = data.train.source
+    parts = {TRAINING: Subset(source, _of_classes(source, config.known_classes))}
+    if data.outliers:
+        parts[OUTLIERS] = Subset(data.outliers.source, data.outliers.rows)
+    unknown = {}
+    if data.test:
+        own = data.test["known"].source
+        parts[TESTED] = Subset(own, _of_classes(own, config.known_classes))
+        for name in config.evaluation_sets:
+            other = data.test[name].source
+            unknown[f"{name} test images"] = Subset(other, _unknown_rows(config, name, other))
+    check_disjoint(parts, unknown)
 
 
 def _need(source: ImageSet, classes: tuple[int, ...], what: str) -> None:
@@ -195,6 +218,8 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
 
     statistics = {"half": HALF, "cifar10": CIFAR10}.get(config.normalisation)
     as_seen = (config.seen_size, statistics or source.statistics(_sorted(train)))
+    if min(as_seen[1].std) == 0:
+        raise DataError(f"{source.source}: a channel has one value in all training images: set normalisation: half")
     known_of, unknown_of = partial(_known, classes=classes, as_seen=as_seen), partial(_unknown, as_seen=as_seen)
     validation: dict[str, Samples] = {}
     if config.holdout:
@@ -206,18 +231,15 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
     if config.test:
         own = opened[protocol.image_set, "test"]
         _need(own, classes, f"known in split {config.split} of {config.protocol}, family {config.split_family}")
-        is_known = np.isin(own.labels, classes)
-        test["known"] = known_of(own, np.flatnonzero(is_known))
+        rows_of_known = _of_classes(own, classes)
+        test["known"] = known_of(own, rows_of_known)
         for name in config.evaluation_sets:
             part = part_of_set(config.protocol, name)
             if part.known != "raw":
-                test[f"known-{name}"] = known_of(own, np.flatnonzero(is_known), view=part.known)
+                test[f"known-{name}"] = known_of(own, rows_of_known, view=part.known)
             other = opened[part.images, "test"]
-            if listed := _unknown_classes(config, name):
-                _need(other, listed, f"of {name}")
-                rows = np.flatnonzero(np.isin(other.labels, listed))
-            else:
-                rows = np.flatnonzero(~is_known) if part.images == protocol.image_set else np.arange(len(other.labels))
+            _need(other, _unknown_classes(config, name) or (), f"of {name}")
+            rows = _unknown_rows(config, name, other)
             if len(rows) == 0:
                 raise DataError(f"{other.source} has no image of an unknown class")
             test[name] = unknown_of(other, rows, view=part.unknown)
@@ -226,7 +248,34 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
         auxiliary = opened[name, "train"]
         outliers = unknown_of(auxiliary, np.arange(len(auxiliary.labels)))
     known_train = known_of(source, _sorted(train), view=config.training_view)
-    return TrialData(classes, config.seen_size, config.flips, known_train, validation, test, outliers)
+    data = TrialData(classes, config.seen_size, config.flips, known_train, validation, test, outliers)
+    _check_disjoint(data)
+    return data
+
+
+def _check_disjoint(data: TrialData) -> None:
+    """Raises `DataError` where two parts of a trial have images in common."""
+    parts = {TRAINING: data.train, OUTLIERS: data.outliers, TESTED: data.test.get("known")}
+    parts |= {VALIDATED.format(name): samples for name, samples in data.validation.items()}
+    unknown = {f"{name} test images": s for name, s in data.test.items() if not name.startswith("known")}
+    check_disjoint(
+        {name: Subset(s.source, s.rows) for name, s in parts.items() if s},
+        {name: Subset(s.source, s.rows) for name, s in unknown.items()},
+    )
+
+
+def _of_classes(source: ImageSet, classes: tuple[int, ...]) -> I64:
+    return np.flatnonzero(np.isin(source.labels, classes))
+
+
+def _unknown_rows(config: TrialConfig, name: str, source: ImageSet) -> I64:
+    """The images of `source` that are the unknown set `name`: of the classes that its family lists, of all that are not
+    known, or all images of another set."""
+    if listed := _unknown_classes(config, name):
+        return _of_classes(source, listed)
+    if part_of_set(config.protocol, name).images == protocol_of(config.protocol).image_set:
+        return np.flatnonzero(~np.isin(source.labels, config.known_classes))
+    return np.arange(len(source.labels))
 
 
 def _unknown_classes(config: TrialConfig, name: str) -> tuple[int, ...] | None:
