@@ -210,10 +210,12 @@ def test_the_page_is_well_formed(folder: Path) -> None:
 def test_latex_has_a_line_a_row_and_escapes_names(folder: Path, tmp_path: Path) -> None:
     text = report(folder, "toy.yaml", "--format", "latex").stdout
     assert r"BackMix \& more &" in text
-    assert text.count(r"\\") == 1 + 3
+    assert text.count(r"\\") == 2 + 3  # the columns, and what is measured and what is published of each
     found = subprocess.run("kpsewhich booktabs.sty", shell=True, capture_output=True).returncode == 0
     if found:  # compiled where LaTeX is installed
-        document = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{text}\\end{{document}}"
+        document = (
+            f"\\documentclass{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}{text}\\end{{document}}"
+        )
         (tmp_path / "t.tex").write_text(document)
         done = subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:]
