@@ -10,10 +10,13 @@ import pytest
 from test_report import TABLE
 
 from platform import search_file
+from platform.index import SweepRun
+from platform.report import _profile
 from platform.reports import forms
 from platform.reports.page import index_page
 from platform.reports.source import Source
 from platform.reports.table import ReportTable
+from platform.tracking.reader import Reader
 
 SEARCH_SPACES = Path(__file__).parents[1] / "search_spaces"
 ESCAPE = "\x1b]0;mine\x07\nnext"
@@ -85,3 +88,24 @@ def test_markdown_takes_no_markup_from_a_name() -> None:
     assert (
         forms.in_markdown("a|b <b> `c` *d* [x](y) mask_ratio [12]") == r"a\|b \<b> \`c\` \*d\* \[x](y) mask_ratio [12]"
     )
+
+
+QUICK = ("quick", "epochs=3 lr=0.1")
+
+
+@pytest.mark.parametrize(
+    ("ran", "changed", "found"),
+    [
+        ([QUICK, ("quick", "")], (), ("quick", ("epochs=3", "lr=0.1"))),  # the newest is the first
+        ([QUICK, ("paper", "")], (), ("paper", ())),
+        ([QUICK, ("paper", "")], ("epochs=3", "lr=0.1"), ("quick", ("epochs=3", "lr=0.1"))),
+        ([QUICK], ("epochs=4",), ("quick", ("epochs=4",))),
+        ([], (), ("paper", ())),
+    ],
+)
+def test_without_a_profile_it_is_the_papers_where_it_ran_else_the_newest_run(
+    ran: list[tuple[str, str]], changed: tuple[str, ...], found: tuple[str, tuple[str, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "toy.yaml").write_text(TABLE + "profiles: {quick: {splits: [0]}}\n")
+    reader = Reader("", sweeps=[SweepRun("", "toy", True, profile, changes, {}, {}) for profile, changes in ran])
+    assert _profile(search_file.load(tmp_path / "toy.yaml"), reader, None, changed) == found
