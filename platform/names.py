@@ -28,6 +28,11 @@ def shown_name(name: str) -> str:
     return name
 
 
+def printable(text: str) -> str:
+    """`text` on one line, without what a terminal would obey: newlines and escape sequences as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def sweep_name(name: str) -> str:
     """`name`, or `ValueError`: folders are called by it, so it neither climbs nor is it absolute."""
     shown_name(name)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from rich.markup import escape
 
 from platform import search_file
 from platform.command import command, examples
+from platform.names import printable
 from platform.search_file import PAPER, SearchFile
 from trainables.addresses import showable
 from trainables.config import EXTRA_SCORES, SCORE_NAMES
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 DONE, NOTHING_SHOWN = 0, 2
 FORMATS = ("terminal", "markdown", "latex", "csv", "html")
 TABLES = Path("search_spaces")
+_BETWEEN = r" (?=[\w.]+=)"  # two changes of a sweep, whose run has all in one line
+SHOWN_SWEEPS = 5  # of those that ran with other options
 
 EXAMPLES = """examples:
   python -m platform.report search_spaces/asymmetric/table06.yaml
@@ -152,9 +157,11 @@ def _show(
 
     recorded = Recorded(reader, args.recompute) if reader else None
     with errors.status("making the tables …"):
-        tables = [_table(args, file, reader, recorded) for file in files]
+        tables = [_table(args, file, reader, recorded, errors) for file in files]
     for run_id in sorted(recorded.unreadable) if recorded else ():
         errors.print(f"run {run_id} has no scores.parquet: its cells are missing", style="yellow")
+    if recorded and recorded.unscored:
+        _say_unscored(args.score, tables, recorded.unscored, errors)
     form = args.format or ("html" if args.all else "terminal" if console.is_terminal else "markdown")
     if form == "html":
         _write_pages(args, tables, reader, recorded, Links.of(uri, reader, args.ui), console, errors)
@@ -174,34 +181,77 @@ def _show(
     return DONE
 
 
-def _table(args: argparse.Namespace, file: SearchFile, reader: Reader | None, recorded: Recorded | None) -> ReportTable:
+def _table(
+    args: argparse.Namespace, file: SearchFile, reader: Reader | None, recorded: Recorded | None, errors: Console
+) -> ReportTable:
     from platform.best import best_of
     from platform.reports.source import Source
 
-    profile = args.profile or _profile(file, reader)
-    spec = file.profile(profile, args.set)
+    profile, changed = _profile(file, reader, args.profile, tuple(args.set))
+    spec = file.profile(profile, changed)
+    _say_what_ran(spec.name, profile, changed, reader, errors)
 
     best = partial(best_of, sweeps=reader.finished_sweeps if reader else lambda _: [])
-    changed = tuple(args.set)
     source = Source(spec, file.profile(PAPER), Path(file.path), profile, changed, reader, best, args.score, args.metric)
     return source.table(recorded or (lambda trial, name: None))
 
 
-def _profile(file: SearchFile, reader: Reader | None) -> str:
-    """The paper's where it was run, else that of the newest sweep of the file, else the paper's."""
+def _profile(
+    file: SearchFile, reader: Reader | None, asked: str | None, changed: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """The profile and what `--set` changes of it: as asked for; else the paper's where it was run, else as the newest
+    sweep of the file had them, else the paper's."""
+    if asked:
+        return asked, changed
     name = file.profile(PAPER).name
-    run = [s.profile for s in reader.sweeps if s.experiment == name and not s.changed] if reader else []
-    there = [profile for profile in run if profile in file.profiles]
-    return PAPER if PAPER in there or not there else there[0]
+    ran = [s for s in reader.sweeps if s.experiment == name and s.profile in file.profiles] if reader else []
+    wanted = " ".join(changed)
+    if any((s.profile, s.changed) == (PAPER, wanted) for s in ran):
+        return PAPER, changed
+    for run in ran:
+        if changed and run.changed != wanted:
+            continue
+        with suppress(ConfigError):  # the file has changed since
+            made = tuple(re.split(_BETWEEN, run.changed)) if run.changed else ()
+            file.profile(run.profile, made)
+            return run.profile, made
+    there = [s.profile for s in ran]
+    return (PAPER if PAPER in there or not there else there[0]), changed
+
+
+def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reader | None, errors: Console) -> None:
+    """Where no sweep has run so, but others have: with which options."""
+    ran = dict.fromkeys((s.profile, s.changed) for s in reader.sweeps if s.experiment == name) if reader else {}
+    if not ran or (profile, " ".join(changed)) in ran:
+        return
+    there = [f"--profile {p}" + "".join(f" --set {one}" for one in re.split(_BETWEEN, c) if one) for p, c in ran][
+        :SHOWN_SWEEPS
+    ]
+    asked = f"--profile {profile}" + "".join(f" --set {change}" for change in changed)
+    said = f"no sweep of {name} has run with {asked}; there are: {'; '.join(there)}"
+    errors.print(escape(printable(said)), style="yellow")
+
+
+def _say_unscored(score: str, tables: Sequence[ReportTable], runs: Collection[str], errors: Console) -> None:
+    """How finished trials get a score that they were not evaluated by; only those on request are not always there."""
+    of = {trial.run_id for table in tables for cell in table.all_cells for trial in cell.trials} & set(runs)
+    said = f"{len(of)} finished trials were not evaluated by {score}"
+    if score not in EXTRA_SCORES:
+        errors.print(f"{said}: it is not defined for their method", style="yellow")
+        return
+    errors.print(f"{said}. This does it, nothing is trained again:", style="yellow")
+    for table in tables:
+        if any(trial.run_id in of for cell in table.all_cells for trial in cell.trials):
+            errors.print(f"  {escape(_command(table, f'extra_scores=[{score}]'))}")
 
 
 def _print(tables: Sequence[ReportTable], console: Console) -> None:
-    from platform.reports.forms import compared, decimals, terminal
+    from platform.reports.forms import compared, decimals, in_terminal, terminal
 
     for table in tables:
         console.print(terminal(table))
         for comparison in table.comparisons:
-            console.print("  " + escape(compared(comparison, decimals(table))), soft_wrap=True)
+            console.print("  " + in_terminal(compared(comparison, decimals(table))), soft_wrap=True)
         if any(table.counts()[state] for state in ("partial", "missing")):
             console.print(f"This fills it:\n  {escape(_command(table))}", soft_wrap=True)
 
@@ -223,10 +273,11 @@ def _text(tables: Sequence[ReportTable], form: str) -> str:
     return "\n".join(made)
 
 
-def _command(table: ReportTable) -> str:
+def _command(table: ReportTable, *more: str) -> str:
+    """What trains or evaluates the table, with `more` changes."""
     profile = [] if table.profile == PAPER else ["--profile", table.profile]
-    changes = [part for change in table.changed for part in ("--set", change)]
-    if table.profile == PAPER and not changes:
+    changes = [part for change in (*table.changed, *more) for part in ("--set", change)]
+    if table.profile == PAPER and not table.changed:
         profile = ["--profile", PAPER]
     return command("python", "-m", "platform.sweep", str(table.file), *profile, *changes)
 

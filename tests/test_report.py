@@ -153,6 +153,14 @@ def test_another_score_is_read_from_what_was_recorded(folder: Path) -> None:
     assert line["difference"] == ""
 
 
+def test_a_score_that_was_never_recorded_is_missing_and_the_command_that_evaluates_it_is_said(folder: Path) -> None:
+    done = report(folder, "toy.yaml", "--score", "odin")
+    assert done.returncode == 0
+    assert "8 finished trials were not evaluated by odin" in done.stderr
+    assert "python -m platform.sweep toy.yaml --profile paper --set 'extra_scores=[odin]'" in done.stderr
+    assert "missing [70.5]" in done.stdout
+
+
 def test_numbers_computed_again_from_the_scores_are_the_recorded_ones(folder: Path) -> None:
     recorded, again = (
         report(folder, "toy.yaml", "--format", "csv", *option).stdout for option in ((), ("--recompute",))
@@ -173,6 +181,12 @@ def test_a_changed_or_reduced_run_says_so_and_is_not_compared(folder: Path) -> N
     said = report(folder, "toy.yaml", "--set", "epochs=1").stdout
     assert "Changed by hand: epochs=1: not the protocol of the file." in said
     assert "missing [70.5]" in said
+
+
+def test_a_profile_that_has_not_run_says_what_has(folder: Path) -> None:
+    said = report(folder, "toy.yaml", "--set", "epochs=1").stderr
+    assert "no sweep of toy has run with --profile paper --set epochs=1" in said
+    assert "there are: --profile paper" in said
 
 
 def test_the_page_holds_its_runs_and_figures_and_is_kept_with_the_sweep(folder: Path) -> None:
@@ -210,10 +224,12 @@ def test_the_page_is_well_formed(folder: Path) -> None:
 def test_latex_has_a_line_a_row_and_escapes_names(folder: Path, tmp_path: Path) -> None:
     text = report(folder, "toy.yaml", "--format", "latex").stdout
     assert r"BackMix \& more &" in text
-    assert text.count(r"\\") == 1 + 3
+    assert text.count(r"\\") == 2 + 3  # the columns, and what is measured and what is published of each
     found = subprocess.run("kpsewhich booktabs.sty", shell=True, capture_output=True).returncode == 0
     if found:  # compiled where LaTeX is installed
-        document = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{text}\\end{{document}}"
+        document = (
+            f"\\documentclass{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}{text}\\end{{document}}"
+        )
         (tmp_path / "t.tex").write_text(document)
         done = subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
+from platform.names import printable
 from platform.reports.table import Comparison, ReportCell, ReportTable
 
 MARK = "†"
 LEGEND = f"In brackets: published, and measured − published; {MARK}: more than the spread explains (95 %)."
+WIDEST = 4  # columns of a LaTeX table that has published numbers beside measured ones; of wider tables they are below
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "†": r"$^\dagger$",
@@ -88,6 +91,8 @@ def compared(comparison: Comparison, digits: int) -> str:
             interval = f" [{signed(found.low, digits)}, {signed(found.high, digits)}]"
         p = f", Wilcoxon p = {found.wilcoxon:.3f}" if found.wilcoxon is not None else ""
         ours = f"measured {signed(found.mean, digits)}{interval}, n = {found.n} {found.unit}{p}"
+    if claim.sign is None and comparison.published is None:  # nobody's claim: the rows of a search
+        return f"{claim.row} − {claim.over}, {comparison.column}: {ours}"
     outcome = {"missing": "", "no interval": "too few for an interval"}.get(comparison.verdict, comparison.verdict)
     size = f", {comparison.size}" if comparison.size == "as published" else ""
     size = size or (f", {comparison.size} than published" if comparison.size else "")
@@ -98,18 +103,23 @@ def compared(comparison: Comparison, digits: int) -> str:
 
 def terminal(table: ReportTable) -> Table:
     digits = decimals(table)
-    shown = Table(title=escape(table.title), title_justify="left", caption_justify="left", show_lines=False)
+    shown = Table(title=in_terminal(table.title), title_justify="left", caption_justify="left", show_lines=False)
     shown.add_column("row")
     for heading in table.headings:
-        shown.add_column(escape(heading), justify="right")
+        shown.add_column(in_terminal(heading), justify="right")
     for line in table.cells:
-        shown.add_row(escape(line[0].row), *(_in_terminal(cell, digits) for cell in line))
-    shown.caption = "\n".join(map(escape, notes(table)))
+        shown.add_row(in_terminal(line[0].row), *(_in_terminal(cell, digits) for cell in line))
+    shown.caption = "\n".join(map(in_terminal, notes(table)))
     return shown
 
 
+def in_terminal(text: str) -> str:
+    """Text that Rich prints as it is, and that no terminal obeys."""
+    return escape(printable(text))
+
+
 def _in_terminal(cell: ReportCell, digits: int) -> str:
-    text = escape(cell_text(cell, digits))
+    text = in_terminal(cell_text(cell, digits))
     if cell.marked:
         return f"[bold]{text}[/bold]"
     return text if cell.mean is not None else f"[dim]{text}[/dim]"
@@ -117,51 +127,94 @@ def _in_terminal(cell: ReportCell, digits: int) -> str:
 
 def markdown(table: ReportTable) -> str:
     digits = decimals(table)
-    lines = [f"**{table.title}**", ""]
-    lines.append(_piped(["row", *table.headings]))
+    lines = [f"**{in_markdown(table.title)}**", ""]
+    lines.append(_piped(["row", *map(in_markdown, table.headings)]))
     lines.append("|---|" + "---:|" * len(table.headings))
-    lines += [_piped([line[0].row, *(cell_text(cell, digits) for cell in line)]) for line in table.cells]
-    lines += ["", " ".join(notes(table))]
+    lines += [
+        _piped([in_markdown(line[0].row), *(in_markdown(cell_text(cell, digits)) for cell in line)])
+        for line in table.cells
+    ]
+    lines += ["", " ".join(map(in_markdown, notes(table)))]
     if table.comparisons:
-        lines += ["", *(f"- {compared(one, digits)}" for one in table.comparisons)]
+        lines += ["", *(f"- {in_markdown(compared(one, digits))}" for one in table.comparisons)]
     return "\n".join(lines) + "\n"
+
+
+def in_markdown(text: str) -> str:
+    """Text without what Markdown reads as code, emphasis, HTML, a link or the end of a cell."""
+    return re.sub(r"([\\`*<|]|\[(?=[^\]]*\]\()|(?<!\w)_|_(?!\w))", r"\\\1", printable(text))
 
 
 def _piped(cells: list[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
+    return "| " + " | ".join(cells) + " |"
 
 
 def latex(table: ReportTable) -> str:
-    """A `table` environment for `\\usepackage{booktabs}`: of each column what was measured, then what was published."""
+    """A `table*` environment, for `\\usepackage{booktabs,graphicx}`, never wider than the text; then what was claimed.
+
+    Of each column what was measured, and beside it what was published; in a table of many columns, in the line below.
+    """
     digits = decimals(table)
-    both = ["r@{\\hspace{0.6em}}r" for _ in table.headings]
-    heads = [f"\\multicolumn{{2}}{{c}}{{{tex(heading)}}}" for heading in table.headings]
-    rules = [f"\\cmidrule(lr){{{2 * i + 2}-{2 * i + 3}}}" for i in range(len(heads))]
+    with_published = [any(line[i].published is not None for line in table.cells) for i in range(len(table.headings))]
+    wide = len(table.headings) > WIDEST
+    beside = [there and not wide for there in with_published]
+    columns = ["r@{\\hspace{0.6em}}r" if two else "r" for two in beside]
+    label = re.sub(r"[^A-Za-z0-9]+", "-", table.name).strip("-")
+    caption = f"{tex(table.title)}. {tex(' '.join([*table.caption, numbers(table)]))}"
+    if any(with_published):
+        caption += " $^\\dagger$: differs from the published number by more than the spread explains."
     lines = [
-        "% \\usepackage{booktabs}",
-        "\\begin{table}",
+        "% \\usepackage{booktabs,graphicx}",
+        "\\begin{table*}",
         "\\centering",
-        f"\\caption{{{tex(table.title)}. {tex(' '.join([*table.caption, numbers(table)]))} Beside it: published; "
-        "$^\\dagger$: differs by more than the spread explains.}",
-        f"\\begin{{tabular}}{{l{''.join(both)}}}",
+        f"\\caption{{{caption}}}",
+        f"\\label{{tab:{label}}}",
+        # As wide as it is, but for the text's width at most.
+        "\\resizebox{\\ifdim\\width>\\linewidth \\linewidth\\else\\width\\fi}{!}{%",
+        f"\\begin{{tabular}}{{l{''.join(columns)}}}",
         "\\toprule",
-        " & ".join(["", *heads]) + " \\\\",
-        " ".join(rules),
+        *_tex_heads(table.headings, beside),
+        "\\midrule",
     ]
     for line in table.cells:
-        cells = []
-        for cell in line:
-            ours = measured(cell, digits) or ("" if cell.state == "published only" else "--")
-            theirs = "" if cell.published is None else f"{cell.published:.{digits}f}{MARK if cell.marked else ''}"
-            cells += [tex(ours), tex(theirs)]
+        ours = [measured(cell, digits) or ("" if cell.state == "published only" else "--") for cell in line]
+        theirs = [_tex_published(cell, digits) for cell in line]
+        pairs = zip(ours, theirs, beside, strict=True)
+        cells = [tex(text) for one, other, two in pairs for text in ((one, other) if two else (one,))]
         lines.append(" & ".join([tex(line[0].row), *cells]) + " \\\\")
-    lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+        if wide and any(theirs):
+            small = [f"{{\\footnotesize {tex(text)}}}" if text else "" for text in ("published", *theirs)]
+            lines.append(" & ".join([f"\\quad {small[0]}", *small[1:]]) + " \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
+    if table.comparisons:
+        said = (f"\\item {tex(compared(one, digits))}" for one in table.comparisons)
+        lines += ["", "\\begin{itemize}\\sloppy", *said, "\\end{itemize}"]
     return "\n".join(lines) + "\n"
+
+
+def _tex_heads(headings: Sequence[str], beside: Sequence[bool]) -> Iterator[str]:
+    """The names of the columns; over those that have published numbers beside measured ones, which is which."""
+    if not any(beside):
+        yield " & ".join(["", *map(tex, headings)]) + " \\\\"
+        return
+    heads, rules, kinds, at = [""], [], [""], 2
+    for heading, two in zip(headings, beside, strict=True):
+        heads.append(f"\\multicolumn{{2}}{{c}}{{{tex(heading)}}}" if two else tex(heading))
+        rules += [f"\\cmidrule(lr){{{at}-{at + 1}}}"] if two else []
+        kinds += [f"{{\\footnotesize {kind}}}" for kind in (("measured", "published") if two else ("measured",))]
+        at += 1 + two
+    yield " & ".join(heads) + " \\\\"
+    yield " ".join(rules)
+    yield " & ".join(kinds) + " \\\\"
+
+
+def _tex_published(cell: ReportCell, digits: int) -> str:
+    return "" if cell.published is None else f"{cell.published:.{digits}f}{MARK if cell.marked else ''}"
 
 
 def tex(text: str) -> str:
     """Text as LaTeX reads it."""
-    return "".join(_TEX.get(character, character) for character in text)
+    return "".join(_TEX.get(character, character) for character in printable(text))
 
 
 CSV_COLUMNS = (
@@ -171,12 +224,19 @@ CSV_COLUMNS = (
 
 
 def comma_separated(table: ReportTable) -> str:
-    """One line a cell, in percent, unrounded."""
+    """One line a cell, in percent, unrounded. A text that a spreadsheet would compute has a `'` before it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    writer.writerows(_csv_line(table, cell) for cell in table.all_cells)
+    writer.writerows(map(_csv_value, _csv_line(table, cell)) for cell in table.all_cells)
     return text.getvalue()
+
+
+def _csv_value(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _csv_line(table: ReportTable, cell: ReportCell) -> Iterator[object]:

@@ -33,6 +33,11 @@ class Figure:
     png: Path
 
     @property
+    def photographs(self) -> bool:
+        """Whether it has images in their own colours, which a dark page must not turn round."""
+        return self.name == "masks"
+
+    @property
     def base64(self) -> str:
         return base64.b64encode(self.png.read_bytes()).decode()
 
@@ -95,11 +100,19 @@ def index_page(tables: Sequence[tuple[ReportTable, str]]) -> str:
     """All tables with the addresses of their pages, and how far each is."""
     entries: list[dict[str, Any]] = []
     for table, address in tables:
-        held = sum(one.verdict == "holds" for one in table.comparisons)
-        claims = f"{held} of {len(table.comparisons)}" if table.comparisons else ""
         counts = list(table.counts().values())
-        entries.append({"table": table, "page": address, "counts": counts, "claims": claims})
+        entries.append({"table": table, "page": address, "counts": counts, "claims": _claims(table)})
     return _environment().from_string(_read("index.html")).render(entries=entries, style=Markup(_read("style.css")))
+
+
+def _claims(table: ReportTable) -> str:
+    """How many of the paper's claims hold, of those that our trials say something of."""
+    verdicts = [one.verdict for one in table.comparisons if one.claim in table.spec.claims]
+    judged = sum(verdict in ("holds", "reversed", "undecided") for verdict in verdicts)
+    if not judged:
+        return f"none of {len(verdicts)} judged yet" if verdicts else ""
+    rest = len(verdicts) - judged
+    return f"{verdicts.count('holds')} of {judged}" + (f", {rest} not judged yet" if rest else "")
 
 
 def _environment() -> Environment:

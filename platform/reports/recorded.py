@@ -22,6 +22,7 @@ class Recorded:
     reader: Reader
     always: bool = False
     unreadable: set[str] = field(default_factory=set)  # runs without such a file
+    unscored: set[str] = field(default_factory=set)  # runs whose file lacks the score that was asked for
     _again: dict[str, dict[str, float]] = field(default_factory=dict)  # by run
 
     def __call__(self, trial: ReportTrial, name: str) -> float | None:
@@ -35,6 +36,9 @@ class Recorded:
     def _read(self, trial: ReportTrial) -> dict[str, float]:
         scores = self.scores(trial, logits=False)
         if scores is None:
+            return {}
+        if trial.config.score not in scores:
+            self.unscored.add(trial.run_id)
             return {}
         return metrics_of(scores, "test", len(trial.config.known_classes), trial.config.score)
 
