@@ -318,8 +318,7 @@ def _summarise(
         report = command("python", "-m", "platform.report", str(sweep.file), *options, *store)
         what = "Beside the published numbers" if sweep.spec.paper else "As a table"
         console.print(f"{what}, with --format html as a page:\n  {escape(report)}", soft_wrap=True)
-    console.print("See it with")
-    console.print(f"  {tracker.ui_command()}", soft_wrap=True)
+    console.print(escape(tracker.how_to_see()), soft_wrap=True)
 
 
 class _Reading:
