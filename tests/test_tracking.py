@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
@@ -344,6 +345,18 @@ def test_closing_ends_what_is_open_as_killed(track: Callable[..., Tracker], uri:
     assert statuses(uri) == {"KILLED": 2}
     assert statuses(uri, "sweep") == {"KILLED": 1}
     assert trial.status == "interrupted"
+
+
+def test_the_page_that_is_printed_lists_the_runs_in_the_mode_for_training(
+    track: Callable[..., Tracker], tmp_path: Path
+) -> None:
+    tracker = track()
+    place = sweep_of(tracker, tmp_path / "toy.yaml").experiment_id
+    assert f"http://127.0.0.1:5000/#/experiments/{place}/runs?workflowType=machine_learning" in tracker.how_to_see()
+    pages = (Path(mlflow.__file__).parent / "server/js/build/static/js").glob("*.js")
+    ui = "".join(page.read_text(encoding="utf-8") for page in pages)  # of the MLflow that is installed
+    for needed in ('"/experiments/:experimentId/runs"', '.get("workflowType")', 'MACHINE_LEARNING="machine_learning"'):
+        assert needed in ui
 
 
 def test_runs_of_dead_drivers_are_ended_and_those_of_live_ones_are_not(

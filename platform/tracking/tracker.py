@@ -65,7 +65,7 @@ class Tracker:
         self._delivery = Delivery(self._store, self._claims, self._drivers, self._heartbeat, say)
         self._open: dict[str, _Open] = {}  # by run id
         self._sweeps: dict[str, Sweep] = {}  # by run id
-        self._latest = ""  # the part of the UI's address that names the latest sweep's experiment
+        self._latest = ""  # the experiment of the latest sweep
         self._closed = False
         receiver = f"MLflow at {self._store.shown}"
         try:
@@ -119,7 +119,7 @@ class Tracker:
         sweep = Sweep(run_id, experiment, place, SHOWN | set(shown))
         self._sweeps[run_id] = sweep
         self._heartbeat.sweeps.add(run_id)
-        self._latest = f"/{place}"
+        self._latest = place
         return sweep
 
     def cells(self, sweep: Sweep, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -161,11 +161,16 @@ class Tracker:
         """The store's address as people may see it."""
         return self._store.shown
 
-    def ui_command(self) -> str:
-        """The command that shows the runs, or where the server already does."""
+    def how_to_see(self) -> str:
+        """The command that shows the runs where no server does, and the page that lists them, of the latest sweep.
+
+        The page is opened in the UI's mode for training: in the other one, MLflow 3's own, runs are not listed.
+        """
+        page = f"/#/experiments/{self._latest}/runs?workflowType=machine_learning"
         if self._store.uri.startswith("http"):
-            return f"open {without_user(self._store.uri).rstrip('/')}/#/experiments{self._latest}"
-        return command("mlflow", "ui", "--backend-store-uri", self._store.shown)
+            return f"See it at\n  {without_user(self._store.uri).rstrip('/')}{page}"
+        start = command("mlflow", "ui", "--backend-store-uri", self._store.shown)
+        return f"See it with\n  {start}\nat\n  http://127.0.0.1:5000{page}"
 
     def close(self, timeout: float = 60) -> list[str]:
         """End as KILLED what is still open, and deliver what can be in `timeout` seconds. Returns what to tell.
