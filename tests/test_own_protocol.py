@@ -76,6 +76,12 @@ def test_a_parquet_file_with_numbers_and_a_list_of_files_do_as_well(tmp_path: Pa
         (("unknown: [crow]", "unknown: [crow, robin]"), "unknown: robin is named twice"),
         (("known: [sparrow, robin]", "known: [sparrow]"), "known: a classifier needs at least 2 known classes"),
         (("unknown: [crow]\n", ""), "`unknown` is missing"),
+        (
+            ("[crow]", "[no]"),
+            r"birds.yaml:5: unknown.0: False is no name of a class \(YAML reads no, off and .*: quote it",
+        ),
+        (("[crow]", "[1.10]"), r"birds.yaml:5: unknown.0: 1.1 is no name of a class: quote it"),
+        (("[crow]", "[007]"), r"birds.yaml:5: 007 would be read as 7: .* or quote it"),
         (("image_size", "image_sise"), r"unknown key \(did you mean 'image_size'\?\)"),
         (("train: birds/train", "train: {file: a.parquet}"), r"train: is not \{file: FILE.parquet, where: "),
     ],
@@ -163,3 +169,12 @@ def test_workers_elsewhere_get_the_file_at_the_same_place(tmp_path: Path) -> Non
     copy_code(tmp_path / "shipped", [], ["mine/birds.yaml", "digits", str(tmp_path / "mine" / "birds.yaml")])
     assert (tmp_path / "shipped" / "mine" / "birds.yaml").read_text() == BIRDS
     assert sorted(p.name for p in (tmp_path / "shipped").iterdir()) == ["mine", "trainables"]
+
+
+def test_quoted_words_and_numbers_are_names_of_folders(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for value, name in enumerate(("yes", "no", "007")):
+            trees.save(tmp_path / "birds" / part / name / "0.png", 80 * value)
+    Path("birds.yaml").write_text(BIRDS.replace("sparrow, robin", '"yes", "no"').replace("crow", '"007"'))
+    data = build(trial(), tmp_path)
+    assert (len(data.train), len(data.test["known"]), len(data.test["unknown"])) == (2, 2, 1)

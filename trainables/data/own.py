@@ -26,7 +26,7 @@ from trainables import yaml_file
 from trainables.data.layouts import ClassFolders, FileList, Layout
 from trainables.data.listing import DataError, Listing
 from trainables.data.parquet import Parquet
-from trainables.values import shown
+from trainables.values import misread, shown
 
 _KEYS: dict[str, tuple[type, ...]] = {
     "train": (str, dict),
@@ -114,6 +114,11 @@ def _problems(data: Any) -> Iterator[yaml_file.Problem]:
         if name not in data:
             yield yaml_file.Problem((), f"`{name}` is missing")
     lists = [data[n] for n in ("known", "unknown") if isinstance(data.get(n), list)]
+    for part in ("known", "unknown"):
+        for i, name in enumerate(data[part] if isinstance(data.get(part), list) else ()):
+            if type(name) not in (str, int):
+                advice = misread(name) or ": quote it"
+                yield yaml_file.Problem((part, i), f"{shown(name)} is no name of a class{advice}")
     if len(lists) == 2:
         names = [str(n) for some in lists for n in some]
         if len(lists[0]) < 2:
@@ -125,7 +130,7 @@ def _problems(data: Any) -> Iterator[yaml_file.Problem]:
     for part in ("train", "test"):
         of = data.get(part)
         if isinstance(of, dict) and (set(of) != {"file", "where"} or not _is_one_condition(of["where"])):
-            yield yaml_file.Problem((part,), "is not {file: FILE.parquet, where: {COLUMN: VALUE}}")
+            yield yaml_file.Problem((part,), "is not {file: FILE.parquet, where: {COLUMN: 'VALUE'}}")
     if isinstance(data.get("image_size"), int) and not 8 <= data["image_size"] <= 1024:
         yield yaml_file.Problem(("image_size",), f"{data['image_size']} is not in 8..1024 px")
 
