@@ -21,8 +21,8 @@ from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.learners.backmix import BackMix
+from trainables.one_trial import pick_device
 from trainables.training import Trainer
-from trainables.trial import pick_device
 
 
 def random_data(images: int, size: int, classes: int) -> TrialData:

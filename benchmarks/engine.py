@@ -114,7 +114,7 @@ class _Recorder(tune.Callback):
 
 
 def no_op(config: dict[str, Any]) -> None:
-    import trainables.trial  # noqa: F401  # torch and all: a trial needs it, whoever starts it
+    import trainables.one_trial  # noqa: F401  # torch and all: a trial needs it, whoever starts it
 
     with tempfile.TemporaryDirectory() as folder:
         for name in FILES:

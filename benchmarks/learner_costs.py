@@ -28,9 +28,9 @@ from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.protocols import UNKNOWN
 from trainables.data.trial_data import Samples, TrialData
+from trainables.one_trial import pick_device
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
-from trainables.trial import pick_device
 
 CLASSES = 6
 

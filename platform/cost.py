@@ -22,9 +22,9 @@ from trainables.custom import is_custom, reason, users_line
 from trainables.data.trial_data import TrialData
 from trainables.evaluation import score_samples
 from trainables.models import build_model
+from trainables.one_trial import pick_device
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
-from trainables.trial import pick_device
 from trainables.yaml_file import ConfigError, Problem
 
 STARTUP_SECONDS = 20.0  # Ray's start and the workers' imports, measured on two cores

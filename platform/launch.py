@@ -212,6 +212,12 @@ class Run:
             if name.endswith(own) and lost:
                 remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
 
+    def placed(self, trial_id: str) -> None:
+        """A worker has room for it, which until then it waited for."""
+        with self._ours():
+            for listener in self.listeners:
+                listener.placed(self.jobs[trial_id].trial)
+
     def stops(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Pass a report on; whether early stopping ends the trial here."""
         with self._ours():
@@ -355,6 +361,9 @@ class _Relay(tune.Callback):
         if self.run.interrupt.asked:
             self.run.keep([t.temporary_state.ray_actor for t in trials if t.trial_id in self.run.jobs])
         self.run.check()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.run.placed(trial.trial_id)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.run.ended(trial.trial_id)

@@ -1,4 +1,4 @@
-"""What one sees while sweeps run: a bar for all trials and a line per running one, or plain lines in a log."""
+"""What one sees while sweeps run: a bar for all trials and a line per one that has a worker, or lines in a log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def say_settings(settings: Mapping[str, object]) -> str:
 
 
 class LiveView:
-    """A `Listener` with a bar for all trials, and a line for each running one with the time that it has left."""
+    """A `Listener` with a bar for all trials, and a line for each that has a worker, with the time that it has left."""
 
     def __init__(self, console: Console, results: Results, objectives: Mapping[str, Objective]) -> None:
         self.console = console
@@ -33,7 +33,8 @@ class LiveView:
         self.failed = 0
         self.best: dict[str, float] = {}
         self._all: TaskID | None = None
-        self._lines: dict[int, TaskID] = {}
+        self._lines: dict[int, TaskID] = {}  # of trials that are next or running
+        self._heard: dict[int, bool] = {}  # of those that have a worker: whether it has told anything yet
         self._said: dict[int, int] = {}  # epochs of a running trial that were said in a log
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -57,6 +58,7 @@ class LiveView:
         for task in self._lines.values():
             self._bars.remove_task(task)
         self._lines.clear()
+        self._heard.clear()
         self._note()  # the last trial's outcome came after it had ended
         self._bars.stop()
 
@@ -72,16 +74,24 @@ class LiveView:
         self.console.print(escape(text), style="yellow", soft_wrap=True)
 
     def started(self, trial: TrialState) -> None:
-        note = say_settings(trial.searched)
         self._lines[id(trial)] = self._bars.add_task(
-            f"  {escape(trial.name)}", total=trial.config.epochs, note=note, visible=len(self._lines) < SHOWN
+            f"  {escape(trial.name)}", start=False, total=trial.config.epochs, note="", visible=False
         )
+
+    def placed(self, trial: TrialState) -> None:
+        self._heard[id(trial)] = False
+        note, line = say_settings(trial.searched), self._lines[id(trial)]
+        self._bars.start_task(line)
+        self._bars.update(line, note=f"starting  {note}", visible=len(self._heard) <= SHOWN)
         self._note()
-        if not self.console.is_terminal:
+        if not self.console.is_terminal and trial.attempt == 1:
             verb = "evaluated again" if trial.evaluates_only else "started"
             self.console.print(f"{escape(trial.name)} {verb}  {note}".rstrip(), soft_wrap=True)
 
     def reported(self, trial: TrialState) -> None:
+        if not self._heard[id(trial)]:
+            self._heard[id(trial)] = True
+            self._note()
         note = f"{self._measured(trial)}  {say_settings(trial.searched)}"
         self._bars.update(self._lines[id(trial)], completed=round(trial.epoch, 1), note=note)
         every = max(1, trial.config.epochs // LINES_PER_TRIAL)
@@ -94,6 +104,7 @@ class LiveView:
     def ended(self, trial: TrialState) -> None:
         self._bars.remove_task(self._lines.pop(id(trial)))
         self._said.pop(id(trial), None)
+        self._heard.pop(id(trial), None)
         objective = self.objectives.get(trial.sweep)
         if objective and trial.phase == "search" and trial.status == "finished":
             better = max if objective.mode == "max" else min
@@ -110,8 +121,11 @@ class LiveView:
             self.console.print(line, soft_wrap=True)
 
     def _note(self) -> None:
-        parts = [f"{len(self._lines)} running"]
+        running = sum(self._heard.values())
+        starting = len(self._heard) - running
+        parts = [f"{running} running"] if running or not starting else []
         parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
+        parts += [f"{starting} starting"] if starting else []
         parts += [f"best {escape(self.objectives[s].metric)} {v:.3f}" for s, v in self.best.items()]
         if self._all is not None:
             self._bars.update(self._all, completed=len(self.results.outcomes), note="  ".join(parts))

@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m platform.protocols",
+        prog=command("python", "-m", "platform.protocols"),
         description="Show protocols: classes, images, split families, and where their images come from.",
         epilog=examples(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m platform.sweep",
+        prog=command("python", "-m", "platform.sweep"),
         description="Run searches and ablations under Ray Tune, each trial once, and track everything in MLflow.",
         epilog=examples(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,

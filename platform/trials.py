@@ -69,9 +69,12 @@ class TrialState:
 
 
 class Listener(Protocol):
-    """Told of each trial's start, of each of its epochs, and of its end."""
+    """Told of each trial that is next, of its worker, of each of its epochs, and of its end."""
 
     def started(self, trial: TrialState) -> None: ...
+
+    def placed(self, trial: TrialState) -> None:
+        """A worker has room for an attempt of it, and starts."""
 
     def reported(self, trial: TrialState) -> None: ...
 

@@ -19,9 +19,9 @@ from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
 from trainables.folder import Folder
 from trainables.methods import METHODS
+from trainables.one_trial import Report, Trial, evaluate_again, run_trial
 from trainables.teacher import WeightsError, untrained_weights
 from trainables.training import Trainer
-from trainables.trial import Report, Trial, evaluate_again, run_trial
 
 CPU = torch.device("cpu")
 BACKMIX = {"method": "backmix", "cut_size": 0.1}

@@ -36,9 +36,9 @@ from trainables.learners.backmix import BackMix
 from trainables.models import build_model
 from trainables.models.output import Network
 from trainables.models.vit import ViT
+from trainables.one_trial import Trial
 from trainables.teacher import untrained_weights
 from trainables.training import Trainer
-from trainables.trial import Trial
 
 CPU = torch.device("cpu")
 WORKERS = 2

@@ -2,14 +2,18 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from osr import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+OSR = str(BIN / "osr")
 CODE = """
 import json, platform, sysconfig, pathlib, copy, pickle
 standard = {}
@@ -65,6 +69,35 @@ def test_help_shows_examples() -> None:
     assert done.returncode == 0
     assert "python -m platform.sweep search_spaces/backmix.yaml" in done.stdout
     assert "exit codes" in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_console_script_has_every_command_from_any_folder(name: str, tmp_path: Path) -> None:
+    done = run(OSR, name, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert COMMANDS[name] in done.stdout or f"usage: {OSR} {name}" in done.stdout
+
+
+def test_the_console_script_without_a_command_names_all(tmp_path: Path) -> None:
+    done = run(OSR, cwd=tmp_path)
+    assert done.returncode == 2
+    assert all(f"osr {name} " in done.stderr for name in COMMANDS)
+
+
+def test_it_finds_a_file_and_a_method_of_ones_own_in_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise RuntimeError('found')")  # sooner than it could import torch
+    (tmp_path / "own.yaml").write_text(
+        "{name: own, base: {method: 'mine:Mine'}, search: {lr: {float: [0.1, 1]}}, trials: 2}"
+    )
+    done = run(OSR, "sweep", "own.yaml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "mine.py:1: RuntimeError: found" in done.stderr
+
+
+def test_a_command_that_it_prints_runs_where_it_was_printed(tmp_path: Path) -> None:
+    said = run(OSR, "report", "--help", cwd=tmp_path).stdout
+    told = next(line for line in said.splitlines() if line.endswith("--format html"))
+    assert "search_spaces/asymmetric/table06.yaml: no such file" in run(*shlex.split(told), cwd=tmp_path).stderr
 
 
 @pytest.mark.parametrize("folder", ["trainables", "platform"])

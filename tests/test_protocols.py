@@ -296,7 +296,7 @@ def test_a_trial_on_other_backgrounds_is_judged_beside_known_images_on_them(tmp_
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
-    from trainables.trial import run_trial
+    from trainables.one_trial import run_trial
 
     sets = ["cut-digits", "cut-digits-fg-bg", "cut-digits-fg"]
     settings = {"protocol": "cut-digits", "backbone": "wrn10-1", "epochs": 2, "batch_size": 64, "evaluate": sets}

@@ -21,8 +21,8 @@ from trainables.evaluation import forward, score_samples
 from trainables.extra_scores import Mahalanobis, extra_scores, perturbed
 from trainables.measured import metrics_of
 from trainables.models.output import Output
+from trainables.one_trial import Report, run_trial
 from trainables.scores import SCORES, energy, feature_norm, mean_cosine, mls, msp
-from trainables.trial import Report, run_trial
 
 CPU = torch.device("cpu")
 ALWAYS = {"msp", "mls", "energy", "feature_norm"}

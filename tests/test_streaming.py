@@ -19,8 +19,8 @@ from trainables.data.encoded import Encoded, decode
 from trainables.data.pools import AHEAD, StreamedPool
 from trainables.data.sets import load_set
 from trainables.data.trial_data import build
+from trainables.one_trial import run_trial
 from trainables.training import Trainer
-from trainables.trial import run_trial
 
 CPU = torch.device("cpu")
 

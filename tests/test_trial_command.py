@@ -105,6 +105,17 @@ def test_an_unusable_out_or_device_is_told_before_training(tmp_path: Path, capsy
     assert "--device banana" in capsys.readouterr().err
 
 
+def test_a_mistake_in_the_file_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("method: backmix\nepoch: 3")
+    script = (
+        "import sys; from trainables.trial import main; code = main(['config.yaml']); "
+        "print([m for m in ('torch', 'pandas') if m in sys.modules]); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stderr == "config.yaml:2: epoch: unknown setting (did you mean 'epochs'?)\n"
+    assert (done.returncode, done.stdout) == (2, "[]\n")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

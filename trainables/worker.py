@@ -33,8 +33,8 @@ from trainables.data.trial_data import TrialData, build
 from trainables.distributed import ALONE, Processes
 from trainables.folder import Folder
 from trainables.mailbox import Mailbox
+from trainables.one_trial import Trial, evaluate_again, pick_device
 from trainables.teacher import WeightsError
-from trainables.trial import Trial, evaluate_again, pick_device
 from trainables.weights import kept_weights
 
 TICK = 2.0  # seconds between two reports within an epoch: how long an interrupt waits, and how old what one sees is

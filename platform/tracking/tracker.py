@@ -238,6 +238,9 @@ class Tracker:
             opening = {"key": trial.run_id, "identity": trial.identity, "evaluates": True}
             self._open[trial.run_id] = _Open(trial.run_id, trial, SHOWN, opening, {}, 1)
 
+    def placed(self, trial: TrialState) -> None:
+        """Nothing to record."""
+
     def reported(self, trial: TrialState) -> None:
         opened = self._open[trial.run_id]
         if trial.device != opened.device:

@@ -130,7 +130,7 @@ def _problems(data: Any) -> Iterator[yaml_file.Problem]:
     for part in ("train", "test"):
         of = data.get(part)
         if isinstance(of, dict) and (set(of) != {"file", "where"} or not _is_one_condition(of["where"])):
-            yield yaml_file.Problem((part,), "is not {file: FILE.parquet, where: {COLUMN: VALUE}}")
+            yield yaml_file.Problem((part,), "is not {file: FILE.parquet, where: {COLUMN: 'VALUE'}}")
     if "train" in data and data["train"] == data.get("test"):
         yield yaml_file.Problem(("test",), "is what `train` is: train and test on different images")
     if isinstance(data.get("image_size"), int) and not 8 <= data["image_size"] <= 1024:

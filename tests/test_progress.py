@@ -1,0 +1,68 @@
+"""The live view: what it counts, and what is left of a trial's line on a narrow terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from platform.progress import LiveView
+from platform.results import Results
+from platform.spec import Objective
+from platform.trials import TrialState
+from trainables.config import TrialConfig
+
+CONFIG = TrialConfig.from_settings({"method": "backmix", "protocol": "digits", "epochs": 15})
+
+
+def trial(number: int) -> TrialState:
+    searched = {"mask_ratio": 0.1034567, "cut_size": 0.0632111}
+    return TrialState("search", number, "search", "search", CONFIG, f"{number:016x}", searched)
+
+
+def frame(view: LiveView, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), force_terminal=True, no_color=True, width=width)
+    with console.capture() as shown:
+        console.print(view._bars.get_renderable())
+    return shown.get().splitlines()
+
+
+@pytest.fixture
+def view() -> LiveView:
+    """Six trials, of which three are next and two have a worker."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    live = LiveView(console, Results(), {"search": Objective(metric="val/auroc", mode="max")})
+    live.begin(6)
+    return live
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_trial_starts_runs_and_only_then_has_numbers(view: LiveView, width: int) -> None:
+    trials = [trial(number) for number in (1, 2, 3)]
+    for one in trials:
+        view.started(one)
+    assert len(frame(view, width)) == 1  # no worker yet, no line
+    for one in trials[:2]:
+        view.placed(one)
+    first, *lines = frame(view, width)
+    assert first.rstrip().endswith("2 starting")
+    assert [" ".join(line.split()[:2]) for line in lines] == ["search 1", "search 2"]
+    assert all("0/15" in line and " starting" in line for line in lines)
+    trials[0].epoch, trials[0].metrics = 3, {"val/auroc": 0.9}
+    view.reported(trials[0])
+    first, one, two = frame(view, width)
+    assert first.rstrip().endswith("1 running  1 starting")
+    assert "3/15" in one and " val/auroc 0" in one and "starting" not in one  # noqa: PT018
+    assert " starting" in two
+
+
+def test_another_attempt_starts_again(view: LiveView) -> None:
+    one = trial(1)
+    view.started(one)
+    view.placed(one)
+    view.reported(one)
+    assert frame(view, 80)[0].rstrip().endswith("1 running")
+    one.attempt = 2
+    view.placed(one)
+    assert frame(view, 80)[0].rstrip().endswith("1 starting")
