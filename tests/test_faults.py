@@ -129,29 +129,6 @@ def test_a_ray_that_does_not_start_is_told_and_leaves_no_run_running(tmp_path: P
     assert {status for _, status in statuses(folder)} == {"KILLED"}
 
 
-@pytest.mark.slow
-def test_a_ray_that_dies_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    folder = project(tmp_path, SPEC)
-    process = sweep(folder)
-    said = until(process, "epoch 1/3")
-    children = under(process)
-    next(child for child in children if child.name() == "raylet").kill()
-    since = time.monotonic()
-    said += until(process, "Ray on this machine has died")
-    assert time.monotonic() - since < 30
-    said += process.communicate(timeout=120)[0]
-    assert process.returncode == 1, said
-    assert "This goes on from here:" in said
-    assert "Traceback" not in said
-    wait_until_gone(children)
-    assert {status for _, status in statuses(folder)} <= {"KILLED", "FINISHED"}
-    assert list((folder / "results/trials").glob("*/checkpoints/*.pt"))
-    again = sweep(folder)
-    said = again.communicate(timeout=600)[0]
-    assert again.returncode == 0, said
-    assert statuses(folder) == {("sweep", "FINISHED"): 1, ("trial", "FINISHED"): 2}
-
-
 # Signals, and a checkpoint that is damaged
 
 
