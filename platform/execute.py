@@ -53,7 +53,7 @@ def execute(
 ) -> Results:
     """Run the sweeps on actors of `worker`, and record them; `joined`: on a cluster that is connected already.
 
-    Interrupted, or without its cluster all at once, it returns what there is, with everything kept and closed.
+    Interrupted, it returns what there is, with everything kept and closed.
     """
     results = Results()
     outcome: End = "KILLED"
@@ -86,9 +86,6 @@ def execute(
         outcome = "FAILED" if results.count("failed", "left out") else "FINISHED"
     except KeyboardInterrupt:
         results.interrupted = True
-    except launch.LostError as error:
-        results.interrupted = True
-        results.lost = str(error)
     finally:
         with ignored():  # a second Ctrl-C must not leave runs open
             if not joined:

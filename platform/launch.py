@@ -22,7 +22,6 @@ from platform.session import LOOPBACK, FolderError, own_token, private_sessions,
 from platform.shipping import copy_code
 from platform.spec import Resources
 from platform.trials import Listener, TrialState
-from platform.watch import watching
 from trainables.addresses import showable
 from trainables.data.listing import Content
 from trainables.folder import Folder
@@ -57,15 +56,10 @@ class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_P
 
 BYTE = 1  # of memory
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
-SECONDS_TO_KNOW = 30.0  # until a cluster has noticed that a node has died
 
 
 class ClusterError(RuntimeError):
     """A Ray cluster that does not answer, or does not start; the message says which."""
-
-
-class LostError(ClusterError):
-    """The cluster went away while trials ran on it."""
 
 
 @dataclass(frozen=True)
@@ -311,10 +305,6 @@ class Run:
         kept = [actor.interrupt.remote() for actor in actors if actor]
         if kept:
             ray.wait(kept, num_returns=len(kept), timeout=SECONDS_TO_KEEP)
-        self.leave()
-
-    def leave(self) -> None:
-        """What runs is for another command to go on with."""
         for trial in self.queue.interrupt():
             for listener in self.listeners:
                 listener.ended(trial)
@@ -392,25 +382,8 @@ def _traceback(trial: Any) -> str:
 def work_off(run: Run, worker: type[tune.Trainable]) -> None:
     """Run every trial of the queue on actors of `worker`; failures are the listeners' to count.
 
-    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept, and `LostError` if the cluster goes.
+    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept.
     """
-    node = ray.get_runtime_context().get_node_id()
-    with watching(lambda: _lives(node), run.interrupt) as gone:
-        try:
-            _work_off(run, worker)
-        except (KeyboardInterrupt, ray.exceptions.RayError, tune.TuneError) as error:
-            if not gone.wait(0 if isinstance(error, KeyboardInterrupt) else SECONDS_TO_KNOW):
-                raise
-            run.leave()
-            raise LostError("Ray on this machine has died (killed, or out of memory?): the sweep ends here") from error
-
-
-def _lives(node: str) -> bool:
-    """Whether the cluster has a node, without which nothing can be started on any."""
-    return any(other["Alive"] and other["NodeID"] == node for other in ray.nodes())
-
-
-def _work_off(run: Run, worker: type[tune.Trainable]) -> None:
     with tempfile.TemporaryDirectory(prefix="tune-") as scratch, run.interrupt.patiently():
         tune.Tuner(
             tune.with_resources(worker, lambda config: tune.PlacementGroupFactory([config["needs"]])),

@@ -203,15 +203,11 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         )
         store = ["--tracking-uri", tracker.shown] if args.tracking_uri else []
         _summarise(console, plan, place, results, tracker, store, minutes=(time.monotonic() - started) / 60)
-        if results.lost:
-            errors.print(escape(results.lost), style="red")
         failed = bool(results.count("failed", "left out"))
         if results.interrupted or failed or results.undelivered:
             what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
             what = "This goes on from here:" if results.interrupted else what
             console.print(f"{what}\n  {escape(again)}", soft_wrap=True)
-        if results.lost:
-            return SOME_FAILED
         return INTERRUPTED if results.interrupted else SOME_FAILED if failed or results.undelivered else DONE
     except (DataError, TrackingError, launch.ClusterError) as error:
         errors.print(escape(showable(error)), style="red")
