@@ -220,6 +220,30 @@ def test_an_image_of_a_list_that_is_replaced_is_seen(tmp_path: Path) -> None:
     assert values == [3, 200]
 
 
+def test_a_list_of_classes_that_is_changed_is_seen(tmp_path: Path) -> None:
+    trees.tiny_imagenet(tmp_path)
+    before = load_set("tiny-imagenet", "test", 64, tmp_path)
+    wnids = tmp_path / "tiny-imagenet-200" / "wnids.txt"
+    wnids.write_text(wnids.read_text().replace("n00000001\n", "") + "n99999999\n")
+    with pytest.raises(DataError, match="n00000001"):
+        load_set("tiny-imagenet", "test", 64, tmp_path)
+    assert len(before.labels) == 200
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    trees.save(tmp_path / "Places" / "images" / "1.png", 1)
+    (tmp_path / "Places" / "images" / "me.png").symlink_to("me.png")
+    with pytest.raises(DataError, match=r"me\.png"):
+        load_set("places", "test", 32, tmp_path)
+
+
+def test_a_cache_folder_that_is_a_file_is_told_with_what_to_set(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(DataError, match=r"images cannot be kept in .*cache: .*Set OSR_CACHE"):
+        load_set("cifar10", "train", 32, tmp_path)
+
+
 @pytest.mark.parametrize("place", [0, 300, 2_000, 40_000, -5])
 def test_a_cache_with_flipped_bytes_is_made_again(tmp_path: Path, place: int) -> None:
     write_cifar10(tmp_path)

@@ -76,6 +76,7 @@ def test_a_parquet_file_with_numbers_and_a_list_of_files_do_as_well(tmp_path: Pa
         (("unknown: [crow]", "unknown: [crow, robin]"), "unknown: robin is named twice"),
         (("known: [sparrow, robin]", "known: [sparrow]"), "known: a classifier needs at least 2 known classes"),
         (("unknown: [crow]\n", ""), "`unknown` is missing"),
+        (("[crow]", "[1.5]"), r"birds.yaml:5: unknown.0: 1.5 is no text: put the name in quotes"),
         (("[crow]", "[no]"), r"birds.yaml:5: unknown.0: False is no text: put the name in quotes"),
         (("[sparrow, robin]", "[007, robin]"), r"birds.yaml:4: 007 would be read as 7: .* or quote it"),
         (("image_size", "image_sise"), r"unknown key \(did you mean 'image_size'\?\)"),

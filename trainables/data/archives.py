@@ -27,6 +27,9 @@ class TinyImageNet:
     def files(self, root: Path, part: str) -> list[Path]:
         return folder_at(root / self.folder / {"train": "train", "test": "val"}[part])
 
+    def also_read(self, root: Path, part: str) -> list[Path]:
+        return [root / self.folder / "wnids.txt"]
+
     def read(self, root: Path, part: str) -> Listing:
         folder = root / self.folder
         if part == "train":

@@ -239,7 +239,7 @@ def _check_digest(path: Path) -> None:
 
 def kept_file(stem: Path) -> Path | None:
     """What `keep` has written for this stem, if it has."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # who writes there says what is wrong with the folder
         names = (n for n in sorted(os.listdir(stem.parent)) if n.startswith(f"{stem.name}.") and n.endswith(".arrow"))
         return next((stem.with_name(name) for name in names), None)
     return None

@@ -122,7 +122,7 @@ def _problems(data: Any) -> Iterator[yaml_file.Problem]:
             yield yaml_file.Problem(("unknown",), "is empty: with nothing unknown there is nothing to detect")
         for part in ("known", "unknown"):
             for place, name in enumerate(data[part]):
-                if isinstance(name, bool | float) or name is None or isinstance(name, dict | list):
+                if type(name) not in (str, int):
                     said = f"{shown(name)} is no text: put the name in quotes (YAML reads yes, no, on, off as values)"
                     yield yaml_file.Problem((part, place), said)
         if twice := sorted({n for n in names if names.count(n) > 1}):

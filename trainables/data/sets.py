@@ -46,13 +46,13 @@ def load_set(
     stem = cache_folder() / f"{Path(name).name[:60]}-{part}-{size}px-{key}"
     said: Exception | None = None
     for _ in range(2):  # what was damaged is made once more
+        kept = kept_file(stem)
+        if kept is None:
+            with as_published(layout, data_root, part):
+                listing = layout.read(data_root, part)
+            _check(listing, source, part)
         try:
-            kept = kept_file(stem)
-            if kept is None:
-                with as_published(layout, data_root, part):
-                    listing = layout.read(data_root, part)
-                _check(listing, source, part)
-                kept = keep(stem, listing, size, source.pixels, f"{name}, {part}", progress)
+            kept = kept or keep(stem, listing, size, source.pixels, f"{name}, {part}", progress)
             return open_kept(kept, name, size, source.images[part])
         except DamagedError as error:
             said = error
@@ -102,13 +102,12 @@ def _add_below(digest: Any, folder: Path | str, above: frozenset[tuple[int, int]
     if (here.st_dev, here.st_ino) in above:
         return
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        is_dir = entry.is_dir()
         try:
             stat = entry.stat()
-        except FileNotFoundError:  # a link may lead nowhere
+        except OSError:  # a link may lead nowhere, or to itself: who reads the folder names it
             stat = entry.stat(follow_symlinks=False)
         _add(digest, entry.name, stat)
-        if is_dir:
+        if S_ISDIR(stat.st_mode):
             _add_below(digest, entry.path, above | {(here.st_dev, here.st_ino)})
 
 
