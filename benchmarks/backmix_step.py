@@ -17,12 +17,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.learners.backmix import BackMix
 from trainables.one_trial import pick_device
-from trainables.training import Trainer
+from trainables.settings.config import TrialConfig
+from trainables.training.loop import Trainer
 
 
 def random_data(images: int, size: int, classes: int) -> TrialData:

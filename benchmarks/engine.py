@@ -33,13 +33,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from platform import launch
-from platform.execute import Place, execute
-from platform.interrupt import Interrupt
-from platform.plan import Images, Sweep, make_plan
-from platform.spec import Spec
+from platform.files.spec import Spec
+from platform.planning.plan import Images, Sweep, make_plan
+from platform.running import launch
+from platform.running.execute import Place, execute
+from platform.running.interrupt import Interrupt
 from platform.tracking.tracker import Tracker
-from trainables.folder import Folder
+from trainables.storage.folder import Folder
 from trainables.worker import Worker
 
 FILES = ("config.yaml", "scores.parquet", "weights.pt")

@@ -23,12 +23,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData, build
-from trainables.folder import Folder
 from trainables.models import build_model
-from trainables.teacher import WeightsError, read_weights
-from trainables.weights import keep_weights, kept_weights
+from trainables.settings.config import TrialConfig
+from trainables.storage.folder import Folder
+from trainables.storage.weights import keep_weights, kept_weights
+from trainables.training.teacher import WeightsError, read_weights
 
 CPU = torch.device("cpu")
 BACKBONE = "wrn10-1"

@@ -19,8 +19,8 @@ from typing import TypeVar
 from mlflow import MlflowClient
 
 from platform.tracking.tracker import Tracker
-from platform.trials import TrialState
-from trainables.config import TrialConfig
+from platform.tracking.trials import TrialState
+from trainables.settings.config import TrialConfig
 
 METRICS = 20
 T = TypeVar("T")

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
-from trainables.data.protocols import UNKNOWN
 from trainables.data.trial_data import Samples, TrialData
 from trainables.one_trial import pick_device
-from trainables.teacher import untrained_weights
-from trainables.training import Trainer
+from trainables.protocols.protocols import UNKNOWN
+from trainables.settings.config import TrialConfig
+from trainables.training.loop import Trainer
+from trainables.training.teacher import untrained_weights
 
 CLASSES = 6
 

@@ -31,10 +31,10 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from trainables.data.augment import HALF, crop_and_flip, draw_view, normalise
-from trainables.data.encoded import Encoded
 from trainables.data.kept import keep, open_kept
-from trainables.data.layouts import ClassFolders
 from trainables.data.pools import StreamedPool
+from trainables.images.encoded import Encoded
+from trainables.images.layouts import ClassFolders
 
 IMAGES, BATCH, ROUNDS = 1_600, 64, 3
 SEEN, STORED = 224, 256

@@ -27,10 +27,10 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from trainables.cache import cache_folder
-from trainables.config import TrialConfig
-from trainables.data.listing import DataError
 from trainables.data.trial_data import build
+from trainables.images.listing import DataError
+from trainables.settings.config import TrialConfig
+from trainables.storage.cache import cache_folder
 from trainables.worker import Worker
 
 AT_ONCE = (1, 4)

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from trainables.metrics import open_set_metrics
+from trainables.scoring.metrics import open_set_metrics
 
 
 def main() -> None:

@@ -17,14 +17,14 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from platform import search_file
-from platform.cost import work
-from platform.index import Known
-from platform.plan import Images, Plan, Sweep, make_plan
-from platform.queue import Queue
-from platform.results import Results
+from platform.files import search_file
+from platform.planning.cost import work
+from platform.planning.plan import Images, Plan, Sweep, make_plan
+from platform.planning.results import Results
+from platform.running.queue import Queue
 from platform.tracking.claims import Claim, Ours
-from platform.trials import TrialState
+from platform.tracking.index import Known
+from platform.tracking.trials import TrialState
 
 ROUNDS = 5
 T = TypeVar("T")

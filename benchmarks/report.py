@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.index import copies, one_run
-from platform import search_file
-from platform.rows import columns, trials
+from platform.files import search_file
+from platform.files.rows import columns, trials
 from platform.tracking.tracker import Tracker
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from trainables.learners.base import Learner
-from trainables.methods import MethodSettings, Share
+from trainables.settings.methods import MethodSettings, Share
 
 
 @dataclass(frozen=True)

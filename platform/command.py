@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from trainables.addresses import showable
+from trainables.reading.addresses import showable
 
 
 def command(*words: str) -> str:

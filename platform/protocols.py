@@ -15,9 +15,10 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from platform.command import command, examples
-from trainables.data.layouts import labels_of
-from trainables.data.listing import DataError
-from trainables.data.protocols import (
+from trainables.data.sources import source_of
+from trainables.images.layouts import labels_of
+from trainables.images.listing import DataError
+from trainables.protocols.protocols import (
     PROTOCOLS,
     evaluation_sets,
     known_classes,
@@ -26,8 +27,7 @@ from trainables.data.protocols import (
     partition,
     protocol_of,
 )
-from trainables.data.sources import source_of
-from trainables.yaml_file import nearest
+from trainables.reading.yaml_file import nearest
 
 DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 SHOWN = 6  # files of a set, or classes, that a line names
@@ -272,7 +272,7 @@ def _download(names: Sequence[str], data_root: Path, console: Console, errors: C
 
 def _show(args: argparse.Namespace, console: Console) -> None:
     """A contact sheet: a line for each known class, and one for each unknown set that is there."""
-    from platform.contact_sheet import contact_sheet
+    from platform.terminal.contact_sheet import contact_sheet
 
     name = args.protocols[0]
     entry = protocol_of(name)

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from platform import search_file
 from platform.command import command, examples
-from platform.names import printable
-from platform.search_file import PAPER, SearchFile
-from trainables.addresses import showable
-from trainables.config import EXTRA_SCORES, SCORE_NAMES
-from trainables.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
-from trainables.yaml_file import ConfigError, Problem, nearest
+from platform.files import search_file
+from platform.files.names import printable
+from platform.files.search_file import PAPER, SearchFile
+from trainables.reading.addresses import showable
+from trainables.reading.yaml_file import ConfigError, Problem, nearest
+from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
+from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES
 
 if TYPE_CHECKING:
     from platform.reports.page import Figure, Links
@@ -124,7 +124,7 @@ def _paths(args: argparse.Namespace) -> list[Path]:
         raise ConfigError([Problem((), "name files, or --all for every table of search_spaces/")])
     if not args.all:
         return list(args.files)
-    from trainables import yaml_file
+    from trainables.reading import yaml_file
 
     found = [path for path in sorted(TABLES.rglob("*.yaml")) if "paper" in (yaml_file.load(path).data or {})]
     if not found:
@@ -184,7 +184,7 @@ def _show(
 def _table(
     args: argparse.Namespace, file: SearchFile, reader: Reader | None, recorded: Recorded | None, errors: Console
 ) -> ReportTable:
-    from platform.best import best_of
+    from platform.planning.best import best_of
     from platform.reports.source import Source
 
     profile, changed = _profile(file, reader, args.profile, tuple(args.set))

@@ -16,20 +16,20 @@ from rich.markup import escape
 from rich.progress import Progress as ReadingBars
 from rich.progress import TaskID
 
-from platform import search_file
 from platform.command import command, examples
-from platform.search_file import PAPER, SearchFile
-from platform.spec import Resources
-from trainables.addresses import showable
-from trainables.yaml_file import ConfigError, Problem
+from platform.files import search_file
+from platform.files.search_file import PAPER, SearchFile
+from platform.files.spec import Resources
+from trainables.reading.addresses import showable
+from trainables.reading.yaml_file import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from platform.execute import Place
-    from platform.launch import Cluster
-    from platform.plan import Plan, Sweep
-    from platform.results import Results
+    from platform.planning.plan import Plan, Sweep
+    from platform.planning.results import Results
+    from platform.running.execute import Place
+    from platform.running.launch import Cluster
     from platform.tracking.tracker import Tracker
-    from trainables.folder import Folder
+    from trainables.storage.folder import Folder
 
 DONE, SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 0, 1, 2, 130
 
@@ -128,20 +128,20 @@ def _refuse_lost_results(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, console: Console, errors: Console) -> int:
     # Only now what is slow to import: a mistake in a file has been told at once.
     with console.status("loading torch, Ray and MLflow …"):
-        from platform import launch
-        from platform.best import best_of
-        from platform.cost import Estimate, estimate, work
-        from platform.execute import Place, execute
-        from platform.interrupt import Interrupt
-        from platform.plan import Images, make_plan
-        from platform.search import Study
-        from platform.tables import sweep_table, work_table
+        from platform.planning.best import best_of
+        from platform.planning.cost import Estimate, estimate, work
+        from platform.planning.plan import Images, make_plan
+        from platform.planning.search import Study
+        from platform.running import launch
+        from platform.running.execute import Place, execute
+        from platform.running.interrupt import Interrupt
+        from platform.terminal.tables import sweep_table, work_table
         from platform.tracking.address import check_writable, free_bytes
         from platform.tracking.errors import TrackingError
         from platform.tracking.reader import Reader
         from platform.tracking.tracker import Tracker
-        from trainables.cache import cache_folder
-        from trainables.data.listing import DataError
+        from trainables.images.listing import DataError
+        from trainables.storage.cache import cache_folder
         from trainables.worker import Worker
 
     def say(text: str) -> None:
@@ -220,7 +220,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
 
 
 def _storage(where: str) -> Folder:
-    from trainables.folder import Folder
+    from trainables.storage.folder import Folder
 
     try:
         return Folder.at(where)
@@ -262,7 +262,7 @@ def _refuse_too_large(needs: Resources, cluster: Cluster) -> None:
 
 def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: Console) -> Sweep:
     """The profile that runs. Without a GPU, a trial takes none and no more cores than there are."""
-    from platform.plan import Sweep
+    from platform.planning.plan import Sweep
 
     profile = args.profile or (PAPER if cluster.gpus or "quick" not in file.profiles else "quick")
     spec = file.profile(profile, args.set)
@@ -288,9 +288,9 @@ def _summarise(
     minutes: float,
 ) -> None:
     """Tables of what was found, and where to see all of it; `store` are the options that name it to a report."""
-    from platform.progress import say_settings
-    from platform.search import Study
-    from platform.tables import ending, rows_table, trials_table
+    from platform.planning.search import Study
+    from platform.terminal.progress import say_settings
+    from platform.terminal.tables import ending, rows_table, trials_table
 
     for sweep in plan.sweeps:
         if sweep.search:

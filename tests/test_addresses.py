@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainables.addresses import showable, without_user
+from trainables.reading.addresses import showable, without_user
 
 
 @pytest.mark.parametrize(

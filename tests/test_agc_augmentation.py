@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from reads import NothingReadBack
 from references import pool, training
 
-from trainables.config import TrialConfig
 from trainables.data.augment import normalise
 from trainables.data.augmentations import AGC, NOT_OF_DIGITS, agc_rand_augment
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.training import Trainer
+from trainables.settings.config import TrialConfig
+from trainables.training.loop import Trainer
 
 ROTATED = ("Rotate", "ShearX", "ShearY")  # read between pixels: half-way, either of the two by a float's last bit
 FLOATS = (

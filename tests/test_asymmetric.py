@@ -11,15 +11,15 @@ import pytest
 import torch
 from references import CPU, Small, cross_entropy, dist, frozen, pool, relation, training, watching
 
-from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.learners.asymmetric import Asymmetric, accepted
 from trainables.learners.mixed import mix
-from trainables.methods import METHODS, AsymmetricSettings
 from trainables.models import build_model
-from trainables.teacher import TeacherError, load_teacher
-from trainables.training import Trainer
+from trainables.settings.config import TrialConfig
+from trainables.settings.methods import METHODS, AsymmetricSettings
+from trainables.training.loop import Trainer
+from trainables.training.teacher import TeacherError, load_teacher
 
 B, K = 20, 5  # the last class has no image: it is what a teacher takes a rejected mix for
 LABELS = torch.arange(B) % (K - 1)

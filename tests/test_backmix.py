@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.cam import foreground_mask, foreground_probability, update_bank
-from trainables.config import TrialConfig
 from trainables.data.augment import GREY, crop_and_flip
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.learners.backmix import BackMix
 from trainables.mixing import backmix, box_side, draw_corners, draw_partners
-from trainables.training import Trainer
+from trainables.models.cam import foreground_mask, foreground_probability, update_bank
+from trainables.settings.config import TrialConfig
+from trainables.training.loop import Trainer
 
 
 def generator(seed: int = 0) -> torch.Generator:

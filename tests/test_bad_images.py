@@ -14,11 +14,11 @@ import pytest
 import trees
 from PIL import ExifTags, Image
 
-from trainables.data.encoded import decode, is_turned
-from trainables.data.layouts import ClassFolders, Images
-from trainables.data.listing import DataError
-from trainables.data.parquet import Parquet
 from trainables.data.sets import load_set
+from trainables.images.encoded import decode, is_turned
+from trainables.images.layouts import ClassFolders, Images
+from trainables.images.listing import DataError
+from trainables.images.parquet import Parquet
 
 
 @pytest.fixture(autouse=True)

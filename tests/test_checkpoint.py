@@ -14,14 +14,14 @@ import pytest
 import torch
 from test_learners import squares
 
-from trainables.checkpoint import Checkpoints
-from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData
-from trainables.folder import Folder
-from trainables.methods import METHODS
 from trainables.one_trial import Report, Trial, evaluate_again, run_trial
-from trainables.teacher import WeightsError, untrained_weights
-from trainables.training import Trainer
+from trainables.settings.config import TrialConfig
+from trainables.settings.methods import METHODS
+from trainables.storage.folder import Folder
+from trainables.training.checkpoint import Checkpoints
+from trainables.training.loop import Trainer
+from trainables.training.teacher import WeightsError, untrained_weights
 
 CPU = torch.device("cpu")
 BACKMIX = {"method": "backmix", "cut_size": 0.1}

@@ -71,7 +71,7 @@ def test_two_trials_share_a_gpu_and_a_third_waits(shared_gpu: tuple[str, int, se
 
 def test_workers_of_a_cluster_get_trainables_and_ones_own_modules_alone(shared_gpu: tuple[str, int, set[str]]) -> None:
     files = shared_gpu[2]
-    assert {"trainables/worker.py", "trainables/data/splits/agc.json"} <= files
+    assert {"trainables/worker.py", "trainables/protocols/splits/agc.json"} <= files
     assert {file for file in files if not file.startswith("trainables/")} == {"mine/noise.py"}
 
 

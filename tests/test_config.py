@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from trainables.config import TrialConfig
-from trainables.yaml_file import ConfigError, parse
+from trainables.reading.yaml_file import ConfigError, parse
+from trainables.settings.config import TrialConfig
 
 BASE: dict[str, Any] = {"method": "backmix", "protocol": "cifar10", "split_family": "osrci"}
 RECIPES = ("paper", "official")

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from platform import cost, search_file
-from platform.plan import Images, Sweep, make_plan
-from trainables.config import TrialConfig
-from trainables.yaml_file import ConfigError
+from platform.files import search_file
+from platform.planning import cost
+from platform.planning.plan import Images, Sweep, make_plan
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 TABLE = """\
 name: toy
@@ -46,7 +47,7 @@ def test_kinds_of_trials_are_timed_as_long_as_patience_lasts(
 OWN = """\
 from dataclasses import dataclass
 from trainables.learners.base import Learner
-from trainables.methods import MethodSettings
+from trainables.settings.methods import MethodSettings
 
 @dataclass(frozen=True)
 class Mine(MethodSettings):

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from platform import search_file
-from trainables.config import TrialConfig
-from trainables.custom import custom_method, custom_modules
+from platform.files import search_file
 from trainables.data.trial_data import build
 from trainables.learners import learner_of
-from trainables.training import Trainer
-from trainables.yaml_file import ConfigError
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
+from trainables.settings.custom import custom_method, custom_modules
+from trainables.training.loop import Trainer
 
 ROOT = Path(__file__).parents[1]
 IMAGES = {"digits": "fingerprint of its training images"}
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 from trainables.learners.base import Learner
 from trainables.learners.distill import Distill
-from trainables.methods import DistillSettings, MethodSettings, Range, Share
+from trainables.settings.methods import DistillSettings, MethodSettings, Range, Share
 
 @dataclass(frozen=True)
 class MineSettings(MethodSettings):
@@ -131,7 +131,7 @@ def test_a_module_that_it_imports_goes_with_it(module: Any, tmp_path: Path) -> N
 
 
 IDENTITY = """\
-from trainables.config import TrialConfig
+from trainables.settings.config import TrialConfig
 for method in ("plain", "own_edited:Mine"):
     print(TrialConfig.from_settings({"method": method}).identity({"digits": "x"}))
 """

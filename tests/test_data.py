@@ -20,12 +20,19 @@ import torchvision
 import trees
 from PIL import Image
 
-from trainables.config import TrialConfig
 from trainables.data import kept
-from trainables.data.listing import DataError
-from trainables.data.protocols import PROTOCOLS, UNKNOWN, evaluation_sets, known_classes, num_splits, unknown_classes
 from trainables.data.sets import load_set
 from trainables.data.trial_data import build
+from trainables.images.listing import DataError
+from trainables.protocols.protocols import (
+    PROTOCOLS,
+    UNKNOWN,
+    evaluation_sets,
+    known_classes,
+    num_splits,
+    unknown_classes,
+)
+from trainables.settings.config import TrialConfig
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -65,7 +72,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
 
 @pytest.mark.parametrize("family", ["agc", "osrci", "cssr", "ssb", "backmix"])
 def test_split_lists_are_the_published_ones(family: str) -> None:
-    digest = hashlib.sha256((ROOT / "trainables/data/splits" / f"{family}.json").read_bytes()).hexdigest()
+    digest = hashlib.sha256((ROOT / "trainables/protocols/splits" / f"{family}.json").read_bytes()).hexdigest()
     assert digest == SPLIT_SHA256[family]
 
 

@@ -21,24 +21,24 @@ import torch.multiprocessing
 from PIL import Image
 from torch import nn
 
-from trainables import teacher, training
-from trainables.checkpoint import Checkpoints
-from trainables.config import TrialConfig
 from trainables.data.augment import HALF
-from trainables.data.encoded import Encoded
 from trainables.data.kept import ImageSet
 from trainables.data.pools import StreamedPool
-from trainables.data.protocols import UNKNOWN
 from trainables.data.trial_data import Samples, TrialData
-from trainables.distributed import ALONE, Processes
-from trainables.folder import Folder
+from trainables.images.encoded import Encoded
 from trainables.learners.backmix import BackMix
 from trainables.models import build_model
 from trainables.models.output import Network
 from trainables.models.vit import ViT
 from trainables.one_trial import Trial
-from trainables.teacher import untrained_weights
-from trainables.training import Trainer
+from trainables.processes import ALONE, Processes
+from trainables.protocols.protocols import UNKNOWN
+from trainables.settings.config import TrialConfig
+from trainables.storage.folder import Folder
+from trainables.training.checkpoint import Checkpoints
+from trainables.training.loop import Trainer, teacher
+from trainables.training.loop import loop as training
+from trainables.training.teacher import untrained_weights
 
 CPU = torch.device("cpu")
 WORKERS = 2

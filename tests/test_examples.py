@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from platform import protocols, report, search_file, sweep
-from platform.search_file import PAPER
-from trainables.data.protocols import PROTOCOLS
+from platform import protocols, report, sweep
+from platform.files import search_file
+from platform.files.search_file import PAPER
+from trainables.protocols.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 SHOWN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "search_spaces").rglob("*.yaml"))]

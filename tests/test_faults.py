@@ -23,8 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from test_sweep import artifact, project, runs, sweep
 from test_tracking import Server
 
-from platform.search import Study
-from platform.spec import Spec
+from platform.files.spec import Spec
+from platform.planning.search import Study
 
 ROOT = Path(__file__).parents[1]
 SPEC = """\

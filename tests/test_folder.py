@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.checkpoint import Checkpoints
-from trainables.folder import Folder
+from trainables.storage.folder import Folder
+from trainables.training.checkpoint import Checkpoints
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -139,7 +139,7 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
 
 WRITE = """
 import io, sys
-from trainables.folder import Folder
+from trainables.storage.folder import Folder
 class Endless(io.RawIOBase):
     def read(self, size=-1):
         print("writing", flush=True)

@@ -13,11 +13,11 @@ import pytest
 import torchvision
 import trees
 
-from trainables.data.archives import MedMNIST
-from trainables.data.layouts import Fetched, Images, TorchVision, fetch_archive
-from trainables.data.listing import DataError
 from trainables.data.sets import load_set
 from trainables.data.sources import SOURCES
+from trainables.images.archives import MedMNIST
+from trainables.images.layouts import Fetched, Images, TorchVision, fetch_archive
+from trainables.images.listing import DataError
 
 
 @pytest.fixture(autouse=True)

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from platform import search_file
-from platform.rows import trials
-from platform.spec import Spec
-from trainables.config import TrialConfig
+from platform.files import search_file
+from platform.files.rows import trials
+from platform.files.spec import Spec
+from trainables.settings.config import TrialConfig
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden_identities.json"
-FILES = sorted(str(p.relative_to(ROOT)) for where in ("search_spaces", "examples") for p in (ROOT / where).rglob("*.yaml"))
+FILES = sorted(
+    str(p.relative_to(ROOT)) for where in ("search_spaces", "examples") for p in (ROOT / where).rglob("*.yaml")
+)
 
 
 class Fingerprints(dict[str, str]):

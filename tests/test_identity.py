@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainables.config import TrialConfig
+from trainables.settings.config import TrialConfig
 
 IMAGES = {"cifar10": "a", "imagenet30": "b"}
 CIFAR = {"protocol": "cifar10", "split_family": "osrci"}

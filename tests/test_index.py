@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from platform import index
-from platform.index import Entry, Known, Others, Page, SweepRun, finished, keep_others, kept, unfinished
+from platform.tracking import index
+from platform.tracking.index import Entry, Known, Others, Page, SweepRun, finished, keep_others, kept, unfinished
 
 SIZE = 10  # of a small page
 

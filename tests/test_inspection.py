@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from platform import search_file
+from platform.files import search_file
 from platform.reports.figures.drawing import Runs
 from platform.reports.figures.from_table import grid
 from platform.reports.table import ReportCell, ReportTable
-from trainables import inspection
-from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData, build
 from trainables.models import build_model
+from trainables.scoring import inspection
+from trainables.settings.config import TrialConfig
 
 CPU = torch.device("cpu")
 

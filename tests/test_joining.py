@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from platform.joining import AddressError, check_address
+from platform.running.joining import AddressError, check_address
 
 
 @pytest.mark.parametrize(

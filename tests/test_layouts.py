@@ -12,10 +12,10 @@ from PIL import Image
 
 from trainables.data import composed
 from trainables.data.composed import COCO_CLASSES
-from trainables.data.layouts import FileList
-from trainables.data.listing import DataError, Listing
 from trainables.data.sets import load_set
 from trainables.data.sources import SOURCES
+from trainables.images.layouts import FileList
+from trainables.images.listing import DataError, Listing
 
 
 @pytest.fixture(autouse=True)
@@ -217,7 +217,7 @@ def test_listing_names_rows_and_files() -> None:
 
 
 def test_a_large_jpeg_is_read_at_a_part_of_its_size_and_looks_alike(tmp_path: Path) -> None:
-    from trainables.data.encoded import decode, to_square
+    from trainables.images.encoded import decode, to_square
 
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))

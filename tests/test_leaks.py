@@ -14,14 +14,14 @@ import trees
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from platform.plan import Images
-from trainables.config import TrialConfig
+from platform.planning.plan import Images
 from trainables.data.leaks import Subset, check_disjoint
-from trainables.data.listing import DataError
-from trainables.data.origins import same_collection
-from trainables.data.protocols import PROTOCOLS, evaluation_sets, part_of_set
 from trainables.data.trial_data import TrialData, build
-from trainables.yaml_file import ConfigError
+from trainables.images.listing import DataError
+from trainables.protocols.origins import same_collection
+from trainables.protocols.protocols import PROTOCOLS, evaluation_sets, part_of_set
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 OWN = "image_size: 32\nknown: [0, 1, 2, 3, 4, 5]\nunknown: [6, 7, 8, 9]\nflip: false\n"

@@ -8,12 +8,12 @@ import pytest
 import torch
 from test_data import png, write_cifar10
 
-from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData, build
 from trainables.learners.backmix import BackMix
 from trainables.one_trial import Report, run_trial
-from trainables.training import Trainer, advice
+from trainables.settings.config import TrialConfig
+from trainables.training.loop import Trainer, advice
 
 CPU = torch.device("cpu")
 

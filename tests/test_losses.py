@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.losses import (
+from trainables.objectives.losses import (
     decoupled_cross_entropy,
     dist,
     kl_divergence,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from platform import search_file
-from trainables.yaml_file import ConfigError
+from platform.files import search_file
+from trainables.reading.yaml_file import ConfigError
 
 ROOT = Path(__file__).parents[1]
 SEARCH = """\

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
-from trainables.data.protocols import UNKNOWN
 from trainables.data.trial_data import Samples, TrialData
-from trainables.evaluation import score_samples
-from trainables.measured import metrics_of
-from trainables.methods import METHODS
-from trainables.teacher import untrained_weights
-from trainables.training import Trainer
-from trainables.yaml_file import ConfigError
+from trainables.protocols.protocols import UNKNOWN
+from trainables.reading.yaml_file import ConfigError
+from trainables.scoring.evaluation import score_samples
+from trainables.scoring.measured import metrics_of
+from trainables.settings.config import TrialConfig
+from trainables.settings.methods import METHODS
+from trainables.training.loop import Trainer
+from trainables.training.teacher import untrained_weights
 
 CPU = torch.device("cpu")
 BACKBONES = ("wrn10-1", "resnet18", "vgg13", "vgg32", "mobilenetv2", "vit-ti8")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from trainables import metrics as m
+from trainables.scoring import metrics as m
 
 
 def draw(seed: int, *, known: int = 200, unknown: int = 130, levels: int | None = None) -> m.Ranking:

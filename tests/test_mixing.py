@@ -10,9 +10,9 @@ from references import CPU, pool, training
 from scipy import stats
 
 from trainables.learners.mixed import mix
-from trainables.losses import two_hot
-from trainables.methods import CutMixSettings, CutOutSettings, MixUpSettings
 from trainables.mixing import Box, Mixed, cutmix, cutout, draw_box, draw_shares, mixup
+from trainables.objectives.losses import two_hot
+from trainables.settings.methods import CutMixSettings, CutOutSettings, MixUpSettings
 
 N, SIZE = 24, 32
 NEXT = (torch.arange(N) + 1) % N

@@ -5,10 +5,10 @@ import torch
 import torchvision
 from torch import nn
 
-from trainables.backbones import Backbone, cells, parse_backbone
-from trainables.cam import foreground, foreground_probability, grad_cam
 from trainables.models import build_model
+from trainables.models.cam import foreground, foreground_probability, grad_cam
 from trainables.models.output import Output
+from trainables.settings.backbones import Backbone, cells, parse_backbone
 
 CONVNETS = ["wrn10-1", "resnet18", "resnet50", "vgg13", "vgg32", "mobilenetv2"]
 FAMILIES = [*CONVNETS, "vit-ti8"]

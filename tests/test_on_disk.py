@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import trees
 
-from trainables.data.encoded import Encoded
-from trainables.data.layouts import Array, ClassFolders, FileList, Images, TorchVision
-from trainables.data.listing import DataError
-from trainables.data.on_disk import images_below
-from trainables.data.parquet import Parquet
 from trainables.data.sets import load_set
+from trainables.images.encoded import Encoded
+from trainables.images.layouts import Array, ClassFolders, FileList, Images, TorchVision
+from trainables.images.listing import DataError
+from trainables.images.on_disk import images_below
+from trainables.images.parquet import Parquet
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from disks import fill, small_disk
 
-from platform import outbox
-from platform.outbox import Outbox, UnavailableError
+from platform.tracking import outbox
+from platform.tracking.outbox import Outbox, UnavailableError
 
 ROOT = Path(__file__).parents[1]
 
@@ -135,7 +135,7 @@ import os, signal, sys, time
 from pathlib import Path
 import platform
 platform.__path__ = [sys.argv[2]]
-from platform.outbox import Outbox, UnavailableError
+from platform.tracking.outbox import Outbox, UnavailableError
 def never(key, records):
     raise UnavailableError("down")
 box = Outbox(Path(sys.argv[1]), "store", never, lambda text: None, "It")

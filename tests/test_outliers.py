@@ -12,8 +12,8 @@ from trainables.data.pools import MemoryPool
 from trainables.learners import LEARNERS
 from trainables.learners.base import Learner, Training
 from trainables.learners.outliers import CatImg, FtAvg, OutlierExposure, draw_outliers
-from trainables.methods import METHODS, CatImgSettings, FtAvgSettings, OutlierExposureSettings
 from trainables.models import build_model
+from trainables.settings.methods import METHODS, CatImgSettings, FtAvgSettings, OutlierExposureSettings
 
 B, K = 10, 4
 LABELS = torch.arange(B) % K

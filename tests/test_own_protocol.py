@@ -11,10 +11,10 @@ import pytest
 import trees
 from test_sweep import project, sweep
 
-from trainables.config import TrialConfig
-from trainables.data.listing import DataError
 from trainables.data.trial_data import build
-from trainables.yaml_file import ConfigError
+from trainables.images.listing import DataError
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 BIRDS = """\
 train: birds/train
@@ -160,7 +160,7 @@ def test_a_sweep_trains_on_it(tmp_path: Path) -> None:
 
 
 def test_workers_elsewhere_get_the_file_at_the_same_place(tmp_path: Path) -> None:
-    from platform.shipping import copy_code
+    from platform.running.shipping import copy_code
 
     Path("mine").mkdir()
     Path("mine/birds.yaml").write_text(BIRDS)

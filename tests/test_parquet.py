@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import trees
 
-from trainables.data.listing import DataError
-from trainables.data.parquet import Parquet
 from trainables.data.sets import load_set
+from trainables.images.listing import DataError
+from trainables.images.parquet import Parquet
 
 FINE, COARSE = ["apple", "bear", "beaver", "bed"], ["fish", "flowers"]
 

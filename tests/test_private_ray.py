@@ -13,7 +13,7 @@ from clusters import driver
 from test_cluster import holding, session_of
 from test_sweep import project
 
-from platform.session import LOOPBACK
+from platform.running.session import LOOPBACK
 
 ROOT = Path(__file__).parents[1]
 SPEC = """\

@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from platform.progress import LiveView
-from platform.results import Results
-from platform.spec import Objective
-from platform.trials import TrialState
-from trainables.config import TrialConfig
+from platform.files.spec import Objective
+from platform.planning.results import Results
+from platform.terminal.progress import LiveView
+from platform.tracking.trials import TrialState
+from trainables.settings.config import TrialConfig
 
 CONFIG = TrialConfig.from_settings({"method": "backmix", "protocol": "digits", "epochs": 15})
 

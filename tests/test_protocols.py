@@ -13,11 +13,12 @@ import pytest
 import torch
 import trees
 
-from trainables.config import TrialConfig
 from trainables.data.augment import GREY
-from trainables.data.encoded import Encoded
-from trainables.data.listing import DataError
-from trainables.data.protocols import (
+from trainables.data.sources import SOURCES
+from trainables.data.trial_data import TrialData, build
+from trainables.images.encoded import Encoded
+from trainables.images.listing import DataError
+from trainables.protocols.protocols import (
     PROTOCOLS,
     evaluation_sets,
     known_classes,
@@ -28,9 +29,8 @@ from trainables.data.protocols import (
     stored_size,
     unknown_classes,
 )
-from trainables.data.sources import SOURCES
-from trainables.data.trial_data import TrialData, build
-from trainables.yaml_file import ConfigError
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -149,7 +149,7 @@ def test_cifar10_beside_other_sets() -> None:
 @needs_images
 @pytest.mark.shared_cache
 def test_tiny_imagenet_of_split_0_is_whole_and_other_splits_are_refused_before_training() -> None:
-    from platform.plan import Images
+    from platform.planning.plan import Images
 
     images = Images(SHARED / "data")
     config = trial(protocol="tiny-imagenet", split_family="agc")
@@ -161,8 +161,8 @@ def test_tiny_imagenet_of_split_0_is_whole_and_other_splits_are_refused_before_t
 
 
 def test_all_sets_that_are_missing_are_told_at_once(tmp_path: Path) -> None:
-    from platform.plan import Images, Sweep, make_plan
-    from platform.search_file import load
+    from platform.files.search_file import load
+    from platform.planning.plan import Images, Sweep, make_plan
 
     spec = load(ROOT / "search_spaces" / "protocols" / "large.yaml").profile("paper")
     with pytest.raises(DataError) as error:
@@ -212,7 +212,7 @@ def test_the_protocols_own_image_size_is_the_same_trial_said_or_not() -> None:
 
 
 def test_one_set_at_two_sizes_has_two_fingerprints_in_a_plan() -> None:
-    from platform.plan import Images, Plan
+    from platform.planning.plan import Images, Plan
 
     plan = Plan([], Images(Path()))
     small, large = trial(protocol="digits", image_size=16), trial(protocol="digits")

@@ -8,13 +8,13 @@ import pytest
 import trees
 from PIL import Image
 
-from platform.contact_sheet import _names
 from platform.protocols import main
+from platform.terminal.contact_sheet import _names
 from trainables.data import composed
 from trainables.data.composed import COCO_CLASSES
-from trainables.data.layouts import Images, TorchVision
-from trainables.data.listing import DataError
-from trainables.data.protocols import PROTOCOLS, known_classes, unknown_classes
+from trainables.images.layouts import Images, TorchVision
+from trainables.images.listing import DataError
+from trainables.protocols.protocols import PROTOCOLS, known_classes, unknown_classes
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from platform import search_file
-from platform.spec import Spec
+from platform.files import search_file
+from platform.files.spec import Spec
 
 ROOT = Path(__file__).parents[1]
 TRANSCRIBED: dict[str, dict[str, list[Any]]] = {

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-from platform import queue as queue_module
-from platform.index import Known
-from platform.plan import Images, Plan, Sweep, make_plan
-from platform.queue import ATTEMPTS, Job, Queue
-from platform.results import Results
-from platform.search import Study
-from platform.spec import Spec
+from platform.files.spec import Spec
+from platform.planning.plan import Images, Plan, Sweep, make_plan
+from platform.planning.results import Results
+from platform.planning.search import Study
+from platform.running import queue as queue_module
+from platform.running.queue import ATTEMPTS, Job, Queue
 from platform.tracking.claims import Claim, Elsewhere, Finished, Ours
-from platform.trials import TrialState
+from platform.tracking.index import Known
+from platform.tracking.trials import TrialState
 
 BASE = "base: {method: plain, protocol: digits, backbone: wrn10-1, epochs: 3, images_per_class: 20}\n"
 ROWS = f"name: rows\n{BASE}rows:\n  - {{name: Plain, set: {{}}}}\n  - {{name: CutMix, set: {{method: cutmix}}}}\n"

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from trainables.config import SETTINGS
-from trainables.data.protocols import PROTOCOLS
+from trainables.protocols.protocols import PROTOCOLS
+from trainables.settings.config import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,14 +40,14 @@ def test_the_method_of_ones_own_is_the_example() -> None:
 
 
 def test_every_key_of_a_file_is_named() -> None:
-    from platform.spec import ABLATION_KEYS, SEARCH_KEYS
+    from platform.files.spec import ABLATION_KEYS, SEARCH_KEYS
 
     for key in (*ABLATION_KEYS, *SEARCH_KEYS):
         assert f"`{key}`" in README, key
 
 
 def test_every_ablation_and_search_that_it_shows_is_valid(tmp_path: Path) -> None:
-    from platform import search_file
+    from platform.files import search_file
 
     shown = re.findall(r"```yaml\n(name: .*?)```", README, re.DOTALL)
     assert shown

@@ -22,7 +22,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from test_sweep import artifact, project
 
-from platform import search_file
+from platform.files import search_file
 from platform.report import main
 from platform.reports.page import Links
 from platform.reports.source import Source

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from test_report import TABLE
 
-from platform import search_file
-from platform.index import SweepRun
+from platform.files import search_file
 from platform.report import _profile
 from platform.reports import forms
 from platform.reports.page import index_page
 from platform.reports.source import Source
 from platform.reports.table import ReportTable
+from platform.tracking.index import SweepRun
 from platform.tracking.reader import Reader
 
 SEARCH_SPACES = Path(__file__).parents[1] / "search_spaces"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from mlflow.utils.validation import _validate_metric_name
 
-from platform import search_file
-from platform.rows import trials
-from platform.spec import Spec
-from trainables.config import TrialConfig
-from trainables.yaml_file import ConfigError
+from platform.files import search_file
+from platform.files.rows import trials
+from platform.files.spec import Spec
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 BASE = "name: toy\nbase: {method: asymmetric, backbone: wrn10-1, teacher: {backbone: wrn16-1}, epochs: 4}\n"
 IMAGES = {"digits": "a", "cifar10": "b"}
@@ -184,7 +184,7 @@ def test_the_score_of_each_row_is_part_of_its_metric(tmp_path: Path) -> None:
 
 
 def test_no_two_names_are_one_in_a_metric_or_a_path() -> None:
-    from platform.names import LONGEST_PART, plain
+    from platform.files.names import LONGEST_PART, plain
 
     names = ["a<b", "a>b", "a_b", "a/b", "a-b", "a//b", "../up", "..", ".", " ", "a", "a ", "ä", "a\u0308", "x" * 200]
     names += ["x" * 199 + "y", *(plain(name) for name in ("a<b", "a/b", "x" * 200))]
@@ -197,7 +197,7 @@ def test_no_two_names_are_one_in_a_metric_or_a_path() -> None:
 
 
 def test_a_name_that_mlflow_takes_stays_as_it_is() -> None:
-    from platform.names import plain
+    from platform.files.names import plain
 
     for name in ("Plain", "III FG-Raw", "backmix", "full", "without cmi_weight", "0.5"):
         assert plain(name) == name

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, LRScheduler, MultiStepLR
 
-from trainables.config import TrialConfig
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.schedules import rate_factor
-from trainables.training import Trainer
+from trainables.settings.config import TrialConfig
+from trainables.training.loop import Trainer
+from trainables.training.schedules import rate_factor
 
 
 def trial(**settings: object) -> TrialConfig:

@@ -12,17 +12,17 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from trainables.config import TrialConfig
 from trainables.data.augment import normalise
 from trainables.data.kept import ImageSet
-from trainables.data.protocols import UNKNOWN
 from trainables.data.trial_data import Samples, build
-from trainables.evaluation import forward, score_samples
-from trainables.extra_scores import Mahalanobis, extra_scores, perturbed
-from trainables.measured import metrics_of
 from trainables.models.output import Output
 from trainables.one_trial import Report, run_trial
-from trainables.scores import SCORES, energy, feature_norm, mean_cosine, mls, msp
+from trainables.protocols.protocols import UNKNOWN
+from trainables.scoring.evaluation import forward, score_samples
+from trainables.scoring.extra_scores import Mahalanobis, extra_scores, perturbed
+from trainables.scoring.measured import metrics_of
+from trainables.scoring.scores import SCORES, energy, feature_norm, mean_cosine, mls, msp
+from trainables.settings.config import TrialConfig
 
 CPU = torch.device("cpu")
 ALWAYS = {"msp", "mls", "energy", "feature_norm"}

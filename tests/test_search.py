@@ -11,9 +11,9 @@ import optuna
 import pytest
 import yaml
 
-from platform.search import Proposal, Study
-from platform.spec import Spec
-from trainables.yaml_file import ConfigError
+from platform.files.spec import Spec
+from platform.planning.search import Proposal, Study
+from trainables.reading.yaml_file import ConfigError
 
 BASE = {"method": "cutmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 8}
 

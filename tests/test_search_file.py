@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from platform import search_file
-from platform.spec import Spec
-from trainables.config import TrialConfig
-from trainables.yaml_file import ConfigError
+from platform.files import search_file
+from platform.files.spec import Spec
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 ROOT = Path(__file__).parents[1]
 GOOD = """\

@@ -15,17 +15,17 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from platform import outbox
-from platform.best import best_of, best_settings
-from platform.execute import _conclude, _record, _start, _Store
-from platform.plan import Images, Sweep, make_plan
-from platform.queue import Queue
-from platform.results import Results
-from platform.search import Study
-from platform.spec import Spec
+from platform.files.spec import Spec
+from platform.planning.best import best_of, best_settings
+from platform.planning.plan import Images, Sweep, make_plan
+from platform.planning.results import Results
+from platform.planning.search import Study
+from platform.running.execute import _conclude, _record, _start, _Store
+from platform.running.queue import Queue
+from platform.tracking import outbox
 from platform.tracking.reader import Reader
 from platform.tracking.tracker import Tracker
-from trainables.folder import Folder
+from trainables.storage.folder import Folder
 
 SEARCH = """\
 name: toy

@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.config import TrialConfig
 from trainables.data.augment import HALF, View, cam_to_stored, centre, crop_and_flip, draw_view, middle_view
-from trainables.data.encoded import Encoded, decode
 from trainables.data.pools import AHEAD, StreamedPool
 from trainables.data.sets import load_set
 from trainables.data.trial_data import build
+from trainables.images.encoded import Encoded, decode
 from trainables.one_trial import run_trial
-from trainables.training import Trainer
+from trainables.settings.config import TrialConfig
+from trainables.training.loop import Trainer
 
 CPU = torch.device("cpu")
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from platform import search_file
-from platform.plan import Images, Sweep, make_plan
-from platform.results import Results
-from platform.tables import rows_table
+from platform.files import search_file
+from platform.planning.plan import Images, Sweep, make_plan
+from platform.planning.results import Results
+from platform.terminal.tables import rows_table
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ["protocol=digits", "split_family=agc", "epochs=2", "scheduler=null"]

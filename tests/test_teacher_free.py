@@ -11,7 +11,7 @@ from references import Small, cross_entropy, dist, pearson, pool, softmax, train
 
 from trainables.learners.mixed import mix
 from trainables.learners.teacher_free import TeacherFree
-from trainables.methods import TeacherFreeSettings
+from trainables.settings.methods import TeacherFreeSettings
 
 B, K = 16, 4
 LABELS = torch.arange(B) % K

@@ -11,8 +11,8 @@ import yaml
 from mlflow.entities import Run
 from test_sweep import artifact, project, runs, sweep
 
-from platform.spec import Spec
-from trainables.config import TrialConfig
+from platform.files.spec import Spec
+from trainables.settings.config import TrialConfig
 
 SPEC = """\
 name: toy

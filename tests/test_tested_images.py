@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from test_sweep import artifact, project, runs, sweep
 
-from platform import captions
-from platform.index import Known
+from platform.planning import captions
+from platform.planning.results import full_names, lacks, own_metrics, shared_metrics
 from platform.report import main
-from platform.results import full_names, lacks, own_metrics, shared_metrics
-from platform.trials import described
-from trainables.config import TrialConfig
-from trainables.data.listing import Content
+from platform.tracking.index import Known
+from platform.tracking.trials import described
+from trainables.images.listing import Content
+from trainables.settings.config import TrialConfig
 
 CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 TABLE = """\

@@ -23,15 +23,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from platform import outbox
+from platform.tracking import outbox
 from platform.tracking.claims import Claims, Elsewhere, Finished, Ours
 from platform.tracking.errors import TrackingError
 from platform.tracking.runs import opening_of
 from platform.tracking.store import Store
 from platform.tracking.sweeps import Sweep
 from platform.tracking.tracker import Tracker
-from platform.trials import TrialState
-from trainables.config import TrialConfig
+from platform.tracking.trials import TrialState
+from trainables.settings.config import TrialConfig
 
 VAL, TEST = "val/pseudo-unknown/msp/auroc", "test/digits/msp/auroc"  # what a run calls `val/auroc` and `test/auroc`
 CONFIG = TrialConfig.from_settings(

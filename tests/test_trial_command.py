@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
-from trainables.config import TrialConfig
-from trainables.measured import metrics_of
+from trainables.scoring.measured import metrics_of
+from trainables.settings.config import TrialConfig
 from trainables.trial import main
 
 ROOT = Path(__file__).parents[1]
@@ -187,7 +187,7 @@ def test_a_teacher_is_trained_first_and_found_the_next_time(tmp_path: Path, caps
 def test_the_command_in_a_runs_config_gives_the_runs_numbers_to_the_last_digit(tmp_path: Path) -> None:
     """A sweep's worker leaves the file; it says with how many threads, since digits depend on them."""
     from trainables.data.trial_data import build
-    from trainables.folder import Folder
+    from trainables.storage.folder import Folder
     from trainables.trial import main
     from trainables.worker import Order, _results
 

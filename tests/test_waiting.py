@@ -8,9 +8,9 @@ import torch
 from reads import NothingReadBack
 from test_learners import config, squares
 
-from trainables.methods import METHODS
-from trainables.teacher import untrained_weights
-from trainables.training import Trainer
+from trainables.settings.methods import METHODS
+from trainables.training.loop import Trainer
+from trainables.training.teacher import untrained_weights
 
 OFFICIAL = [m for m, settings in METHODS.items() if "official" in settings.recipes]
 STEPS = [(m, "paper", p) for m in METHODS for p in (0.0, 1.0)] + [(m, "official", 1.0) for m in OFFICIAL]

@@ -10,15 +10,15 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from platform.execute import _Store
-from platform.index import Known
+from platform.running.execute import _Store
+from platform.tracking.index import Known
 from platform.tracking.tracker import Tracker
-from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData, build
-from trainables.folder import Folder
 from trainables.models import build_model
-from trainables.teacher import WeightsError, read_weights
-from trainables.weights import keep_weights, kept_weights
+from trainables.settings.config import TrialConfig
+from trainables.storage.folder import Folder
+from trainables.storage.weights import keep_weights, kept_weights
+from trainables.training.teacher import WeightsError, read_weights
 
 CPU = torch.device("cpu")
 Harm = Callable[[bytes], bytes]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from platform import rows, search_file
-from platform.spec import Spec
-from trainables.config import TrialConfig
-from trainables.data.protocols import protocol_of
-from trainables.methods import METHODS
+from platform.files import rows, search_file
+from platform.files.spec import Spec
+from trainables.protocols.protocols import protocol_of
+from trainables.settings.config import TrialConfig
+from trainables.settings.methods import METHODS
 
 ROOT = Path(__file__).parents[1] / "search_spaces"
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.yaml"))

@@ -15,14 +15,14 @@ from types import FrameType
 
 import torch
 
-from trainables.checkpoint import Checkpoints
-from trainables.config import TrialConfig
-from trainables.data.listing import DataError
 from trainables.data.trial_data import TrialData, build
-from trainables.folder import Folder
+from trainables.images.listing import DataError
 from trainables.one_trial import Trial, pick_device
-from trainables.teacher import TeacherError
-from trainables.weights import keep_weights, kept_weights, weights_path
+from trainables.settings.config import TrialConfig
+from trainables.storage.folder import Folder
+from trainables.storage.weights import keep_weights, kept_weights, weights_path
+from trainables.training.checkpoint import Checkpoints
+from trainables.training.teacher import TeacherError
 
 
 def run(config: TrialConfig, args: argparse.Namespace) -> int:

@@ -11,16 +11,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from trainables.checkpoint import Checkpoints
-from trainables.config import TrialConfig, config_yaml
 from trainables.data.trial_data import TrialData
-from trainables.distributed import ALONE, Processes
-from trainables.evaluation import score_samples
-from trainables.extra_scores import extra_scores
-from trainables.folder import Folder
-from trainables.measured import metrics_of
-from trainables.teacher import read_weights
-from trainables.training import Trainer, advice
+from trainables.processes import ALONE, Processes
+from trainables.scoring.evaluation import score_samples
+from trainables.scoring.extra_scores import extra_scores
+from trainables.scoring.measured import metrics_of
+from trainables.settings.config import TrialConfig, config_yaml
+from trainables.storage.folder import Folder
+from trainables.training.checkpoint import Checkpoints
+from trainables.training.loop import Trainer, advice
+from trainables.training.teacher import read_weights
 
 RARE = 20  # times what the latest checkpoint took is what training goes on before the next one: at most 5 % of a trial
 LONG = 300.0  # seconds after which a tick makes a checkpoint, however long the epoch

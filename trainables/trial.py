@@ -11,8 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainables import yaml_file
-from trainables.config import TrialConfig
+from trainables.reading import yaml_file
+from trainables.settings.config import TrialConfig
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,15 +27,15 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.checkpoint import Checkpoints
-from trainables.config import TrialConfig
 from trainables.data.trial_data import TrialData, build
-from trainables.distributed import ALONE, Processes
-from trainables.folder import Folder
-from trainables.mailbox import Mailbox
 from trainables.one_trial import Trial, evaluate_again, pick_device
-from trainables.teacher import WeightsError
-from trainables.weights import kept_weights
+from trainables.processes import ALONE, Processes
+from trainables.settings.config import TrialConfig
+from trainables.storage.folder import Folder
+from trainables.storage.weights import kept_weights
+from trainables.training.checkpoint import Checkpoints
+from trainables.training.mailbox import Mailbox
+from trainables.training.teacher import WeightsError
 
 TICK = 2.0  # seconds between two reports within an epoch: how long an interrupt waits, and how old what one sees is
 Result = dict[str, Any]  # what the driver is told at each report

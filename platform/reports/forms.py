@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from platform.names import printable
+from platform.files.names import printable
 from platform.reports.table import Comparison, ReportCell, ReportTable
 
 MARK = "†"

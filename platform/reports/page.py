@@ -16,7 +16,7 @@ from platform.command import command
 from platform.reports.forms import MARK, compared, decimals, measured, notes, published
 from platform.reports.table import ReportTable, ReportTrial
 from platform.tracking.reader import Reader
-from trainables.addresses import showable, without_user
+from trainables.reading.addresses import showable, without_user
 
 _TEMPLATES = files(__package__) / "templates"
 LEGEND = f"Below each: the paper's number, and measured − published; {MARK}: more than the spread explains (95 %)."

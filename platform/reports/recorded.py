@@ -10,7 +10,7 @@ import pandas as pd
 
 from platform.reports.table import ReportTrial
 from platform.tracking.reader import Reader
-from trainables.measured import metrics_of
+from trainables.scoring.measured import metrics_of
 
 SCORES = "scores.parquet"
 

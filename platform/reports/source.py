@@ -9,19 +9,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from platform.best import best_settings
-from platform.captions import tested_on, tested_on_all, trained_on, trained_on_all
-from platform.index import SweepRun
+from platform.files.rows import columns, trials
+from platform.files.search_file import PAPER
+from platform.files.spec import Claim, Row, Spec
+from platform.planning.best import best_settings
+from platform.planning.captions import tested_on, tested_on_all, trained_on, trained_on_all
 from platform.reports.statistics import Verdict, paired, size, verdict
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
-from platform.rows import columns, trials
-from platform.search_file import PAPER
-from platform.spec import Claim, Row, Spec
+from platform.tracking.index import SweepRun
 from platform.tracking.reader import Reader
-from platform.trials import described
-from trainables.config import TrialConfig
-from trainables.data.protocols import partition
-from trainables.yaml_file import ConfigError
+from platform.tracking.trials import described
+from trainables.protocols.protocols import partition
+from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
 Metrics = Callable[[ReportTrial, str], float | None]  # a metric of a finished trial, None where there is none

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from platform.files.spec import Claim, Spec
 from platform.reports.statistics import Paired, Verdict, beyond_spread, std
-from platform.spec import Claim, Spec
-from trainables.config import TrialConfig
-from trainables.data.listing import Content
+from trainables.images.listing import Content
+from trainables.settings.config import TrialConfig
 
 State = Literal["finished", "failed", "interrupted", "stopped", "running", "missing"]
 

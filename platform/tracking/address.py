@@ -11,8 +11,8 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from platform.tracking.errors import TrackingError, masked
-from trainables.addresses import showable, without_user
-from trainables.cache import cache_folder
+from trainables.reading.addresses import showable, without_user
+from trainables.storage.cache import cache_folder
 
 _DATABASES = ("sqlite:", "mysql", "mssql", "postgresql")
 _PATIENCE = 10.0  # seconds for a server to answer

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from mlflow.entities import Run
 
-from platform.index import Known
-from platform.outbox import Record
 from platform.tracking.drivers import Drivers
+from platform.tracking.index import Known
+from platform.tracking.outbox import Record
 from platform.tracking.runs import counts, known, query_of
 from platform.tracking.store import Store
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from platform.outbox import Record, UnavailableError
 from platform.tracking.claims import Claims, Target
 from platform.tracking.drivers import Drivers, Heartbeat
 from platform.tracking.errors import TrackingError, masked, temporary
+from platform.tracking.outbox import Record, UnavailableError
 from platform.tracking.runs import PROVISIONAL, counts
 from platform.tracking.store import End, Store
 from platform.tracking.sweeps import log_result

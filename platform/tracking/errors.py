@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.addresses import showable
+from trainables.reading.addresses import showable
 
 
 class TrackingError(RuntimeError):

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platform import index
-from platform.index import Known, Others, SweepRun
+from platform.tracking import index
 from platform.tracking.address import index_file, sqlite_file, state
 from platform.tracking.errors import TrackingError, masked
-from trainables.addresses import showable
+from platform.tracking.index import Known, Others, SweepRun
+from trainables.reading.addresses import showable
 
 if TYPE_CHECKING:
     from platform.tracking.store import Store

@@ -10,16 +10,16 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from platform.index import Entry, Known, Page
-from platform.outbox import Record
 from platform.tracking.drivers import Driver
 from platform.tracking.errors import temporary
+from platform.tracking.index import Entry, Known, Page
+from platform.tracking.outbox import Record
 from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
 from platform.tracking.sweeps import Sweep
-from platform.trials import TrialState
-from trainables.identity import EVALUATION
-from trainables.seeds import seeds
+from platform.tracking.trials import TrialState
+from trainables.settings.identity import EVALUATION
+from trainables.settings.seeds import seeds
 
 PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not give yet
 # A tag of its own for each identity: MLflow's database finds a tag by its name at once, by its value only among all of

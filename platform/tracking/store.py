@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from platform.command import command
 from platform.tracking.address import absolute, check_reachable, index_file, short_name, sqlite_file
 from platform.tracking.errors import TrackingError, masked
-from trainables.addresses import showable
-from trainables.cache import cache_folder
+from trainables.reading.addresses import showable
+from trainables.storage.cache import cache_folder
 
 BATCH = 1000  # MLflow's limit of metrics in one request; also runs in one page
 PARAMS = 100  # MLflow's limit of params in one request, and that of tags

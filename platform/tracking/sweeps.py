@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlflow.entities import Metric, Run
 
-from platform.index import SweepRun
 from platform.tracking.drivers import Drivers, sign_of_life
+from platform.tracking.index import SweepRun
 from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
 

@@ -12,23 +12,22 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from platform import index
 from platform.command import command
-from platform.index import Known, SweepRun
-from platform.outbox import Outbox, Record
-from platform.results import full_names, saw, shared_metrics
-from platform.tracking import sweeps
+from platform.planning.results import full_names, saw, shared_metrics
+from platform.tracking import index, sweeps
 from platform.tracking.address import check_writable
 from platform.tracking.claims import Claim, Claims, Ours, Target
 from platform.tracking.delivery import Delivery
 from platform.tracking.drivers import BEAT, Drivers, Heartbeat
 from platform.tracking.errors import TrackingError, masked, temporary
+from platform.tracking.index import Known, SweepRun
+from platform.tracking.outbox import Outbox, Record
 from platform.tracking.runs import ended_page, flat, now, opening_of
 from platform.tracking.store import End, Store
 from platform.tracking.sweeps import Sweep
-from platform.trials import TrialState
-from trainables.addresses import without_user
-from trainables.config import config_yaml
+from platform.tracking.trials import TrialState
+from trainables.reading.addresses import without_user
+from trainables.settings.config import config_yaml
 
 SHOWN = frozenset({"val/accuracy", "val/auroc", "val/oscr"})  # of each epoch, with train/*; the last has all. By the
 # trial's own score: a run has no `val/auroc`, but `val/pseudo-unknown/<score>/auroc`

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from trainables.data.archives import Cub
-from trainables.data.listing import I64, DataError, Listing
-from trainables.data.on_disk import images_below
+from trainables.images.archives import Cub
+from trainables.images.listing import I64, DataError, Listing
+from trainables.images.on_disk import images_below
 
 KEPT = 288  # px: the short side of what is kept, where it was larger
 

@@ -24,9 +24,9 @@ import pyarrow as pa
 from PIL import Image
 
 from trainables.data.augment import Statistics
-from trainables.data.encoded import NAME, Encoded, decode, is_turned, to_square, trouble
-from trainables.data.listing import I64, U8, U64, Content, DataError, Listing, Progress
-from trainables.data.protocols import LARGE, images_key
+from trainables.images.encoded import NAME, Encoded, decode, is_turned, to_square, trouble
+from trainables.images.listing import I64, U8, U64, Content, DataError, Listing, Progress
+from trainables.protocols.protocols import LARGE, images_key
 
 BLOCK = 64  # images that a thread decodes at a time
 WAITING = 2**28  # bytes of decoded images that may wait to be written

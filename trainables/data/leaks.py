@@ -2,7 +2,7 @@
 
 Images are told apart by a hash of their pixels as stored, whatever a set is called and in which file it lies. A copy
 that was cut, resized or compressed again has other pixels: sets that are known to be of the same photographs are in
-`trainables.data.origins`.
+`trainables.protocols.origins`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trainables.data.kept import ImageSet
-from trainables.data.listing import I64, U64, DataError
+from trainables.images.listing import I64, U64, DataError
 
 # The largest share of a part that may be in another part too. Published sets have some duplicates between their own
 # training and test images, on which papers train and test nevertheless; more than that is no accident.

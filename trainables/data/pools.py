@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 
 from trainables.data.augment import GREY, HALF, Statistics, centre, normalise
-from trainables.data.encoded import Encoded
-from trainables.distributed import ALONE, Processes
+from trainables.images.encoded import Encoded
+from trainables.processes import ALONE, Processes
 
 AHEAD = 3  # batches that are decoded before they are asked for
 

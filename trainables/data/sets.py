@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from trainables.cache import cache_folder
 from trainables.data.kept import DamagedError, ImageSet, keep, kept_file, open_kept
-from trainables.data.layouts import Layout, Scattered, as_published
-from trainables.data.listing import DataError, Listing, Progress
 from trainables.data.sources import Source, source_of
+from trainables.images.layouts import Layout, Scattered, as_published
+from trainables.images.listing import DataError, Listing, Progress
+from trainables.storage.cache import cache_folder
 
 FORMAT = 5  # goes up when what a cache file holds changes
 

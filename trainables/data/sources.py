@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainables.data.archives import Aircraft, Cub, CutDigits, Digits, MedMNIST, Photos, TinyImageNet
 from trainables.data.composed import COCO_CLASSES, Coco, Landscapes, Waterbirds
-from trainables.data.layouts import (
+from trainables.images.archives import Aircraft, Cub, CutDigits, Digits, MedMNIST, Photos, TinyImageNet
+from trainables.images.layouts import (
     Array,
     ClassFolders,
     Fetched,
@@ -17,10 +17,10 @@ from trainables.data.layouts import (
     Layout,
     TorchVision,
 )
-from trainables.data.listing import DataError, MissingImagesError
-from trainables.data.own import is_own, own_protocol
-from trainables.data.parquet import Parquet
-from trainables.data.protocols import CORRELATIONS
+from trainables.images.listing import DataError, MissingImagesError
+from trainables.images.parquet import Parquet
+from trainables.protocols.custom import is_own, own_protocol
+from trainables.protocols.protocols import CORRELATIONS
 
 ALL = "all"  # the part of a set that has no division: it may train, as outliers, and it may test
 

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.config import TrialConfig
 from trainables.data.augment import CIFAR10, HALF, Statistics
-from trainables.data.encoded import Encoded
 from trainables.data.kept import ImageSet
 from trainables.data.leaks import Subset, check_disjoint, duplicates
-from trainables.data.listing import I64, Content, DataError, Progress
 from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
-from trainables.data.protocols import UNKNOWN, part_of_set, protocol_of, stored_size, unknown_classes
 from trainables.data.sets import load_set
-from trainables.distributed import ALONE, Processes
-from trainables.seeds import seeds
+from trainables.images.encoded import Encoded
+from trainables.images.listing import I64, Content, DataError, Progress
+from trainables.processes import ALONE, Processes
+from trainables.protocols.protocols import UNKNOWN, part_of_set, protocol_of, stored_size, unknown_classes
+from trainables.settings.config import TrialConfig
+from trainables.settings.seeds import seeds
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trainables.custom import custom_method, is_custom
 from trainables.learners.asymmetric import Asymmetric
 from trainables.learners.backmix import BackMix
 from trainables.learners.base import Learner
@@ -11,6 +10,7 @@ from trainables.learners.mixed import MixedImages
 from trainables.learners.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.learners.plain import Plain
 from trainables.learners.teacher_free import TeacherFree
+from trainables.settings.custom import custom_method, is_custom
 
 LEARNERS: dict[str, type[Learner]] = {
     "plain": Plain,

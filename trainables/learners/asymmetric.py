@@ -14,7 +14,9 @@ from torch import nn
 from trainables.learners.base import Training
 from trainables.learners.distill import Distill
 from trainables.learners.mixed import mix
-from trainables.losses import (
+from trainables.mixing import Mixed
+from trainables.models.output import Output
+from trainables.objectives.losses import (
     decoupled_cross_entropy,
     mixed_cross_entropy,
     relation_distance,
@@ -22,9 +24,7 @@ from trainables.losses import (
     two_hot,
     weighted_mean,
 )
-from trainables.methods import AsymmetricSettings
-from trainables.mixing import Mixed
-from trainables.models.output import Output
+from trainables.settings.methods import AsymmetricSettings
 
 
 def accepted(

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.cam import foreground_mask, update_bank
 from trainables.data.augment import View, cam_to_stored, centre, middle_view, normalise
 from trainables.learners.base import Learner, Training
-from trainables.methods import BackMixSettings
 from trainables.mixing import backmix, box_side, draw_corners, draw_partners, within_view
+from trainables.models.cam import foreground_mask, update_bank
+from trainables.settings.methods import BackMixSettings
 
 
 class BackMix(Learner):

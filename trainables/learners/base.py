@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.cam import foreground
 from trainables.data.augment import View, crop_and_flip, draw_view, normalise
 from trainables.data.pools import ImagePool
-from trainables.distributed import ALONE, Processes
+from trainables.models.cam import foreground
 from trainables.models.output import Output
+from trainables.processes import ALONE, Processes
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]  # uint8 B,H,W,C to the same, each image by its own draws
 
@@ -94,7 +94,7 @@ class Training:
 
 
 class Learner(ABC):
-    """A training method: what one batch does. The loop in `trainables.training` is the same for all of them."""
+    """A training method: what one batch does. The loop in `trainables.training.loop` is the same for all of them."""
 
     def __init__(self, settings: Any, training: Training) -> None:
         self.settings = settings

@@ -8,9 +8,9 @@ from torch import nn
 
 from trainables.learners.base import Learner
 from trainables.learners.mixed import mix, mixed_loss
-from trainables.losses import dist, kl_divergence
-from trainables.methods import DistillSettings
 from trainables.models.output import Output
+from trainables.objectives.losses import dist, kl_divergence
+from trainables.settings.methods import DistillSettings
 
 
 class Distill(Learner):

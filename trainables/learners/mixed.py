@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.learners.base import Learner, Training
-from trainables.losses import decoupled_cross_entropy, mixed_cross_entropy
-from trainables.methods import AnyMixSettings, CutOutSettings, DecoupledCutMixSettings, MixUpSettings
 from trainables.mixing import Mixed, cutmix, cutout, draw_box, draw_shares, mixup
+from trainables.objectives.losses import decoupled_cross_entropy, mixed_cross_entropy
+from trainables.settings.methods import AnyMixSettings, CutOutSettings, DecoupledCutMixSettings, MixUpSettings
 
 MixSettings = CutOutSettings | MixUpSettings | AnyMixSettings
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.learners.base import Learner, Training
-from trainables.losses import uniform_cross_entropy
-from trainables.methods import FtAvgSettings, OutlierExposureSettings
+from trainables.objectives.losses import uniform_cross_entropy
+from trainables.settings.methods import FtAvgSettings, OutlierExposureSettings
 
 
 def draw_outliers(training: Training, count: int) -> torch.Tensor:

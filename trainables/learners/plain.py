@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.learners.base import Learner
-from trainables.methods import PlainSettings
+from trainables.settings.methods import PlainSettings
 
 
 class Plain(Learner):

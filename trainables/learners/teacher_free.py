@@ -14,8 +14,8 @@ from torch import nn
 
 from trainables.learners.base import Learner
 from trainables.learners.mixed import mix
-from trainables.losses import decoupled_cross_entropy, dist, uniform_cross_entropy
-from trainables.methods import TeacherFreeSettings
+from trainables.objectives.losses import decoupled_cross_entropy, dist, uniform_cross_entropy
+from trainables.settings.methods import TeacherFreeSettings
 
 MIXES = 2  # "the amount of the mixed samples two times the initial ones", each with coefficients of its own
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trainables.backbones import Backbone, cells, parse_backbone
 from trainables.models.convnets import ConvNet, mobilenetv2, resnet, vgg, vgg32
 from trainables.models.output import Network
 from trainables.models.vit import ViT
 from trainables.models.wideresnet import WideResNet
+from trainables.settings.backbones import Backbone, cells, parse_backbone
 
 # By family: (numbers of the backbone, num_classes, image_size) to a network.
 _FAMILIES: dict[str, Callable[[Backbone, int, int], Network]] = {

@@ -11,9 +11,9 @@ import torch
 import torchvision
 from torch import nn
 
-from trainables.backbones import SMALL_IMAGE
 from trainables.models.head import classify, init_head
 from trainables.models.output import Network, Output
+from trainables.settings.backbones import SMALL_IMAGE
 
 
 class ConvNet(Network):

@@ -11,7 +11,7 @@ from torch import nn
 class Output(NamedTuple):
     """B batch, K classes, C feature channels, h w cells of the last map, N tokens.
 
-    A convolutional network gives activation maps, a ViT gives tokens: `trainables.cam.foreground` reads either.
+    A convolutional network gives activation maps, a ViT gives tokens: `trainables.models.cam.foreground` reads either.
     """
 
     logits_BK: torch.Tensor  # float32, also under autocast

@@ -19,7 +19,7 @@ from platform.reports.table import ReportTable, ReportTrial
 from platform.tracking.reader import Reader
 
 if TYPE_CHECKING:
-    from trainables.inspection import Features
+    from trainables.scoring.inspection import Features
 
 mpl.use("agg")
 # Okabe and Ito's, which people tell apart who see colours otherwise.

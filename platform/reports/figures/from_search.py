@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from platform.planning.results import own_metrics
+from platform.planning.search import Tried, plots
 from platform.reports.figures.drawing import Drawing, MissingError, Runs
-from platform.results import own_metrics
-from platform.search import Tried, plots
-from trainables import yaml_file
-from trainables.config import TrialConfig
+from trainables.reading import yaml_file
+from trainables.settings.config import TrialConfig
 
 
 def search(runs: Runs) -> list[Drawing]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from platform.files.search_file import PAPER
 from platform.reports.figures.drawing import COLOURS, Drawing, MissingError, Runs, canvas
-from platform.search_file import PAPER
 
 MARKERS = "osD^vP*Xh<>"
 

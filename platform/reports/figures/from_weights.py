@@ -7,11 +7,11 @@ import pandas as pd
 
 from platform.reports.figures.drawing import Drawing, MissingError, Runs, canvas, which
 from platform.reports.table import ReportTrial
-from trainables import inspection
-from trainables.config import TrialConfig
-from trainables.data.listing import DataError
 from trainables.data.trial_data import TrialData, build
+from trainables.images.listing import DataError
 from trainables.one_trial import pick_device
+from trainables.scoring import inspection
+from trainables.settings.config import TrialConfig
 
 SHARES = [round(0.1 * step, 1) for step in range(1, 10)]  # mixing coefficients that a teacher is shown
 MIXED = 10_000  # images at each of them, as in the paper

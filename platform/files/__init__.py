@@ -1,0 +1,1 @@
+"""The shape of a sweep's file, and every mistake that it may have."""

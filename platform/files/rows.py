@@ -1,0 +1,123 @@
+"""From the rows that an ablation file writes to the rows of its table: grids multiplied out, one thing left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from trainables.reading.values import convert
+from trainables.reading.yaml_file import KeyPath
+from trainables.settings.config import TrialConfig
+
+if TYPE_CHECKING:
+    from platform.files.spec import Row, Spec
+
+MAX_ROWS = 10_000  # of one file: beyond it, a grid is a slip of the pen
+MAX_TRIALS = 20_000  # of one file, rows × columns of their own × splits × seeds
+FULL = "full"  # the row of `leave_one_out` that lacks nothing
+
+
+def expand(spec: Spec) -> Iterator[tuple[KeyPath, Row]]:
+    """Where the file says it, and the row: as written, then of the file's own grid, then of `leave_one_out`."""
+    from platform.files.spec import Row  # which has this function as a method
+
+    def grid_row(name: str, cell: Mapping[str, Any], of: Row | Spec, **more: Any) -> Row:
+        return Row.model_construct(name=name, published=published_of(cell, of.published), **more)
+
+    for i, row in enumerate(spec.rows):
+        if not row.grid:
+            yield ("rows", i), row
+        for cell in cells(row.grid):
+            changes = {**(row.set or {}), **cell}
+            yield ("rows", i), grid_row(f"{row.name}, {say(cell)}", cell, row, set=changes, best_of=row.best_of)
+    for cell in cells(spec.grid):
+        yield ("grid",), grid_row(say(cell), cell, spec, set=cell)
+    if spec.leave_one_out:
+        yield ("leave_one_out",), Row.model_construct(name=FULL, set={})
+    for i, item in enumerate(spec.leave_one_out):
+        changes = item.set or {item.name: off(spec.table[item.name].annotation)}
+        yield ("leave_one_out", i), Row.model_construct(name=f"without {item.name}", set=changes)
+
+
+def columns(spec: Spec) -> list[tuple[str, str]]:
+    """For each column of a table, the `Place.column` of its trials and the metric that it shows."""
+    groups = {repr(sorted(own.items())): name if own else "" for name, own in spec.column_groups()}
+    return [(groups[repr(sorted(c.set.items()))], c.metric) for c in spec.columns.values()]
+
+
+def trials(spec: Spec, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[tuple[str, TrialConfig]]:
+    """The trials of a row on all splits and seeds, each with the `Place.column` that it serves, `best` under the
+    row's own settings; without those that need what the project lacks."""
+    changes = {**(best or {}), **(row.set or {})}
+    for column, own, both in divisions(spec):
+        if spec.lacking(changes, own):
+            continue
+        config = TrialConfig.from_settings(spec.with_teacher({**changes, "split": both[0][0]}, own))
+        for split, seed in both:
+            yield column, config.at(split, seed)
+
+
+def divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], list[tuple[int, int]]]]:
+    """Of each row's trials: the first column that they serve, what that column changes, and all (split, seed)."""
+    if spec.search and spec.confirm is None:
+        return
+    of = spec.confirm or spec
+    for column, own in spec.column_groups():
+        yield column if own else "", own, list(product(of.splits, of.seeds))
+
+
+def cells(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """The cross product, the last setting varying fastest; nothing for an empty grid."""
+    for values in product(*grid.values()) if grid else ():
+        yield dict(zip(grid, values, strict=True))
+
+
+def size(grid: Mapping[str, Sequence[Any]]) -> int:
+    """How many cells a grid has."""
+    return math.prod(len(values) for values in grid.values()) if grid else 0
+
+
+def published_of(cell: Mapping[str, Any], published: Any) -> dict[str, float]:
+    """The numbers, by column, of the entries `{setting: value, …, column: number, …}` that name this cell."""
+    found: dict[str, float] = {}
+    for entry in published if isinstance(published, list) else ():
+        if names_cell(entry, cell):
+            found |= {name: float(value) for name, value in entry.items() if name not in cell}
+    return found
+
+
+def names_cell(entry: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
+    """Whether an entry of published numbers has every value of the cell."""
+    return all(name in entry and entry[name] == value for name, value in cell.items())
+
+
+def off(annotation: Any) -> Any:
+    """What switches a setting of this type off: false, `none` or 0. Raises `ValueError` where nothing does."""
+    for value in (False, "none", 0):
+        try:
+            if annotation is not str:  # `none` would be a name like any other
+                return convert(value, annotation)
+        except ValueError:
+            continue
+    raise ValueError("has no value that switches it off: write {name: …, set: {…}}, with what it has instead")
+
+
+def say(changes: Mapping[str, Any]) -> str:
+    """`a=1, b=0.5`: the name of a grid's row."""
+    return ", ".join(f"{name}={_value(value)}" for name, value in changes.items())
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return f"({say(value)})"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return str(value)

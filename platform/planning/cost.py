@@ -1,0 +1,251 @@
+"""What a plan will take: from the speed of past runs of the same kind, else from a few steps timed on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from statistics import fmean, median
+
+import torch
+
+from platform.files.spec import Resources
+from platform.planning.plan import Plan
+from platform.planning.results import lacks
+from platform.planning.search import Study
+from platform.tracking.index import Known
+from trainables.data.trial_data import TrialData
+from trainables.models import build_model
+from trainables.one_trial import pick_device
+from trainables.reading.yaml_file import ConfigError, Problem
+from trainables.scoring.evaluation import score_samples
+from trainables.settings.config import TrialConfig
+from trainables.settings.custom import is_custom, reason, users_line
+from trainables.training.loop import Trainer
+from trainables.training.teacher import untrained_weights
+
+STARTUP_SECONDS = 20.0  # Ray's start and the workers' imports, measured on two cores
+PATIENCE = 30.0  # seconds of timing after which the kinds that are left are taken to be like others
+STEPS = 6  # timed ones: a coin decides what a mixing step costs
+FORWARD = 1 / 3  # of a training step's cost that an evaluated image takes
+
+Kind = tuple[str, str, str, str, str, int]  # what makes trials equally fast an image
+
+
+@dataclass
+class Work:
+    """What is left to do of a plan, each trial once."""
+
+    train: list[tuple[TrialConfig, Resources]] = field(default_factory=list)
+    evaluate: list[TrialConfig] = field(default_factory=list)  # finished ones, on sets that they have not seen
+    cached: dict[str, Known] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)  # proposals that a search knows of, without a finished run
+    teachers: int = 0  # of those to train
+    cached_teachers: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        return not self.train and not self.evaluate
+
+
+def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -> Work:
+    """`known` are the finished trials by identity, `studies` the searches that some process began, by sweep."""
+    todo = Work()
+    seen: set[str] = set()
+    searching = {sweep.name for sweep in plan.sweeps if sweep.search}
+
+    def want(config: TrialConfig, identity: str, needs: Resources) -> None:
+        found = known.get(identity)
+        if found and not lacks(found, config, plan.images.tested(config)):
+            todo.cached[identity] = found
+        elif identity not in seen:
+            seen.add(identity)
+            if found:
+                todo.evaluate.append(config)
+            else:
+                _train(todo, plan, known, seen, config, needs)
+
+    for sweep in plan.sweeps:
+        needs = sweep.spec.resources
+        for cell in sweep.cells:
+            want(cell.config, cell.identity, needs)
+        if sweep.search:
+            study = studies.get(sweep.name)
+            told = list(study.history()) if study else []
+            for ended in (t for t in told if t.status in ("finished", "stopped")):
+                settings = {**sweep.spec.search_settings(), **ended.proposal.settings}
+                identity = plan.identity(TrialConfig.from_settings(settings))
+                if ended.status == "finished" and identity in known:
+                    todo.cached[identity] = known[identity]
+                else:
+                    todo.ended.add(identity)
+            open_ = (study.left if study else sweep.spec.trials) + sum(t.status == "running" for t in told)
+            for _ in range(open_):
+                _train(todo, plan, known, seen, sweep.search, needs)
+            if not open_:
+                searching.remove(sweep.name)
+    for sweep in plan.sweeps:
+        for waiting in sweep.waiting:
+            if waiting.search in searching:
+                for config in plan.configs(sweep, waiting.row):
+                    _train(todo, plan, known, seen, config, sweep.spec.resources)
+            else:  # what its search found is known
+                for best in studies[waiting.search].best(waiting.rank + 1)[waiting.rank :]:
+                    for config in plan.configs(sweep, waiting.row, best.settings):
+                        want(config, plan.identity(config), sweep.spec.resources)
+    return todo
+
+
+def _train(
+    todo: Work, plan: Plan, known: Mapping[str, Known], seen: set[str], config: TrialConfig, needs: Resources
+) -> None:
+    todo.train.append((config, needs))
+    teacher = config.teacher
+    if teacher is None or (identity := plan.identity(teacher)) in seen:
+        return
+    seen.add(identity)
+    if identity in known:
+        todo.cached_teachers += 1
+    else:
+        todo.train.append((teacher, needs))
+        todo.teachers += 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of all that is to be trained, if no trial is stopped early."""
+
+    seconds: float  # from start to end
+    device_hours: float  # hours of GPUs, or of CPU cores where trials take no GPU
+    disk: int  # bytes that stay, in MLflow's store
+    source: str
+
+
+def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, here: bool) -> Estimate | str:
+    """A sentence instead where no such trial has run before, and it cannot be timed: `here` is False (another machine's
+    speed is not this one's), or there is no memory for it.
+
+    Raises `ConfigError` where the method is one's own and its step fails, with file and line: its trials would, too.
+    """
+    speeds = _speeds(past, {kind_of(config) for config, _ in todo.train})
+    seconds = device_seconds = 0.0
+    timed = guessed = 0
+    disk = 0
+    begun = time.monotonic()
+    costs: dict[Kind, Cost] = {}
+    for config, needs in todo.train:
+        kind, data = kind_of(config), plan.images.of(config)
+        if kind not in costs:
+            if kind in speeds:
+                costs[kind] = Cost(1 / speeds[kind], FORWARD / speeds[kind])
+            elif timed and time.monotonic() - begun > PATIENCE:
+                guessed += 1
+                costs[kind] = _alike(kind, costs)
+            elif here:
+                timed += 1
+                try:
+                    costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
+                except Exception as error:  # a method of one's own may raise anything
+                    return _not_timed(config, error)
+            else:
+                return "no such trial has run on this cluster: known after the first"
+        took = seconds_of_trial(config, data, costs[kind])
+        seconds += took
+        device_seconds += took * needs.workers * (needs.gpus_per_worker or needs.cpus_per_worker)
+        disk += _bytes(config, data)
+    source = "a few training steps, timed here" if timed else "the speed of earlier runs"
+    if guessed:
+        source += f" for {len(costs) - guessed} of {len(costs)} kinds of trials"
+    return Estimate(STARTUP_SECONDS + seconds / max(at_once, 1), device_seconds / 3600, disk, source)
+
+
+def _not_timed(config: TrialConfig, error: Exception) -> str:
+    """Why a trial could not be timed, or `ConfigError` where that is its own mistake."""
+    passing = isinstance(error, MemoryError | torch.OutOfMemoryError | OSError)
+    if is_custom(config.method) and not passing and (place := users_line(error)):
+        raise ConfigError(
+            [Problem((), f"{place}: {config.method} fails in its first step: {reason(error)}")]
+        ) from error
+    return f"could not be timed here ({config.method}, {config.backbone}): {reason(error)}"
+
+
+def kind_of(config: TrialConfig) -> Kind:
+    of = (config.method, config.backbone, config.protocol, config.precision, str(config.image_size))
+    return (*of, config.batch_size)
+
+
+def _speeds(past: Iterable[Known], wanted: set[Kind]) -> dict[Kind, float]:
+    """Median images a second of finished trials of each wanted kind."""
+    found: dict[Kind, list[float]] = {}
+    for known in past if wanted else ():
+        p = known.params
+        of = (p["method"], p["backbone"], p["protocol"], p["precision"], p.get("image_size", "None"))
+        kind = (*of, int(p["batch_size"]))
+        if kind in wanted and (speed := known.metrics.get("train/images_per_second")):
+            found.setdefault(kind, []).append(speed)
+    return {kind: median(values) for kind, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on one worker: of an image in training, and of evaluating one."""
+
+    trained: float
+    evaluated: float
+
+
+def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
+    """Time a few steps of this very trial on this machine. About two seconds, more for a large network."""
+    device = pick_device("auto" if gpu else "cpu")
+    torch.set_num_threads(cpus)
+    few = replace(data.train, rows=data.train.rows[:200], labels=data.train.labels[:200])
+    # A copy's images on a GPU go with it: the memory is the trials'.
+    data = replace(data, train=replace(data.train), outliers=replace(data.outliers) if data.outliers else None)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config, data, device, untrained_weights(config, data, Path(folder)))
+    started = time.perf_counter()
+    score_samples(trainer.model, "val", {"known": few}, device, config.precision)
+    image = (time.perf_counter() - started) / len(few)
+    order = torch.arange(trainer.batch_size, device=device)
+
+    def step() -> float:
+        started = time.perf_counter()
+        trainer.step(order).item()
+        return time.perf_counter() - started
+
+    first = step()  # pays for the allocator's and the kernels' warm-up
+    steps = [first] if first > 3 else [step() for _ in range(STEPS)]
+    size = trainer.batch_size
+    if device.type == "cuda":
+        del trainer
+        torch.cuda.empty_cache()
+    return Cost(sum(steps) / len(steps) / size, image)
+
+
+def _alike(kind: Kind, costs: Mapping[Kind, Cost]) -> Cost:
+    """The mean of the known costs of the same network, or of all where it has none."""
+    same = [cost for (_, backbone, *_), cost in costs.items() if backbone == kind[1]] or list(costs.values())
+    return Cost(fmean(cost.trained for cost in same), fmean(cost.evaluated for cost in same))
+
+
+def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
+    validated, tested = (sum(map(len, part.values())) for part in (data.validation, data.test))
+    trained = config.epochs * len(data.train) * cost.trained
+    return trained + (config.epochs * validated + tested) * cost.evaluated
+
+
+def _bytes(config: TrialConfig, data: TrialData) -> int:
+    """Of the files of a finished trial: weights, and a line for each sample."""
+    samples = sum(len(s) for part in (data.validation, data.test) for s in part.values())
+    weights = _bytes_of_weights(config.backbone, len(data.classes), data.image_size)
+    return weights + samples * (60 + 4 * len(data.classes))
+
+
+@cache
+def _bytes_of_weights(backbone: str, classes: int, image_size: int) -> int:
+    with torch.device("meta"):
+        model = build_model(backbone, classes, image_size)
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values())

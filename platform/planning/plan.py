@@ -1,0 +1,224 @@
+"""From checked files to the trials that they mean, each with its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platform.files.rows import columns, divisions, trials
+from platform.files.spec import Row, Spec
+from platform.tracking.trials import Phase, Place
+from trainables.data.sources import source_of
+from trainables.data.trial_data import TrialData, build, check_split, needed
+from trainables.images.listing import Content, DataError, MissingImagesError, Progress
+from trainables.settings.config import TrialConfig
+
+BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trial that a sweep wants, and what for."""
+
+    place: Place
+    config: TrialConfig
+    identity: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A row whose settings are those of a search that has not ended: its own sweep's, or another file's."""
+
+    search: str  # the name of that search
+    rank: int  # 0 for the best
+    row: Row
+    first: int  # the number of its first cell
+
+
+@dataclass
+class Sweep:
+    """A profile of a file, resolved against the images that are there."""
+
+    file: Path
+    spec: Spec
+    profile: str
+    changed: tuple[str, ...]  # what `--set` changed of it
+    cells: list[Cell] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
+    waiting: list[Waiting] = field(default_factory=list)
+    search: TrialConfig | None = None  # what proposals are laid over
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of the rows that are trained, in the order of the file."""
+        first: dict[str, int] = {}
+        for cell in self.cells:
+            first.setdefault(cell.place.row, cell.place.number)
+        first |= {w.row.name: w.first for w in self.waiting}
+        return sorted(first, key=lambda name: first[name])
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """For each column of the table, the `Place.column` of its trials and the metric that it shows."""
+        return columns(self.spec)
+
+    @property
+    def config(self) -> TrialConfig:
+        """A trial that stands for the sweep in what is said of it."""
+        return self.cells[0].config if self.cells else self.search or TrialConfig.from_settings(self.spec.base)
+
+
+@dataclass
+class Images:
+    """The image sets of a command, opened once for each way of dividing them."""
+
+    root: Path
+    download: bool = False
+    progress: Progress | None = None
+    opened: dict[tuple[Any, ...], TrialData] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)  # of every set that some trial trains on
+    checked: set[tuple[Hashable, int]] = field(default_factory=set)  # ways of dividing and splits
+    _tested: dict[tuple[str, int], dict[str, Content]] = field(default_factory=dict)  # by protocol and size
+
+    def of(self, config: TrialConfig) -> TrialData:
+        """Images divided as for `config`, up to the choice of classes. Raises `DataError`."""
+        kind = _kind(config)
+        if kind not in self.opened:
+            self.opened[kind] = build(config, self.root, download=self.download, progress=self.progress)
+            self.fingerprints |= self.opened[kind].fingerprints
+            self._tested.setdefault((config.protocol, config.seen_size), {}).update(self.opened[kind].tested)
+        if (kind, config.split) not in self.checked:
+            check_split(config, self.opened[kind])
+            self.checked.add((kind, config.split))
+        return self.opened[kind]
+
+    def tested(self, config: TrialConfig) -> dict[str, Content]:
+        """The test images that an evaluation of `config` sees here, of the sets that were opened."""
+        here = self._tested.get((config.protocol, config.seen_size), {}) if config.test else {}
+        return {name: here[name] for name in ("known", *config.evaluation_sets) if name in here}
+
+    @property
+    def trained_on(self) -> dict[str, list[Any]]:
+        """Of every set that some trial trains on: its fingerprint and how many images it has here."""
+        parts = [s for data in self.opened.values() for s in (data.train, data.outliers) if s]
+        return {s.source.key: [s.source.fingerprint, len(s.source.labels)] for s in parts}
+
+
+@dataclass
+class Plan:
+    """All sweeps of a command."""
+
+    sweeps: list[Sweep]
+    images: Images
+
+    def identity(self, config: TrialConfig) -> str:
+        self.images.of(config)
+        return config.identity(self.images.fingerprints)
+
+    def sweep(self, name: str) -> Sweep:
+        return next(sweep for sweep in self.sweeps if sweep.name == name)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for sweep in self.sweeps for cell in sweep.cells]
+
+    def teachers(self) -> dict[str, TrialConfig]:
+        """Every teacher that some trial needs, by identity; those of trials that wait for a search apart."""
+        configs = [cell.config for cell in self.cells] + [s.search for s in self.sweeps if s.search]
+        teachers = (config.teacher for config in configs)
+        return {self.identity(teacher): teacher for teacher in teachers if teacher}
+
+    def configs(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[TrialConfig]:
+        """The trials of a row whose settings are known now, `best` under those of its own."""
+        for _, config in trials(sweep.spec, row, best):
+            yield config
+
+    def add_cells(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None, first: int = 1) -> list[Cell]:
+        """The cells of such a row, from the number `first` on."""
+        phase: Phase = "confirm" if sweep.spec.search else "row"
+        added = []
+        for number, (column, config) in enumerate(trials(sweep.spec, row, best), first):
+            place = Place(sweep.name, phase, row.name, number, config.split, config.seed, column)
+            added.append(Cell(place, config, self.identity(config)))
+        sweep.cells += added
+        return added
+
+
+def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
+    """Resolve `sweeps`, which have no cells so far, and open their images, test sets included, so that what is missing
+    shows before Ray starts.
+
+    Raises `DataError` where images are missing or broken, `ConfigError` where a row's search has no result.
+    """
+    plan = Plan(list(sweeps), images)
+    try:
+        _fill(plan, images, best_of)
+    except MissingImagesError as error:
+        told = list(_missing(sweeps, images))  # all that is missing, not one at each try
+        if not any(text.split(" (")[0] == str(error).split(" (")[0] for text in told):
+            told.append(str(error))
+        raise DataError("\n".join(told)) from error
+    return plan
+
+
+def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
+    names = {sweep.file.resolve(): sweep.name for sweep in plan.sweeps if sweep.spec.search}
+    for sweep in plan.sweeps:
+        spec = sweep.spec
+        each = sum(len(splits_and_seeds) for _, _, splits_and_seeds in divisions(spec))
+        first = 1
+        if spec.search:
+            sweep.search = TrialConfig.from_settings(spec.search_settings())
+            images.of(sweep.search)
+        if spec.search and spec.confirm:
+            images.of(TrialConfig.from_settings(spec.with_teacher({})))  # the best's: not known yet
+            top = min(spec.confirm.top, spec.trials)
+            rows = ["best"] if top == 1 else [f"best {rank}" for rank in range(1, top + 1)]
+            for rank, name in enumerate(rows):
+                sweep.waiting.append(Waiting(sweep.name, rank, Row(name=name, set={}), first))
+                first += each
+        baselines = spec.confirm.baselines if spec.confirm else []
+        for row in baselines if spec.search else spec.row_list():
+            if row.published_only:
+                continue
+            source = Path(row.best_of) if row.best_of else None
+            if source and source.resolve() in names:
+                sweep.waiting.append(Waiting(names[source.resolve()], 0, row, first))
+            else:
+                plan.add_cells(sweep, row, best_of(source, sweep.profile) if source else None, first)
+            first += each
+
+
+def _missing(sweeps: Sequence[Sweep], images: Images) -> Iterator[str]:
+    """What to say of each set that some trial of the files needs and that is not there."""
+    rows = ((s.spec, row) for s in sweeps if not s.spec.search for row in s.spec.row_list() if not row.published_only)
+    configs = [config for spec, row in rows if row.best_of is None for _, config in trials(spec, row)]
+    for spec in (s.spec for s in sweeps if s.spec.search):
+        configs += [TrialConfig.from_settings(spec.with_teacher({}))]  # what its confirmation needs, test sets included
+    parts: dict[str, dict[str, None]] = {}
+    for name, role in dict.fromkeys(pair for config in configs for pair in needed(config)):
+        source = source_of(name)
+        if source.layout(source.part(role), images.root) is None and not (images.download and source.fetcher):
+            parts.setdefault(name, {})[source.part(role)] = None
+    for name, missing in parts.items():
+        yield str(source_of(name).missing(" and ".join(missing), images.root, images.download))
+
+
+def _kind(config: TrialConfig) -> tuple[Any, ...]:
+    """What makes images divided in another way, but for which classes and which draw."""
+    kept = (config.images_per_class, config.holdout, config.pseudo_unknown)
+    seen = (config.seen_size, config.normalisation, config.training_view)
+    return (
+        config.protocol,
+        config.split_family,
+        config.training_sets,
+        config.test,
+        config.evaluation_sets,
+        *kept,
+        *seen,
+    )

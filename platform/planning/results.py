@@ -1,0 +1,233 @@
+"""What a sweep found: a result for each of its cells, and rows with their spread."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from platform.files.names import plain
+from platform.tracking.index import Known
+from platform.tracking.trials import Place, TrialState
+from trainables.images.listing import Content
+from trainables.settings.config import RequestedScore, TrialConfig
+
+if TYPE_CHECKING:
+    from platform.planning.plan import Cell
+    from platform.planning.search import Told
+
+SHORT = ("auroc", "oscr")  # metrics that a part has one of, as the settings of who asks mean it
+_ASKERS = frozenset(f"{part}/{metric}" for part in ("val", "test") for metric in SHORT)
+Ending = Literal["finished", "cached", "stopped", "failed", "left out", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell. `metrics` are what its own settings mean by each name."""
+
+    place: Place
+    config: TrialConfig
+    identity: str
+    status: Ending
+    metrics: Mapping[str, float]
+    epoch: float = 0
+    run_id: str = ""
+    error: str = ""
+    source: Known | None = None  # the run that had it already
+    evaluated: bool = False  # not trained: an evaluation that a finished trial lacked
+    tested: Mapping[str, Content] = field(default_factory=dict)  # the images that it was tested on
+
+    @classmethod
+    def of(cls, trial: TrialState, cell: Cell, status: Ending | None = None) -> Outcome:
+        ending: Ending = status or ("interrupted" if trial.status == "running" else trial.status)
+        found = own_metrics(trial.metrics, cell.config)
+        return cls(
+            cell.place, cell.config, cell.identity, ending, found, trial.epoch, trial.run_id, trial.error,
+            evaluated=trial.evaluates_only,
+            tested=trial.tested,
+        )  # fmt: skip
+
+    @classmethod
+    def cached(cls, known: Known, cell: Cell) -> Outcome:
+        found = own_metrics(known.metrics, cell.config)
+        return cls(
+            cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, known.run_id, source=known,
+            tested=known.tested,
+        )  # fmt: skip
+
+    @classmethod
+    def told(cls, told: Told, cell: Cell, known: Known | None) -> Outcome:
+        """Of a proposal that another process has told its study; `known` is its run where it finished."""
+        at = (cell.place, cell.config, cell.identity)
+        if told.status != "finished":
+            return cls(*at, "stopped" if told.status == "stopped" else "failed", told.metrics, told.epoch, told.run_id)
+        found = {**told.metrics, **(own_metrics(known.metrics, cell.config) if known else {})}
+        run_id = known.run_id if known else told.run_id
+        return cls(*at, "cached", found, cell.config.epochs, run_id, source=known)
+
+    @property
+    def done(self) -> bool:
+        return self.status in ("finished", "cached")
+
+    @property
+    def reason(self) -> str:
+        lines = [line.strip() for line in self.error.splitlines() if line.strip()]
+        return lines[-1] if lines else "unknown error"
+
+
+def known_of(trial: TrialState) -> Known:
+    """What is known of a trial that finished just now."""
+    details = json.dumps({"params": {}, "metrics": trial.metrics, **saw(trial)})
+    where = (trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase)
+    return Known(*where, "", "", time.time(), 0.0, trial.device, details)
+
+
+def saw(trial: TrialState) -> dict[str, Any]:
+    """What the evaluation of a finished trial saw, as its run keeps it: the images, and the settings of ODIN."""
+    config = trial.config
+    odin = "odin" in config.scores_on_request(last=True)
+    return {"tested": trial.tested} | ({"odin": (config.odin_temperature, config.odin_epsilon)} if odin else {})
+
+
+def lacks(known: Known, config: TrialConfig, tested: Mapping[str, Content]) -> bool:
+    """Whether a finished trial has to be evaluated for `config`: not yet on all of its sets, or by all of its scores,
+    or on other images than those that are to be `tested`, or by ODIN with other settings.
+
+    What a run does not say, since it is older than that record, is taken to be as it is here.
+    """
+    parts = [("test", config.evaluation_sets)] if config.test else []
+    parts += [("val", ("pseudo-unknown",))] if config.holdout and config.pseudo_unknown else []
+    scores = {config.score, *config.scores_on_request(last=True)}
+    names = (f"{part}/{name}/{score}/auroc" for part, sets in parts for name in sets for score in scores)
+    if any(name not in known.metrics for name in names):
+        return True
+    if "odin" in scores and known.odin not in (None, (config.odin_temperature, config.odin_epsilon)):
+        return True
+    return any(known.tested.get(name, here).fingerprint != here.fingerprint for name, here in tested.items())
+
+
+def own_metrics(metrics: Mapping[str, float], config: TrialConfig) -> dict[str, float]:
+    """`metrics` with what `config` means by the short names (`val/auroc`, `test/oscr`, …): its score, the mean over its
+    unknown sets. A short name that is there already is somebody else's: it stays only if `config` means the same."""
+    own = shared_metrics(metrics)
+    for part, sets in (("val", ("pseudo-unknown",)), ("test", config.evaluation_sets if config.test else ())):
+        for metric in SHORT:
+            values = [metrics.get(f"{part}/{name}/{config.score}/{metric}") for name in sets]
+            if values and all(value is not None for value in values):
+                own[f"{part}/{metric}"] = float(np.mean([v for v in values if v is not None]))
+    return own
+
+
+def shared_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those that mean the same whoever asks, which is what the run of a trial records. It may serve sweeps with other
+    scores and sets, so `test/auroc` is nothing of its own: each sweep makes it of `test/<set>/<score>/auroc`."""
+    return {name: value for name, value in metrics.items() if name not in _ASKERS}
+
+
+def full_names(metric: str, config: TrialConfig) -> list[str]:
+    """What the run of a trial calls a metric that `config` names shortly; of several unknown sets one each."""
+    if metric not in _ASKERS:
+        return [metric]
+    part, _, name = metric.partition("/")
+    sets = config.evaluation_sets if part == "test" else ("pseudo-unknown",)
+    return [f"{part}/{one}/{config.score}/{name}" for one in sets]
+
+
+def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
+    """The same training, evaluated on the sets and by the scores of both."""
+    if config == other:
+        return config
+    sets = tuple(dict.fromkeys((*config.evaluation_sets, *other.evaluation_sets)))
+    asked = (*config.scores_on_request(last=True), *other.scores_on_request(last=True))
+    scores = tuple(s for s in get_args(RequestedScore) if s in asked and s != config.score)
+    return replace(config, evaluate=sets, extra_scores=scores or None, test=config.test or other.test)
+
+
+def evaluated_too(config: TrialConfig, metrics: Mapping[str, float]) -> TrialConfig:
+    """`config` with every set and score that a finished trial was evaluated on: its scores are written anew."""
+    found = [name.split("/") for name in metrics if name.startswith("test/") and name.endswith("/auroc")]
+    sets = tuple(dict.fromkeys(part[1] for part in found if len(part) == 4))
+    scores = tuple(s for s in get_args(RequestedScore) if any(part[2] == s for part in found if len(part) == 4))
+    others = replace(config, evaluate=sets or config.evaluate, extra_scores=scores or None, test=bool(sets))
+    return merged(config, others)
+
+
+@dataclass
+class Results:
+    """The outcomes of a command's sweeps."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    earlier: list[Outcome] = field(default_factory=list)  # of proposals that other processes saw the end of
+    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by sweep: settings, once its search has ended
+    interrupted: bool = False
+    undelivered: bool = False  # MLflow does not have all that was recorded
+    runs: dict[str, str] = field(default_factory=dict)  # MLflow's id of each sweep's own run
+
+    _rows: dict[tuple[str, str], list[Outcome]] = field(default_factory=dict)  # by sweep and row
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        place = outcome.place
+        if place.phase in ("confirm", "row"):
+            self._rows.setdefault((place.sweep, place.row), []).append(outcome)
+
+    def of_row(self, sweep: str, row: str) -> list[Outcome]:
+        return self._rows.get((sweep, row), [])
+
+    def of(self, sweep: str, *phases: str) -> list[Outcome]:
+        everything = (*self.earlier, *self.outcomes)
+        wanted = [o for o in everything if o.place.sweep == sweep and o.place.phase in phases]
+        return sorted(wanted, key=lambda o: o.place.number)
+
+    def count(self, *statuses: Ending) -> int:
+        return sum(o.status in statuses for o in self.outcomes)
+
+    def trials(self, *statuses: Ending) -> int:
+        """How many trainings ended so: cells may share one."""
+        return len({o.identity for o in self.outcomes if o.status in statuses and not o.evaluated})
+
+    @property
+    def evaluated(self) -> int:
+        """How many finished trials were evaluated on what they lacked."""
+        return len({o.identity for o in self.outcomes if o.done and o.evaluated})
+
+    @property
+    def cached(self) -> int:
+        """How many trials needed nothing, proposals that an earlier command saw the end of among them."""
+        earlier = {o.identity for o in self.earlier if o.status != "failed"}
+        return len(earlier | {o.identity for o in self.outcomes if o.status == "cached"})
+
+    def rows(self, sweep: str) -> list[str]:
+        return list(dict.fromkeys(o.place.row for o in self.of(sweep, "confirm", "row")))
+
+    def values(self, sweep: str, row: str, metric: str, column: str = "") -> dict[tuple[int, int], float]:
+        """A row's results by (split, seed), of the trials that finished."""
+        found = ((o, metric.replace("{score}", o.config.score)) for o in self.of_row(sweep, row))
+        return {
+            (o.place.split, o.place.seed): o.metrics[name]
+            for o, name in found
+            if o.place.column == column and o.done and name in o.metrics
+        }
+
+    def differences(self, sweep: str, rows: tuple[str, str], metric: str, column: str = "") -> list[float]:
+        """The first row minus the second for every (split, seed) that both have."""
+        one, other = (self.values(sweep, row, metric, column) for row in rows)
+        return [one[pair] - other[pair] for pair in one if pair in other]
+
+    def summary(self, sweep: str, columns: Iterable[tuple[str, str]]) -> Iterator[tuple[str, float]]:
+        """`<phase>/<row>/<metric>/<mean|std|n>` of every row, for (column of its own trials, metric) of `columns`."""
+        for row in self.rows(sweep):
+            phase = self.of_row(sweep, row)[0].place.phase
+            for column, metric in columns:
+                shown = metric.replace("{score}", "_score_")
+                values = list(self.values(sweep, row, metric, column).values())
+                if values:
+                    name = "/".join(plain(part) for part in (phase, row, column, *shown.split("/")) if part)
+                    yield f"{name}/mean", float(np.mean(values))
+                    yield f"{name}/n", len(values)
+                    if len(values) > 1:
+                        yield f"{name}/std", float(np.std(values, ddof=1))

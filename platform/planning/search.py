@@ -1,0 +1,308 @@
+"""The one room of Optuna: proposals, early stopping, and a study that outlives the process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from platform.files.dimensions import Choice, FloatRange, IntRange
+from platform.files.spec import Spec
+from platform.planning.studies import open_storage, read_storage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings that Optuna proposed, and their number in the study."""
+
+    number: int
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A proposal, and what became of it: `finished`, `stopped`, `failed` or still `running`."""
+
+    proposal: Proposal
+    status: str
+    metrics: dict[str, float]  # its objectives
+    run_id: str = ""  # of MLflow; empty where that did not answer
+    epoch: float = 0
+
+
+# What the study keeps of a trial beside Optuna's own.
+_RUN = "run"  # its run, and the epoch that it came to
+_WITHDRAWN = "withdrawn"  # another process had made the last proposal at the same moment
+
+
+class Study:
+    """The search of one file. What it knows is in Optuna's storage: a process that comes later goes on with it, and one
+    that works beside this one shares it.
+
+    `context` is what trials of this search must share to be comparable (the images, the settings that are fixed):
+    another context is another study.
+    """
+
+    def __init__(self, spec: Spec, context: str, folder: Path, *, fresh: bool = False) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage, name = open_storage(spec, folder), _name(spec, context)
+        if fresh and name in optuna.get_all_study_names(storage):
+            optuna.delete_study(study_name=name, storage=storage)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives],
+            pruner=_pruner(spec),
+        )
+        self._begin(spec, study)
+
+    @classmethod
+    def there(cls, spec: Spec, context: str, folder: Path) -> Study | None:
+        """The study that some process began, to be read alone: nothing is created or written."""
+        storage, name = read_storage(spec, folder), _name(spec, context)
+        if storage is None or name not in optuna.get_all_study_names(storage):
+            return None
+        study = cls.__new__(cls)
+        study._begin(spec, optuna.load_study(study_name=name, storage=storage))
+        return study
+
+    def _begin(self, spec: Spec, study: optuna.Study) -> None:
+        self.spec, self._study = spec, study
+        self._own = spec.trials - self._counted()  # a failed proposal is replaced by the next process, not by this one
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _trial(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self._study, self._trials()[number]._trial_id)
+
+    def _counted(self, before: int | None = None) -> int:
+        """Proposals that are done or under way in any process, those with a number below `before` alone."""
+        there = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        return len(there) if before is None else sum(trial.number < before for trial in there)
+
+    @property
+    def left(self) -> int:
+        """How many proposals this process may still make."""
+        return max(0, min(self._own, self.spec.trials - self._counted())) if self._own > 0 else 0
+
+    def unfinished(self) -> list[Proposal]:
+        """What some process proposed and no process has told the end of, completed where one was killed in between."""
+        return [self._proposed(t.number, t._trial_id) for t in self._trials(TrialState.RUNNING)]
+
+    def ask(self) -> Proposal | None:
+        """The next proposal, None once as many were made, by all processes together, as the file wants."""
+        if self.left == 0:
+            return None
+        trial = self._study.ask()
+        # Numbers are the storage's: of processes that ask at once, those with the lowest ones have asked first.
+        if self._counted(before=trial.number) >= self.spec.trials:
+            trial.set_user_attr(_WITHDRAWN, True)
+            self._study.tell(trial.number, state=TrialState.FAIL)
+            return None
+        self._own -= 1
+        return self._proposed(trial.number, trial._trial_id)
+
+    def _proposed(self, number: int, trial_id: int) -> Proposal:
+        """With a value for each setting that applies: what it has already, else the sampler's.
+
+        What is drawn depends on the search's seed, the proposal's number and what has ended by now, not on the process.
+        """
+        self._study.sampler = _sampler(self.spec, number)
+        trial = optuna.Trial(self._study, trial_id)
+        for name in self.spec.search_order():
+            if self.spec.applies(name, self._settings(trial.params)):
+                _suggest(trial, name, self.spec.search[name])
+        return Proposal(number, self._settings(trial.params))
+
+    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: _written(value, self.spec.search[name]) for name, value in params.items()}
+
+    def stops(self, number: int, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Record an epoch's objective; whether the scheduler of the file stops the trial here."""
+        value = metrics.get(self.spec.objectives[0].metric)  # None: by a score that another sweep's trial has last
+        if self.spec.scheduler is None or value is None:
+            return False
+        trial = self._trial(number)
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # told by a process that took this one for dead
+            trial.report(value, epoch)
+            return trial.should_prune()
+        return False
+
+    def tell(
+        self, number: int, status: str, metrics: Mapping[str, float], *, run_id: str = "", epoch: float = 0
+    ) -> None:
+        """A proposal's end: `finished`, `stopped` by the scheduler, or `failed`; `run_id` is MLflow's."""
+        state = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(status, TrialState.FAIL)
+        values = [metrics[o.metric] for o in self.spec.objectives] if state is TrialState.COMPLETE else None
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process has told it
+            self._trial(number).set_user_attr(_RUN, {"run_id": run_id, "epoch": epoch})
+            self._study.tell(number, values, state, skip_if_finished=True)
+
+    def told(self, number: int) -> Told | None:
+        """How a proposal ended, whichever process told it; None where none has."""
+        told = self._told(self._trials()[number])
+        return None if told.status == "running" else told
+
+    def best(self, top: int) -> list[Proposal]:
+        """The `top` finished proposals; with several objectives those of the Pareto front, by the first of them."""
+        first = self.spec.objectives[0]
+        finished = self._trials(TrialState.COMPLETE) if len(self.spec.objectives) == 1 else self._study.best_trials
+        sign = -1 if first.mode == "max" else 1
+        ordered = sorted(finished, key=lambda t: sign * t.values[0])
+        distinct = {json.dumps(t.params, sort_keys=True): t for t in reversed(ordered)}
+        chosen = {id(t) for t in distinct.values()}
+        return [Proposal(t.number, self._settings(t.params)) for t in ordered if id(t) in chosen][:top]
+
+    def history(self) -> Iterator[Told]:
+        """Every proposal with how it ended, in order."""
+        return (self._told(trial) for trial in self._trials() if _WITHDRAWN not in trial.user_attrs)
+
+    def _told(self, trial: FrozenTrial) -> Told:
+        names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
+        one = len(self.spec.objectives) == 1
+        values = trial.values or ([trial.value] if one and trial.value is not None else [])
+        metrics = {o.metric: v for o, v in zip(self.spec.objectives, values, strict=False)}
+        proposal = Proposal(trial.number, self._settings(trial.params))
+        return Told(proposal, names.get(trial.state, "running"), metrics, **trial.user_attrs.get(_RUN, {}))
+
+
+def _name(spec: Spec, context: str) -> str:
+    space = {name: [str(_distribution(d)), d.when] for name, d in spec.search.items()}
+    content = json.dumps([context, space, [[o.metric, o.mode] for o in spec.objectives]], sort_keys=True)
+    return f"{spec.name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _suggest(trial: optuna.Trial, name: str, dimension: FloatRange | IntRange | Choice) -> None:
+    match dimension:
+        case FloatRange(bounds=[low, high], log=log, step=step):
+            trial.suggest_float(name, low, high, log=log, step=step)
+        case IntRange(bounds=[low, high], log=log, step=step):
+            trial.suggest_int(name, low, high, log=log, step=step)
+        case Choice(choices=choices):
+            trial.suggest_categorical(name, choices)
+
+
+def _distribution(dimension: FloatRange | IntRange | Choice) -> BaseDistribution:
+    match dimension:
+        case FloatRange(bounds=[low, high], log=log, step=step):
+            return FloatDistribution(low, high, log=log, step=step)
+        case IntRange(bounds=[low, high], log=log, step=step):
+            return IntDistribution(low, high, log=log, step=step)
+        case Choice(choices=choices):
+            return CategoricalDistribution(choices)
+    raise TypeError(dimension)
+
+
+def _written(value: Any, dimension: FloatRange | IntRange | Choice) -> Any:
+    """A value of an even range as the decimal number that one writes: 0.1 + 3 * 0.2 is 0.7, not 0.7000000000000001."""
+    if not isinstance(dimension, FloatRange) or dimension.step is None:
+        return value
+    low, step = Decimal(str(dimension.bounds[0])), Decimal(str(dimension.step))
+    return float(low + round((Decimal(str(value)) - low) / step) * step)
+
+
+def _pruner(spec: Spec) -> optuna.pruners.BasePruner:
+    """Early stopping. Optuna's own, since what it decides by is in the study's storage and so outlives the process."""
+    if spec.scheduler is None:
+        return optuna.pruners.NopPruner()
+    if asha := spec.scheduler.asha:
+        return optuna.pruners.SuccessiveHalvingPruner(asha.grace_epochs, asha.reduction_factor)
+    median = spec.scheduler.median
+    assert median is not None
+    return optuna.pruners.MedianPruner(median.startup_trials, median.grace_epochs)
+
+
+def _sampler(spec: Spec, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler that the file names, seeded for the proposal of a number. All but `random` look at what has ended:
+    with several trials at a time their order of finishing shapes what is proposed."""
+    seed = int(np.random.SeedSequence([spec.optuna.seed, number]).generate_state(1)[0])
+    # The default of 10 random first trials would leave a short search no search at all.
+    startup = min(10, max(3, (spec.trials or 0) // 3))
+    match spec.optuna.sampler:
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup)
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+        case "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, startup))
+    conditional = any(d.when for d in (spec.search or {}).values())
+    with warnings.catch_warnings():  # `group` is experimental; without it, a condition would make TPE look at nothing
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=conditional)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial of a search as it was tracked: what was proposed, each objective, and whether it ran to its end."""
+
+    settings: dict[str, Any]
+    values: list[float | None]
+    finished: bool
+
+
+def plots(spec: Spec, tried: Sequence[Tried]) -> dict[str, tuple[str, Figure]]:
+    """Optuna's own plots of tracked trials, with what each shows; empty where fewer than two finished."""
+    from optuna.visualization import matplotlib as drawn
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives])
+    for trial in tried:
+        values = [value for value in trial.values if value is not None]
+        done = trial.finished and len(values) == len(spec.objectives)
+        state = TrialState.COMPLETE if done else TrialState.PRUNED
+        distributions = {name: _distribution(spec.search[name]) for name in trial.settings}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state, values=values if done else None, params=trial.settings, distributions=distributions
+            )
+        )
+    if len(study.get_trials(states=(TrialState.COMPLETE,))) < 2:
+        return {}
+    made: dict[str, tuple[str, Any]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls these plots experimental
+        for number, objective in enumerate(spec.objectives):
+            target: dict[str, Any] = {"target_name": objective.metric}
+            if len(spec.objectives) > 1:
+                target["target"] = lambda t, number=number: t.values[number]
+            name = objective.metric.replace("/", "-")
+            history = drawn.plot_optimization_history(study, **target)
+            made[f"history-{name}"] = ("Objective of each trial in order", history)
+            if len(spec.search) > 1:
+                with suppress(RuntimeError, ValueError):  # of trials that are all alike, or that share no setting
+                    importances = drawn.plot_param_importances(study, **target)
+                    said = "How much of the objective's variance each setting explains (fANOVA)"
+                    made[f"importances-{name}"] = (said, importances)
+            made[f"slices-{name}"] = ("Objective over each searched setting", drawn.plot_slice(study, **target))
+        if len(spec.objectives) in (2, 3):
+            names = [objective.metric for objective in spec.objectives]
+            made["pareto"] = ("The Pareto front", drawn.plot_pareto_front(study, target_names=names))
+    return {name: (caption, _canvas(axes)) for name, (caption, axes) in made.items()}
+
+
+def _canvas(axes: Any) -> Figure:
+    """Of one part, or of the first of several."""
+    return np.ravel(axes)[0].figure

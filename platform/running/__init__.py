@@ -1,0 +1,1 @@
+"""A plan carried out: the queue, Ray, and what an interrupt keeps."""

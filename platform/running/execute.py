@@ -1,0 +1,183 @@
+"""A plan carried out: every trial trained or found, with every run of MLflow closed whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from platform.planning.plan import Images, Plan, Sweep
+from platform.planning.results import Results
+from platform.planning.search import Study
+from platform.running import launch
+from platform.running.interrupt import Interrupt, ignored
+from platform.running.queue import Queue
+from platform.terminal.progress import LiveView
+from platform.tracking.claims import Claim
+from platform.tracking.errors import TrackingError
+from platform.tracking.index import Known
+from platform.tracking.store import End
+from platform.tracking.sweeps import Sweep as SweepRun
+from platform.tracking.tracker import Tracker
+from platform.tracking.trials import TrialState
+from trainables.storage.folder import Folder
+from trainables.storage.weights import keep_weights, kept_weights
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command reads and writes."""
+
+    data_root: Path
+    storage: Folder  # of what nodes share: checkpoints of running trials, weights of teachers
+    local: Path  # of what this process alone writes: studies, records that MLflow has not taken yet
+
+
+def execute(
+    plan: Plan,
+    known: Mapping[str, Known],
+    tracker: Tracker,
+    console: Console,
+    interrupt: Interrupt,
+    place: Place,
+    *,
+    worker: type[Any],
+    fresh: bool = False,
+    joined: bool = False,
+) -> Results:
+    """Run the sweeps on actors of `worker`, and record them; `joined`: on a cluster that is connected already.
+
+    Interrupted, it returns what there is, with everything kept and closed.
+    """
+    results = Results()
+    outcome: End = "KILLED"
+    runs: dict[str, SweepRun] = {}
+    try:
+        studies = {
+            sweep.name: Study(sweep.spec, plan.identity(sweep.search), place.local / "studies", fresh=fresh)
+            for sweep in plan.sweeps
+            if sweep.search
+        }
+        for sweep in plan.sweeps:
+            runs[sweep.name] = _start(tracker, sweep, plan.images)
+            results.runs[sweep.name] = runs[sweep.name].run_id
+        objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
+        view = LiveView(console, results, objectives)
+        store = _Store(tracker, runs, place.storage / "teachers", fresh)
+        queue = Queue(plan, store, results, studies, lambda needs: launch.cluster().at_once(needs), view.say)
+        queue.known |= known
+        queue.fill()
+        _record(tracker, runs, plan, results)
+        if queue.has_work():
+            if not joined:
+                with console.status("starting Ray on this machine …"):
+                    launch.connect(None)
+                    interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
+            site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
+            with view:
+                view.begin(queue.expected)
+                launch.work_off(launch.Run(queue, (tracker, view), site, interrupt), worker)
+        outcome = "FAILED" if results.count("failed", "left out") else "FINISHED"
+    except KeyboardInterrupt:
+        results.interrupted = True
+    finally:
+        with ignored():  # a second Ctrl-C must not leave runs open
+            if not joined:
+                launch.disconnect()
+            _conclude(tracker, runs, plan, results, outcome)
+            with console.status("delivering the last records to MLflow …"):
+                for problem in tracker.close():
+                    results.undelivered = True
+                    console.print(problem, style="yellow", soft_wrap=True)
+    return results
+
+
+@dataclass
+class _Store:
+    """What the queue asks of MLflow and of the folder of weights."""
+
+    tracker: Tracker
+    runs: Mapping[str, SweepRun]
+    teachers: Folder
+    fresh: bool
+
+    def claim(self, trial: TrialState) -> Claim:
+        return self.tracker.claim(trial, self.runs[trial.sweep], fresh=self.fresh)
+
+    def fetch_weights(self, known: Known) -> bool:
+        try:
+            if kept_weights(self.teachers, known.identity) is not None:
+                return True
+            with tempfile.TemporaryDirectory() as scratch:
+                weights = self.tracker.fetch(known.run_id, "weights.pt", Path(scratch))
+                if weights:
+                    keep_weights(weights, self.teachers, known.identity)
+            return weights is not None
+        except (TrackingError, OSError):  # no answer, or no room
+            return False
+
+
+def _start(tracker: Tracker, sweep: Sweep, images: Images) -> SweepRun:
+    """The sweep's own run. The same file, profile and overrides go on with the one that they have.
+
+    Its tag `images` says on which image sets the command trained: a report finds the trials by it, without images.
+    """
+    spec, config = sweep.spec, sweep.config
+    tags = {
+        "profile": sweep.profile,
+        "changed": " ".join(sweep.changed),
+        "split_family": config.split_family,
+        "protocol": config.protocol,
+        "images": json.dumps(images.trained_on),
+    }
+    params = {"profile": sweep.profile, **spec.base}
+    if spec.search:
+        params |= {"trials": spec.trials, "objective": ", ".join(o.metric for o in spec.objectives)}
+    key = hashlib.sha256(f"{sweep.profile}\n{spec.model_dump_json(by_alias=True)}".encode()).hexdigest()[:16]
+    shown = [o.metric for o in spec.objectives] if spec.search else []
+    name = f"sweep {spec.name} ({sweep.profile})"
+    return tracker.start_sweep(spec.name, name, key, params, tags, [sweep.file], shown)
+
+
+def _conclude(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results, outcome: End) -> None:
+    """What came of the sweeps that were started, and the end of their runs."""
+    if set(runs) == {sweep.name for sweep in plan.sweeps}:
+        _record(tracker, runs, plan, results)
+    for sweep in plan.sweeps:
+        if sweep.name in runs:
+            tracker.log_result(runs[sweep.name], *_found(sweep, results))
+            tracker.end_sweep(runs[sweep.name], outcome)
+
+
+def _record(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results) -> None:
+    """`cells.json` of every sweep: what each of its cells is, and which run has it."""
+    for sweep in plan.sweeps:
+        ended = (*results.earlier, *results.outcomes)
+        found = {(o.place.phase, o.place.number): o for o in ended if o.place.sweep == sweep.name}
+        wanted = {(c.place.phase, c.place.number): c for c in sweep.cells}
+        cells = []
+        for key in sorted({*found, *wanted}):
+            cell = found.get(key) or wanted[key]
+            place = cell.place
+            entry = {"phase": place.phase, "row": place.row, "column": place.column, "split": place.split}
+            entry |= {"seed": place.seed, "identity": cell.identity}
+            done = found.get(key)
+            entry |= {"status": done.status if done else "planned", "run_id": done.run_id if done else ""}
+            cells.append(entry)
+        tracker.cells(runs[sweep.name], cells)
+
+
+def _found(sweep: Sweep, results: Results) -> tuple[dict[str, float], dict[str, object]]:
+    """What the whole sweep found: means of its rows, and once its search has ended the best settings.
+
+    Those that a search with conditions does not have are empty: an earlier command may have found them.
+    """
+    metrics = dict(results.summary(sweep.name, sweep.columns))
+    best = results.best.get(sweep.name)
+    return metrics, {} if best is None else {f"best.{name}": best.get(name, "") for name in sweep.spec.search}

@@ -1,0 +1,405 @@
+"""The one room of Ray on the driver: a cluster, and Tune running trials on it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platform.files.spec import Resources
+from platform.planning.results import known_of
+from platform.running.interrupt import Interrupt
+from platform.running.joining import AddressError, check_address
+from platform.running.queue import Job, Queue
+from platform.running.session import LOOPBACK, FolderError, own_token, private_sessions, sessions, stay_on_loopback
+from platform.running.shipping import copy_code
+from platform.tracking.trials import Listener, TrialState
+from trainables.images.listing import Content
+from trainables.reading.addresses import showable
+from trainables.storage.folder import Folder
+from trainables.storage.weights import keep_weights
+
+# Before ray is imported: quiet, private, and without its wrapper that would start every worker by `uv run`.
+for _name, _value in {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what raylets say of a process that died: the trial's own message says it
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # of Tune's own state: nobody reads it, and it grows with every trial
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    **LOOPBACK,
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray
+from ray import tune
+from ray.tune.execution import class_cache
+from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+# Tune would send a store's keys to workers in a way that Ray writes into logs which everyone on a node can read. Each
+# node has keys in its own environment, as this machine's Ray has those that are here.
+class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+
+BYTE = 1  # of memory
+SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
+
+
+class ClusterError(RuntimeError):
+    """A Ray cluster that does not answer, or does not start; the message says which."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Ray has to give, in all."""
+
+    cpus: int
+    gpus: float
+
+    def at_once(self, resources: Resources) -> int:
+        """How many trials fit together; 0 where not even one does."""
+        fits = self.cpus // (resources.cpus_per_worker * resources.workers)
+        if resources.gpus_per_worker:
+            fits = min(fits, int(self.gpus / (resources.gpus_per_worker * resources.workers) + 1e-9))
+        return int(fits)
+
+
+def connect(address: str | None, methods: Iterable[str] = (), protocols: Iterable[str] = ()) -> Cluster:
+    """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, for its owner alone.
+
+    A cluster's workers get `trainables`, the modules of `methods` and the files of `protocols` as they are here.
+    Workers on this machine read them where they are, and those of a submitted job in the folder that was submitted.
+
+    Raises `ClusterError` where no cluster answers, or none can be started.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if to_join := address or os.environ.get("RAY_ADDRESS"):
+        try:
+            check_address(to_join)
+        except AddressError as error:
+            raise ClusterError(f"no Ray cluster at {to_join}: {error}") from error
+        with tempfile.TemporaryDirectory(prefix="code-") as folder:
+            if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+                copy_code(Path(folder), methods, protocols)
+                options["runtime_env"] = {"working_dir": folder}
+            try:
+                ray.init(address=address, **options)
+            except (ConnectionError, RuntimeError) as error:
+                raise ClusterError(f"no Ray cluster at {to_join}: {error}") from error
+    else:
+        own = local_cluster()
+        own_token()
+        stay_on_loopback()
+        try:
+            options["_temp_dir"] = str(private_sessions())
+            ray.init("local", num_cpus=own.cpus, num_gpus=int(own.gpus), include_dashboard=False, **options)
+        except OSError as error:
+            again = "Set RAY_TMPDIR to a folder that it can write to"
+            raise ClusterError(f"Ray did not start on this machine ({error}). {again}") from error
+        except Exception as error:  # Ray has no type of its own for it: after half a minute it gives up
+            again = "The machine may be busy: run the same command again"
+            raise ClusterError(f"Ray did not start on this machine ({error}). {again}") from error
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failed trial's traceback is the listeners' to tell
+    return cluster()
+
+
+def cluster() -> Cluster:
+    """What the nodes that are there now have to give; before Ray is started on this machine, what it has."""
+    if not ray.is_initialized():
+        return local_cluster()
+    total = ray.cluster_resources()
+    return Cluster(int(total.get("CPU", 0)), float(total.get("GPU", 0)))
+
+
+def local_cluster() -> Cluster:
+    """What this machine, or the container that this is, has to give. Raises `ClusterError` where no Ray can start."""
+    import torch
+    from joblib import cpu_count
+
+    try:
+        sessions()
+    except FolderError as error:
+        raise ClusterError(str(error)) from error
+    return Cluster(cpu_count(), torch.cuda.device_count())
+
+
+def disconnect() -> None:
+    ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where trials find what they need, as every node of the cluster sees it."""
+
+    data_root: Path
+    storage: Folder  # of `trials/<identity>`, with their checkpoints, and of `teachers/`
+    fingerprints: Mapping[str, str]
+
+
+@dataclass
+class Run:
+    """A queue being worked off: what Tune does, told to the queue and to the listeners."""
+
+    queue: Queue
+    listeners: Sequence[Listener]
+    site: Site
+    interrupt: Interrupt
+    jobs: dict[str, Job] = field(default_factory=dict)  # by Tune's name of the trial
+    marks: dict[str, int] = field(default_factory=dict)  # of those on several workers, by which to find their groups
+    marked: int = BYTE  # the latest mark
+    problem: Exception | None = None  # Tune takes what its callbacks raise for a trial's failure
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given into a snapshot that nobody reads
+
+    def start(self, trial_id: str, job: Job) -> dict[str, Any]:
+        """What the worker is given."""
+        trial, resources = job.trial, job.resources
+        self.jobs[trial_id] = job
+        order = {
+            "settings": trial.config.settings(),
+            "identity": trial.identity,
+            "teacher": self.queue.plan.identity(job.teacher) if job.teacher else "",
+            "evaluates_only": trial.evaluates_only,
+            "workers": resources.workers,
+            "mark": self._mark(trial_id) if resources.workers > 1 else 0,
+            "cpus": resources.cpus_per_worker,
+            "gpus": resources.gpus_per_worker,
+            "data_root": str(self.site.data_root.resolve()),
+            "storage": self.site.storage.uri,
+            "fingerprints": dict(self.site.fingerprints),
+            "tested": {n: c.fingerprint for n, c in self.queue.plan.images.tested(trial.config).items()},
+        }
+        if trial.attempt == 1:
+            for listener in self.listeners:
+                listener.started(trial)
+        # What waits for its workers takes a byte of memory: they need all CPUs, and one cannot ask for nothing.
+        needs = {"CPU": resources.cpus_per_worker} | ({"GPU": gpus} if (gpus := resources.gpus_per_worker) else {})
+        return {"trial": json.dumps(order), "needs": needs if resources.workers == 1 else {"memory": BYTE}}
+
+    def _mark(self, trial_id: str) -> int:
+        """A number that no attempt had before."""
+        self._free_lost()
+        self.marked += 1
+        self.marks[trial_id] = self.marked
+        return self.marked
+
+    def _free_lost(self) -> None:
+        """Free what Ray Train reserved for an attempt whose processes were killed, before they could do it."""
+        own = ray.get_runtime_context().get_job_id()
+        for name, group in ray.util.placement_group_table().items():
+            marks = {int(bundle.get("memory", BYTE)) for bundle in group["bundles"].values()}
+            lost = marks.isdisjoint({BYTE, *self.marks.values()}) and group["state"] != "REMOVED"
+            if name.endswith(own) and lost:
+                remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
+
+    def placed(self, trial_id: str) -> None:
+        """A worker has room for it, which until then it waited for."""
+        with self._ours():
+            for listener in self.listeners:
+                listener.placed(self.jobs[trial_id].trial)
+
+    def stops(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Pass a report on; whether early stopping ends the trial here."""
+        with self._ours():
+            return self._reported(trial_id, result)
+        return True
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """An error of ours within one of Tune's callbacks, which Tune would take for a trial's, ends the sweep."""
+        try:
+            yield
+        except Exception as error:
+            self.problem = error
+
+    def _reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        job = self.jobs[trial_id]
+        trial = job.trial
+        if failure := result.get("failure"):
+            trial.status, trial.error, job.curable = "failed", showable(failure), result["again"]
+            return False
+        trial.device, trial.warnings = result["device"], result["warnings"]
+        for epoch, metrics in result["history"]:  # of an attempt before this one, which may not have been heard
+            self._tell(trial, epoch, metrics)
+        if result["last"]:
+            trial.status, trial.tested = "finished", {name: Content(*c) for name, c in result["tested"].items()}
+        self._tell(trial, result["epoch"], result["metrics"])
+        return bool(result["metrics"]) and trial.status == "running" and self.queue.stops(job)
+
+    def _tell(self, trial: TrialState, epoch: float, metrics: dict[str, float]) -> None:
+        trial.epoch, trial.metrics = epoch, metrics or trial.metrics
+        for listener in self.listeners:
+            listener.reported(trial)
+
+    def ended(self, trial_id: str) -> None:
+        """Its last report was heard, or early stopping has ended it."""
+        with self._ours():
+            self._ended(trial_id)
+
+    def _ended(self, trial_id: str) -> None:
+        job = self._over(trial_id)
+        trial = job.trial
+        folder = self.site.storage / "trials" / trial.identity
+        if trial.status == "running":
+            trial.status = "stopped"
+        if trial.status == "finished":
+            try:
+                self._collect(job, folder / "files")
+            except OSError:  # a full disk, or a store that does not answer
+                trial.status, trial.error, job.curable = "failed", showable(traceback.format_exc()), True
+        over = self._end(job)
+        goes_on = not over or (trial.status == "failed" and job.curable)  # from the checkpoints, now or another time
+        if not trial.recorded:
+            return
+        with suppress(OSError):  # what cannot be removed costs no more than its room
+            (folder / "files" if goes_on else folder).clear()
+        if trial.files and not folder.local:
+            shutil.rmtree(trial.files, ignore_errors=True)
+
+    def _collect(self, job: Job, files: Folder) -> None:
+        """Take over the files of a finished trial; its weights go where other trials look for them. May `OSError`."""
+        trial = job.trial
+        here = _here(files)
+        if trial.identity in self.queue.students or any(self.queue.lacks(known_of(trial), c) for c in job.cells):
+            keep_weights(here / "weights.pt", self.site.storage / "teachers", trial.identity)
+        trial.files = here
+
+    def _over(self, trial_id: str) -> Job:
+        self.marks.pop(trial_id, None)
+        return self.jobs.pop(trial_id)
+
+    def lost(self, trial_id: str, error: str) -> None:
+        """Its process or its node is gone."""
+        with self._ours():
+            job = self._over(trial_id)
+            job.trial.status, job.trial.error, job.curable = "failed", showable(error), True
+            self._end(job)
+
+    def _end(self, job: Job) -> bool:
+        """False where another attempt follows."""
+        if job.trial.status == "failed" and job.resources.workers > 1:
+            self._free_lost()
+        if self.queue.tries_again(job):
+            return False
+        for listener in self.listeners:
+            listener.ended(job.trial)
+        self.queue.ended(job)
+        return True
+
+    def keep(self, actors: Sequence[Any]) -> None:
+        """Have every running trial keep a checkpoint of where it is."""
+        kept = [actor.interrupt.remote() for actor in actors if actor]
+        if kept:
+            ray.wait(kept, num_returns=len(kept), timeout=SECONDS_TO_KEEP)
+        for trial in self.queue.interrupt():
+            for listener in self.listeners:
+                listener.ended(trial)
+
+    def check(self) -> None:
+        """Raise what must end the sweep: an interrupt, or an error of our own within one of Tune's callbacks."""
+        if self.problem:
+            raise self.problem
+        self.interrupt.raise_if_asked()
+
+
+class _Feed(Searcher):
+    """Tune asks it for the next trial; the queue knows."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.run.interrupt.asked:
+            return Searcher.FINISHED
+        job = self.run.queue.next()
+        if job:
+            return self.run.start(trial_id, job)
+        return Searcher.FINISHED if self.run.queue.done else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """`_Relay` tells the queue."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing of Tune's is kept: the next process plans again."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """As `save`."""
+
+
+class _Relay(tune.Callback):
+    """Tune's events, told to the run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.run.interrupt.asked:
+            self.run.keep([t.temporary_state.ray_actor for t in trials if t.trial_id in self.run.jobs])
+        self.run.check()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.run.placed(trial.trial_id)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.run.ended(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.run.lost(trial.trial_id, _traceback(trial))
+
+
+def _here(files: Folder) -> Path:
+    """The folder itself where it is of this machine, else a copy."""
+    if files.local:
+        return Path(files.path)
+    copy = Path(tempfile.mkdtemp(prefix="finished-"))
+    for name in files.names():
+        files.get(name, copy / name)
+    return copy
+
+
+def _traceback(trial: Any) -> str:
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return str(trial.get_error())
+
+
+def work_off(run: Run, worker: type[tune.Trainable]) -> None:
+    """Run every trial of the queue on actors of `worker`; failures are the listeners' to count.
+
+    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="tune-") as scratch, run.interrupt.patiently():
+        tune.Tuner(
+            tune.with_resources(worker, lambda config: tune.PlacementGroupFactory([config["needs"]])),
+            tune_config=tune.TuneConfig(
+                search_alg=_Feed(run),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                callbacks=[_Relay(run)],
+                stop=run.stops,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials keep their own
+                verbose=0,
+            ),
+        ).fit()
+        run.check()

@@ -1,0 +1,388 @@
+"""Which trial is next: teachers before students, nothing twice, proposals as long as a search wants them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from platform.files.spec import Resources
+from platform.planning.plan import Cell, Plan
+from platform.planning.results import Outcome, Results, evaluated_too, known_of, lacks, merged, own_metrics
+from platform.planning.search import Proposal, Study, Told
+from platform.tracking.claims import Claim, Elsewhere, Finished
+from platform.tracking.index import Known
+from platform.tracking.runs import PROVISIONAL
+from platform.tracking.trials import Place, TrialState
+from trainables.settings.config import TrialConfig
+
+ATTEMPTS = 3  # of a trial whose failure another attempt may cure
+ASK_AGAIN = 5.0  # seconds until one asks what became of a trial that another process trains
+
+
+class Store(Protocol):
+    """What is known of trials before and elsewhere."""
+
+    def claim(self, trial: TrialState) -> Claim: ...
+
+    def fetch_weights(self, known: Known) -> bool:
+        """Put a finished trial's weights where students and evaluations look for them; False: out of reach."""
+        ...
+
+
+@dataclass
+class Job:
+    """A trial to be trained, or to be evaluated again, for all cells that want it."""
+
+    trial: TrialState
+    resources: Resources
+    cells: list[Cell]
+    teacher: TrialConfig | None = None
+    claimed: bool = False  # by an attempt before this one
+    curable: bool = False  # of a failed one: another attempt may succeed
+    asked: float = 0.0  # when another process was found to train it
+
+    @property
+    def identity(self) -> str:
+        return self.trial.identity
+
+    @property
+    def stoppable(self) -> bool:
+        """A search's early stopping ends what is for nothing but searches."""
+        return all(cell.place.phase == "search" for cell in self.cells)
+
+
+@dataclass
+class Queue:
+    """All that is still to be done, handed out in an order in which it can be done."""
+
+    plan: Plan
+    store: Store
+    results: Results
+    studies: Mapping[str, Study]  # of each sweep that searches
+    at_once: Callable[[Resources], int]  # how many trials fit together
+    say: Callable[[str], None]
+    known: dict[str, Known] = field(default_factory=dict)  # finished, before or by now
+    open: dict[str, Job] = field(default_factory=dict)  # not ended: each in one of the next four
+    ready: deque[Job] = field(default_factory=deque)
+    running: dict[str, Job] = field(default_factory=dict)
+    elsewhere: dict[str, Job] = field(default_factory=dict)
+    students: dict[str, list[Job]] = field(default_factory=dict)  # by the identity of the teacher they wait for
+    failed: dict[str, TrialState] = field(default_factory=dict)
+    taught: set[str] = field(default_factory=set)  # teachers whose weights are where students look
+    searching: dict[str, int] = field(default_factory=dict)  # searches that have not ended: their open proposals
+    taken: set[tuple[str, int]] = field(default_factory=set)  # searches with the numbers of proposals that came here
+    teachers: dict[str, str] = field(default_factory=dict)  # of searches whose proposals have one: its identity
+
+    def fill(self) -> None:
+        """Take in every cell of the plan, and what earlier processes proposed without seeing its end."""
+        self.searching = dict.fromkeys(self.studies, 0)
+        for sweep in self.plan.sweeps:
+            for cell in sweep.cells:
+                self._add(cell)
+        for name in self.studies:
+            search = self.plan.sweep(name).search
+            if search and search.teacher:
+                self.teachers[name] = self.plan.identity(search.teacher)
+            self._take_ended(name)
+            self._take_unfinished(name)
+
+    def next(self) -> Job | None:
+        """A trial to start now; None where none can be started yet, or ever: then the queue is `done`."""
+        self._ask_again()
+        while job := self._first_ready() or self._propose():
+            if job.claimed or self._claim(job):
+                self.running[job.identity] = job
+                return job
+        return None
+
+    def has_work(self) -> bool:
+        """Whether a worker is needed. What needs none, a search that is known throughout, is settled now."""
+        job = self.next()
+        if job:
+            del self.running[job.identity]
+            job.claimed = True
+            self.ready.appendleft(job)
+        return not self.done
+
+    @property
+    def expected(self) -> int:
+        """How many trials are to come, as far as one can tell: rows that wait for a search may find theirs cached."""
+        waiting = ((sweep, w.row) for sweep in self.plan.sweeps for w in sweep.waiting)
+        later = sum(1 for sweep, row in waiting for _ in self.plan.configs(sweep, row))
+        return len(self.open) + sum(self.studies[name].left for name in self.searching) + later
+
+    @property
+    def done(self) -> bool:
+        return not self.open and not self.searching
+
+    def stops(self, job: Job) -> bool:
+        """After an epoch: whether early stopping ends the trial here."""
+        if not job.stoppable or job.identity in self.students:
+            return False
+        trial = job.trial
+        asked = [
+            (self.studies[c.place.sweep], c.place.proposal, own_metrics(trial.metrics, c.config)) for c in job.cells
+        ]
+        if not all([s.stops(p, int(trial.epoch), own) for s, p, own in asked if p is not None]):
+            return False
+        for study, number, own in asked:  # before its run ends: a process that waits for the trial asks the study first
+            if number is not None:
+                study.tell(number, "stopped", own, run_id=_kept(trial.run_id), epoch=trial.epoch)
+        return True
+
+    def tries_again(self, job: Job) -> bool:
+        """Whether a running trial that has failed gets another attempt. If so it is ready for that now."""
+        trial = job.trial
+        if trial.status != "failed" or not job.curable or trial.attempt >= ATTEMPTS:
+            return False
+        self.say(f"{trial.name}: {trial.reason}; attempt {trial.attempt + 1} of {ATTEMPTS} follows")
+        del self.running[trial.identity]
+        trial.attempt, trial.status, job.claimed = trial.attempt + 1, "running", True
+        self.ready.append(job)
+        return True
+
+    def ended(self, job: Job) -> None:
+        """A running trial has ended, as its `status` says."""
+        trial = job.trial
+        del self.running[trial.identity]
+        if trial.status == "finished":
+            self.known[trial.identity] = known_of(trial)
+        elif trial.status == "failed":
+            self.failed[trial.identity] = trial
+        self._close(job, lambda cell: Outcome.of(trial, cell))
+
+    def interrupt(self) -> list[TrialState]:
+        """Nothing more is started. What runs is `interrupted`: another process goes on with it."""
+        trials = [job.trial for job in self.running.values()]
+        for job in self.running.values():
+            job.trial.status = "interrupted"
+            for cell in job.cells:
+                self.results.add(Outcome.of(job.trial, cell))
+        self.running.clear()
+        return trials
+
+    # What is wanted
+
+    def lacks(self, known: Known, cell: Cell) -> bool:
+        """Whether a finished trial has to be evaluated for a cell."""
+        return lacks(known, cell.config, self.plan.images.tested(cell.config))
+
+    def _add(self, cell: Cell) -> None:
+        """Find a cell's result, or the trial that will have it."""
+        identity = cell.identity
+        if job := self.open.get(identity):
+            job.cells.append(cell)
+            if identity not in self.running:
+                job.trial.config = merged(job.trial.config, cell.config)
+        elif identity in self.failed:
+            self._settle(Outcome.of(self.failed[identity], cell))
+        elif (known := self.known.get(identity)) and not self.lacks(known, cell):
+            self._settle(Outcome.cached(known, cell))
+        else:
+            self._open(cell, known)
+
+    def _open(self, cell: Cell, known: Known | None) -> None:
+        place, config = cell.place, cell.config
+        trial = TrialState(place.sweep, place.number, place.phase, place.row, config, cell.identity, place.searched)
+        job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [cell], config.teacher)
+        self.open[cell.identity] = job
+        if known and self.store.fetch_weights(known):
+            trial.evaluates_only, trial.run_id, job.claimed = True, known.run_id, True
+            trial.config = evaluated_too(config, known.metrics)
+        elif known:
+            self.say(f"{trial.name} is trained again: the weights of its run {known.run_id} are out of reach")
+        teacher = self._untaught(job)
+        if teacher is None:
+            self._queue(job)
+            return
+        if teacher in self.failed:
+            self._leave_out(job, teacher)
+            return
+        self.students.setdefault(teacher, []).append(job)
+        assert job.teacher is not None
+        if teacher not in self.open:
+            place = Place(place.sweep, "teacher", f"teacher {job.teacher.backbone}", len(self.students))
+            self._open(Cell(place, job.teacher, teacher), None)
+
+    def _untaught(self, job: Job) -> str | None:
+        """The identity of a job's teacher where its weights are not there yet."""
+        if job.teacher is None or job.trial.evaluates_only:
+            return None
+        identity = self.plan.identity(job.teacher)
+        if identity not in self.taught and identity in self.known and self.store.fetch_weights(self.known[identity]):
+            self.taught.add(identity)
+        return None if identity in self.taught else identity
+
+    def _queue(self, job: Job) -> None:
+        if job.trial.phase == "teacher":
+            self.ready.appendleft(job)  # others wait for it
+        else:
+            self.ready.append(job)
+
+    def _first_ready(self) -> Job | None:
+        """The first ready job that may start: one on several workers only when they all fit."""
+        for position, job in enumerate(self.ready):
+            several = job.resources.workers > 1
+            if several and sum(j.resources.workers > 1 for j in self.running.values()) >= self.at_once(job.resources):
+                continue
+            del self.ready[position]
+            return job
+        return None
+
+    # Searches
+
+    def _propose(self) -> Job | None:
+        """Ask the searches in turn. A search ends with the last proposal, whichever process had it."""
+        while not self.ready:
+            asked = {name: self.studies[name].ask() for name in list(self.searching) if self._may_ask(name)}
+            proposals = {name: proposal for name, proposal in asked.items() if proposal}
+            for name, proposal in proposals.items():
+                self._add_proposal(name, proposal)
+            for name in [n for n, waiting in self.searching.items() if waiting == 0 and n not in proposals]:
+                self._take_unfinished(name)
+                if self.searching[name] == 0:
+                    self._confirm(name)
+            if not proposals and not self.ready:
+                return None
+        return self._first_ready()
+
+    def _may_ask(self, name: str) -> bool:
+        """Not while a proposal waits for the teacher: the next ones shall know what came of it, and a teacher that has
+        failed fails them all."""
+        teacher = self.teachers.get(name)
+        return teacher is None or not (teacher in self.failed or (teacher in self.students and self.searching[name]))
+
+    def _take_unfinished(self, name: str) -> None:
+        """What other processes proposed: they died, or train it now and are waited for."""
+        for proposal in self.studies[name].unfinished():
+            if (name, proposal.number) not in self.taken:
+                self._add_proposal(name, proposal)
+
+    def _take_ended(self, name: str) -> None:
+        """Results of proposals that other processes, before or beside this one, have told the study."""
+        for told in self.studies[name].history():
+            if told.status != "running" and (name, told.proposal.number) not in self.taken:
+                self._take(self._proposed(name, told.proposal), told)
+
+    def _take(self, cell: Cell, told: Told) -> None:
+        number = cell.place.proposal
+        assert number is not None
+        self.taken.add((cell.place.sweep, number))
+        self.results.earlier.append(Outcome.told(told, cell, self.known.get(cell.identity)))
+
+    def _proposed(self, name: str, proposal: Proposal) -> Cell:
+        config = TrialConfig.from_settings({**self.plan.sweep(name).spec.search_settings(), **proposal.settings})
+        place = Place(
+            name, "search", name, proposal.number + 1, config.split, config.seed,
+            proposal=proposal.number, searched=proposal.settings,
+        )  # fmt: skip
+        return Cell(place, config, self.plan.identity(config))
+
+    def _add_proposal(self, name: str, proposal: Proposal) -> None:
+        self.searching[name] += 1
+        self.taken.add((name, proposal.number))
+        self._add(self._proposed(name, proposal))
+
+    def _confirm(self, name: str) -> None:
+        """A search has ended: the rows that waited for it get the best settings that it found."""
+        del self.searching[name]
+        self._take_ended(name)
+        waiting = [(sweep, w) for sweep in self.plan.sweeps for w in sweep.waiting if w.search == name]
+        found = self.studies[name].best(1 + max((w.rank for _, w in waiting), default=0))
+        self.results.best[name] = found[0].settings if found else {}
+        for sweep, row in waiting:
+            sweep.waiting.remove(row)
+            if row.rank < len(found):
+                for cell in self.plan.add_cells(sweep, row.row, found[row.rank].settings, row.first):
+                    self._add(cell)
+                continue
+            distinct = f"only {len(found)} distinct settings finished" if found else "no trial finished"
+            self.say(f"{row.row.name} of {sweep.name} is left out: {distinct} in the search")
+
+    # Other processes
+
+    def _claim(self, job: Job) -> bool:
+        """True: the trial is ours to train."""
+        if self._ended_elsewhere(job):
+            return False
+        claim = self.store.claim(job.trial)
+        if isinstance(claim, Finished):
+            self.known[job.identity] = claim.known
+            self._close(job, lambda cell: Outcome.cached(claim.known, cell))
+            return False
+        if isinstance(claim, Elsewhere):
+            if job.identity not in self.elsewhere:
+                self.say(f"{job.trial.name} is being trained by {claim.who}: waiting for its result")
+            job.asked = time.monotonic()
+            self.elsewhere[job.identity] = job
+            return False
+        return True
+
+    def _ended_elsewhere(self, job: Job) -> bool:
+        """Whether processes that share the searches have told how all that a job is wanted for has ended.
+
+        A trial that was stopped or failed there counts for nobody else, and would be trained again.
+        """
+        for cell in [c for c in job.cells if c.place.proposal is not None]:
+            assert cell.place.proposal is not None
+            told = self.studies[cell.place.sweep].told(cell.place.proposal)
+            if told and told.status != "finished":
+                job.cells.remove(cell)
+                self.searching[cell.place.sweep] -= 1
+                self._take(cell, told)
+        if job.cells or job.identity in self.students:
+            return False
+        del self.open[job.identity]
+        self.elsewhere.pop(job.identity, None)
+        return True
+
+    def _ask_again(self) -> None:
+        """Trials that another process had: by now they may be finished, or ours."""
+        for job in list(self.elsewhere.values()):
+            if time.monotonic() - job.asked > ASK_AGAIN and self._claim(job):
+                del self.elsewhere[job.identity]
+                job.claimed = True
+                self._queue(job)
+
+    # Results
+
+    def _close(self, job: Job, outcome: Callable[[Cell], Outcome]) -> None:
+        """Give every cell of a job its result, and its students their teacher."""
+        identity = job.identity
+        del self.open[identity]
+        self.elsewhere.pop(identity, None)
+        for cell in job.cells:
+            known = self.known.get(identity)
+            if known and self.lacks(known, cell):
+                self._add(cell)  # wanted while it was trained, or trained elsewhere: it is evaluated once more
+            else:
+                self._settle(outcome(cell))
+        for student in self.students.pop(identity, []):
+            if self._untaught(student) is None:
+                self._queue(student)
+            else:
+                self._leave_out(student, identity)
+
+    def _leave_out(self, student: Job, teacher: str) -> None:
+        trial = student.trial
+        trial.status, trial.error = "failed", f"its teacher ({teacher}) failed"
+        self.failed[trial.identity] = trial
+        self._close(student, lambda cell: Outcome.of(trial, cell, "left out"))
+
+    def _settle(self, outcome: Outcome) -> None:
+        self.results.add(outcome)
+        place = outcome.place
+        if place.phase == "search":
+            assert place.proposal is not None
+            status = "finished" if outcome.status == "cached" else outcome.status
+            study = self.studies[place.sweep]
+            study.tell(place.proposal, status, outcome.metrics, run_id=_kept(outcome.run_id), epoch=outcome.epoch)
+            self.searching[place.sweep] -= 1
+
+
+def _kept(run_id: str) -> str:
+    """What a study keeps of the run of a trial: nothing where MLflow has not given its id yet."""
+    return "" if run_id.startswith(PROVISIONAL) else run_id

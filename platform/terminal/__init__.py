@@ -1,0 +1,1 @@
+"""What a person sees while it runs and at its end."""

@@ -1,0 +1,153 @@
+"""What one sees while sweeps run: a bar for all trials and a line per one that has a worker, or lines in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
+
+from platform.files.spec import Objective
+from platform.planning.results import Results
+from platform.tracking.trials import TrialState
+
+LINES_PER_TRIAL = 5  # of a trial's epochs, where the output is no terminal
+SHOWN = 20  # running trials with a line of their own
+
+
+def say_settings(settings: Mapping[str, object]) -> str:
+    return "  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings.items())
+
+
+class LiveView:
+    """A `Listener` with a bar for all trials, and a line for each that has a worker, with the time that it has left."""
+
+    def __init__(self, console: Console, results: Results, objectives: Mapping[str, Objective]) -> None:
+        self.console = console
+        self.results = results
+        self.objectives = objectives  # of each sweep that searches
+        self.failed = 0
+        self.best: dict[str, float] = {}
+        self._all: TaskID | None = None
+        self._lines: dict[int, TaskID] = {}  # of trials that are next or running
+        self._heard: dict[int, bool] = {}  # of those that have a worker: whether it has told anything yet
+        self._said: dict[int, int] = {}  # epochs of a running trial that were said in a log
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            _Left(),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            console=console,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> LiveView:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._lines.values():
+            self._bars.remove_task(task)
+        self._lines.clear()
+        self._heard.clear()
+        self._note()  # the last trial's outcome came after it had ended
+        self._bars.stop()
+
+    def begin(self, expected: int) -> None:
+        """`expected` trials are to come; what has a result now is cached."""
+        done = len(self.results.outcomes)
+        self._all = self._bars.add_task("[bold]trials", total=done + expected, completed=done, began=done, note="")
+        if not self.console.is_terminal:
+            self.console.print(f"{expected} trials, {done} cached")
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        self.console.print(escape(text), style="yellow", soft_wrap=True)
+
+    def started(self, trial: TrialState) -> None:
+        self._lines[id(trial)] = self._bars.add_task(
+            f"  {escape(trial.name)}", start=False, total=trial.config.epochs, note="", visible=False
+        )
+
+    def placed(self, trial: TrialState) -> None:
+        self._heard[id(trial)] = False
+        note, line = say_settings(trial.searched), self._lines[id(trial)]
+        self._bars.start_task(line)
+        self._bars.update(line, note=f"starting  {note}", visible=len(self._heard) <= SHOWN)
+        self._note()
+        if not self.console.is_terminal and trial.attempt == 1:
+            verb = "evaluated again" if trial.evaluates_only else "started"
+            self.console.print(f"{escape(trial.name)} {verb}  {note}".rstrip(), soft_wrap=True)
+
+    def reported(self, trial: TrialState) -> None:
+        if not self._heard[id(trial)]:
+            self._heard[id(trial)] = True
+            self._note()
+        note = f"{self._measured(trial)}  {say_settings(trial.searched)}"
+        self._bars.update(self._lines[id(trial)], completed=round(trial.epoch, 1), note=note)
+        every = max(1, trial.config.epochs // LINES_PER_TRIAL)
+        step = int(trial.epoch) // every
+        if not self.console.is_terminal and step > self._said.get(id(trial), 0) and trial.status == "running":
+            self._said[id(trial)] = step
+            line = f"{escape(trial.name)} epoch {int(trial.epoch)}/{trial.config.epochs}  {self._measured(trial)}"
+            self.console.print(line, soft_wrap=True)
+
+    def ended(self, trial: TrialState) -> None:
+        self._bars.remove_task(self._lines.pop(id(trial)))
+        self._said.pop(id(trial), None)
+        self._heard.pop(id(trial), None)
+        objective = self.objectives.get(trial.sweep)
+        if objective and trial.phase == "search" and trial.status == "finished":
+            better = max if objective.mode == "max" else min
+            value = trial.metrics[objective.metric]
+            self.best[trial.sweep] = better(self.best.get(trial.sweep, value), value)
+        self.failed += trial.status == "failed"
+        self._note()
+        for warning in trial.warnings:
+            self.say(f"{trial.name}: {warning}")
+        if trial.status == "failed":
+            self.console.print(f"[red]{escape(trial.name)} failed[/red]: {escape(trial.reason)}", soft_wrap=True)
+        elif not self.console.is_terminal:
+            line = f"{escape(trial.name)} {trial.status} at epoch {trial.epoch:g}  {self._measured(trial)}"
+            self.console.print(line, soft_wrap=True)
+
+    def _note(self) -> None:
+        running = sum(self._heard.values())
+        starting = len(self._heard) - running
+        parts = [f"{running} running"] if running or not starting else []
+        parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
+        parts += [f"{starting} starting"] if starting else []
+        parts += [f"best {escape(self.objectives[s].metric)} {v:.3f}" for s, v in self.best.items()]
+        if self._all is not None:
+            self._bars.update(self._all, completed=len(self.results.outcomes), note="  ".join(parts))
+
+    def _measured(self, trial: TrialState) -> str:
+        objective = self.objectives.get(trial.sweep)
+        names = [objective.metric] if objective and trial.phase == "search" else ["test/auroc", "test/accuracy"]
+        shown = [n for n in [*names, "train/loss"] if n in trial.metrics][:2]
+        return "  ".join(f"{n} {trial.metrics[n]:.3f}" for n in shown)
+
+
+class _Left(TextColumn):
+    """Time that is left at the mean speed so far: trials take minutes, a moving average would forget them."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: object) -> Text:
+        elapsed, done = getattr(task, "elapsed", None), getattr(task, "completed", 0)
+        began = getattr(task, "fields", {}).get("began", 0)
+        total = getattr(task, "total", None)
+        if not elapsed or not total or done <= began:
+            return Text("-:--:--", style="progress.remaining")
+        seconds = int(elapsed / (done - began) * (total - done))
+        return Text(f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}", style="progress.remaining")

@@ -1,0 +1,266 @@
+"""What a command shows in the terminal: its plan before, its trials and rows after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from platform.files.dimensions import Choice, FloatRange, IntRange
+from platform.files.search_file import PAPER
+from platform.files.spec import Objective, Resources
+from platform.planning.captions import tested_on, trained_on
+from platform.planning.cost import Estimate, Work
+from platform.planning.plan import Images, Sweep
+from platform.planning.results import Outcome, Results, full_names
+from platform.planning.search import Study
+from platform.tracking.index import Known
+from platform.tracking.trials import described
+from trainables.data.trial_data import TrialData
+from trainables.scoring.measured import KNOWN
+from trainables.settings.config import TrialConfig
+
+SHOWN_RUNS = 5  # of cached trials that the plan names
+
+
+def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
+    """What a sweep will train, on what, judged by what."""
+    spec, config = sweep.spec, sweep.search or sweep.config
+    table = Table(title=f"Plan: {escape(spec.name)}, profile {sweep.profile}", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("file", escape(str(sweep.file)))
+    for label, text in dict.fromkeys(_data(sweep, images)):
+        table.add_row(label, text)
+    table.add_row(
+        "trial",
+        f"{config.method}, {config.backbone}, {config.epochs} epochs, batch {config.batch_size}, "
+        f"lr {config.lr:g}, {config.precision}",
+    )
+    if spec.search:
+        ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
+        table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {ranges}")
+        judges = " and ".join(_judge(o, config) for o in spec.objectives)
+        table.add_row("judged by", f"{judges}, from training images only{_stops(sweep)}")
+    rows = sweep.rows
+    if rows:
+        of = spec.confirm or spec
+        columns = len(spec.column_groups())
+        times = f" × {columns} columns of their own" if columns > 1 else ""
+        named = ", ".join(map(escape, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
+        label = "confirm" if spec.search else f"{len(rows)} rows"
+        table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
+    for need, waiting in spec.untrained()[0].items() if spec.is_ablation else ():
+        some = ", ".join(map(escape, waiting[:6])) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
+        table.add_row("left out", f"needs {escape(need)}, which this project does not have yet: {some}", style="yellow")
+    table.add_row("at once", f"{at_once} trials, each {_needs(spec.resources)}")
+    return table
+
+
+def work_table(todo: Work, estimate: Estimate | str) -> Table:
+    """What all sweeps of a command have to do, each trial once."""
+    table = Table(title="To do", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    if todo.nothing:
+        table.add_row("to do", "nothing: every trial is finished")
+    else:
+        table.add_row("to train", f"{len(todo.train)} trials{_of_which(todo.teachers, 'teachers')}")
+    if todo.evaluate:
+        lacking = "on sets, on images or by scores that they lack"
+        table.add_row("to evaluate", f"evaluate {len(todo.evaluate)} finished trials, {lacking}")
+    cached = list(todo.cached.values())
+    count = len(cached) + len(todo.ended)
+    table.add_row("cached", f"{count} trials{_of_which(todo.cached_teachers, 'teachers beside them')}")
+    if todo.ended:
+        table.add_row("", f"{len(todo.ended)} of them known to the search alone: stopped early, or recorded elsewhere")
+    for known in cached[:SHOWN_RUNS]:
+        table.add_row("", _origin(known))
+    if len(cached) > SHOWN_RUNS:
+        table.add_row("", f"and {len(cached) - SHOWN_RUNS} more")
+    if isinstance(estimate, Estimate):
+        gpus = any(needs.gpus_per_worker for _, needs in todo.train)
+        hours = f"{estimate.device_hours:,.1f} {'GPU' if gpus else 'core'}-hours"
+        table.add_row("time", f"{_duration(estimate.seconds)}, {hours}, from {estimate.source}")
+        table.add_row("disk", f"{estimate.disk / 1e6:,.0f} MB of scores and weights in MLflow's store")
+    elif estimate:
+        table.add_row("time", escape(estimate))
+    return table
+
+
+def _judge(objective: Objective, config: TrialConfig) -> str:
+    """An objective, and what MLflow calls it."""
+    (full,) = full_names(objective.metric, config)
+    return f"{objective.metric} ({objective.mode}{f', in MLflow {full}' if full != objective.metric else ''})"
+
+
+def _data(sweep: Sweep, images: Images) -> Iterator[tuple[str, str]]:
+    """A line for each division of images, and one for each part of a set that is not complete."""
+    configs = [c for c in (sweep.search, *(cell.config for cell in sweep.cells)) if c]
+    divisions = {id(images.of(config)): config for config in reversed(configs)}
+    for config in reversed(divisions.values()):
+        yield "data", f"{config.protocol}, family {config.split_family}: {_counts(images.of(config))}"
+    sources = {s.source.source: s.source for d in images.opened.values() for s in (d.train, *d.test.values())}
+    for source in sources.values():
+        if source.left_out:
+            yield "left out", f"{source.left_out} images of {source.source}, not exact copies of the published ones"
+    for line in dict.fromkeys(line for d in images.opened.values() for line in d.duplicates):
+        yield "duplicates", line
+
+
+def _of_which(count: int, what: str) -> str:
+    return f", {count} of them {what}" if count and "beside" not in what else f", {count} {what}" if count else ""
+
+
+def _origin(known: Known) -> str:
+    """Which run and which code a cached result comes from."""
+    when = datetime.fromtimestamp(known.ended).strftime("%Y-%m-%d %H:%M")
+    code = known.git_sha[:8] + (" with changes" if known.git_dirty == "true" else "")
+    return f"{known.identity}  {escape(known.sweep)}, {escape(known.row)}  run {known.run_id}  code {code}  {when}"
+
+
+def _stops(sweep: Sweep) -> str:
+    scheduler = sweep.spec.scheduler
+    if scheduler is None:
+        return ""
+    if scheduler.asha:
+        return f"; ASHA from epoch {scheduler.asha.grace_epochs} on"
+    assert scheduler.median is not None
+    return f"; below the median from epoch {scheduler.median.grace_epochs} on, a trial is stopped"
+
+
+def _needs(needs: Resources) -> str:
+    gpus = f" and {needs.gpus_per_worker:g} GPU" if needs.gpus_per_worker else ""
+    each = f"{needs.cpus_per_worker} CPU{gpus}"
+    return each if needs.workers == 1 else f"{needs.workers} workers of {each}"
+
+
+def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
+    """Every trial of the search, in order, the best one marked, or the Pareto front of several objectives."""
+    spec = sweep.spec
+    outcomes = {o.place.proposal: o for o in results.of(sweep.name, "search")}
+    before = {o.place.proposal for o in results.earlier if o.place.sweep == sweep.name}
+    several = len(spec.objectives) > 1
+    best = {proposal.number for proposal in study.best(len(outcomes) + 1 if several else 1)}
+    metrics = list(dict.fromkeys([*(o.metric for o in spec.objectives), "val/accuracy"]))
+    table = Table(title="Search: judged on validation data made from training images", title_justify="left")
+    for column in ("trial", *spec.search, *metrics, "epochs", "status", "identity"):
+        table.add_column(column, justify="left" if column in ("status", "identity") else "right")
+    for told in study.history():
+        proposal, status = told.proposal, told.status
+        outcome = outcomes.get(proposal.number)
+        found = {**told.metrics, **(outcome.metrics if outcome else {})}
+        table.add_row(
+            str(proposal.number + 1),
+            *(_value(proposal.settings.get(name)) for name in spec.search),
+            *(_value(found.get(metric)) for metric in metrics),
+            f"{outcome.epoch:g}" if outcome else "",
+            outcome.status if outcome and proposal.number not in before else f"{status} before",
+            outcome.identity if outcome else "",
+            style="bold green" if proposal.number in best else "red" if status == "failed" else None,
+        )
+    if several:
+        table.caption = "Green: the Pareto front, which no other trial beats in all objectives."
+        table.caption_justify = "left"
+    return table
+
+
+def rows_table(sweep: Sweep, results: Results, images: Images) -> Table:
+    """Mean ± std of each row on the test set; below, paired differences from the first row of a search."""
+    spec, name = sweep.spec, sweep.name
+    title = "Confirmed on the test set, in percent" if spec.search else f"{name}, in percent"
+    table = Table(
+        title=escape(title), title_justify="left", caption=_caption(sweep, results, images), caption_justify="left"
+    )
+    shown = sweep.columns
+    for column in ("row", *spec.columns, "n"):
+        table.add_column(escape(column), justify="left" if column == "row" else "right")
+    rows = sweep.rows
+    for row in rows:
+        values = [list(results.values(name, row, metric, column).values()) for column, metric in shown]
+        missing = _missing(results.of_row(name, row))
+        table.add_row(escape(row), *(_percent(v) if v else missing for v in values), _counts_of(values))
+    for row in rows[1:] if spec.search else []:
+        pairs = [results.differences(name, (rows[0], row), metric, column) for column, metric in shown]
+        if pairs[0]:
+            cells = [_percent(p, sign=True) for p in pairs]
+            table.add_row(f"{escape(rows[0])} − {escape(row)}, paired", *cells, _counts_of(pairs), style="dim")
+    return table
+
+
+def _missing(outcomes: Iterable[Outcome]) -> str:
+    statuses = [o.status for o in outcomes if not o.done]
+    return statuses[0] if statuses else "missing"
+
+
+def _counts_of(values: Sequence[Sequence[float]]) -> str:
+    """n, or its range where columns have different ones."""
+    counts = sorted({len(v) for v in values})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+
+
+def _caption(sweep: Sweep, results: Results, images: Images) -> str:
+    """What a reader must know of the numbers; a reduced run says so by itself."""
+    configs = [cell.config for cell in sweep.cells] or [sweep.config]
+    counts = {key: count for key, (_, count) in images.trained_on.items()}
+    done = [(o.config, o.tested) for o in results.of(sweep.name, "confirm", "row") if o.done]
+    said = [described(configs), "Mean ± std over splits × seeds.", *trained_on(configs, counts), *tested_on(done)]
+    text = " ".join(said)
+    if sweep.profile != PAPER:
+        text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
+    if sweep.changed:
+        text += f" Changed by hand: {', '.join(sweep.changed)}: not the protocol of the file."
+    return escape(text)
+
+
+def ending(results: Results, minutes: float) -> str:
+    """What became of every trial, in one line."""
+    counts: Mapping[str, int] = {
+        "trained": results.trials("finished", "stopped"),
+        "evaluated": results.evaluated,
+        "cached": results.cached,
+        "failed": results.trials("failed"),
+        "left out": results.trials("left out"),
+        "interrupted": results.trials("interrupted"),
+    }
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("trained", "failed"))
+    return f"{sum(counts.values())} trials in {minutes:.1f} minutes: {said}"
+
+
+def _counts(data: TrialData) -> str:
+    parts = [f"{len(data.train):,} training images of {len(data.classes)} classes"]
+    shown = {n: s for n, s in {**data.validation, **data.test}.items() if not n.startswith(f"{KNOWN}-")}
+    parts += [f"{name} {len(s):,}" for name, s in shown.items()]
+    return ", ".join(parts)
+
+
+def _range(dimension: FloatRange | IntRange | Choice) -> str:
+    if isinstance(dimension, Choice):
+        text = "one of " + ", ".join(map(str, dimension.choices))
+    else:
+        low, high = dimension.bounds
+        text = f"{low:g} to {high:g}"
+    return text + "".join(f", where {name} is {' or '.join(map(str, v))}" for name, v in dimension.when.items())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} minutes"
+    return f"about {seconds / 3600:,.0f} hours"
+
+
+def _percent(values: Sequence[float], *, sign: bool = False) -> str:
+    """`91.3 ± 0.4` of values in 0..1, with the sample's standard deviation where there is one."""
+    mean = f"{100 * np.mean(values):{'+' if sign else ''}.1f}"
+    return f"{mean} ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

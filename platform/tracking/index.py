@@ -1,0 +1,247 @@
+"""What is known of finished trials, kept in a file of this machine so that 10,000 of them are looked up at once.
+
+The store of runs is read in pages, ordered by when a run ended: large ones, which cost least for a run, and small ones
+at the end. Of each page the index keeps the token that the store gave for it and its first run. To refresh, the last
+page is read again: where it still begins with the same run, nothing before it came or went, and the runs from there on
+are all that can be new. Where it does not, an earlier run was deleted or added or ended anew, and the pages are tried
+backwards (1, 2, 4 … at a time) until one still begins as it did; everything after that is read again. So a change shows
+if it moves the runs after it: whoever changes what a finished run counts for has to end it again. What a report needs
+beside these is kept too, for as long as a SQLite store has not changed at all: then nothing is asked, and MLflow, whose
+imports take longer than a report, is not needed. The file can be deleted at any time: it is made again from the store.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trainables.images.listing import Content
+
+LARGE, SMALL = 1000, 50  # runs of a page
+FORMAT = 4  # goes up when the tables or what is kept of a run change
+_PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
+_TABLES = """
+create table pages (number integer primary key, token text, first text not null);
+create table runs (
+    run_id text primary key, page integer not null, counts integer not null, identity text not null,
+    ending text not null, sweep text, row text, phase text, git_sha text, git_dirty text, ended real, seconds real,
+    device text, details text
+);
+create index runs_by_identity on runs (counts, identity, ended);
+create index runs_by_page on runs (page);
+create table others (number integer primary key, state text not null, content text not null)
+"""
+_COLUMNS = "identity, run_id, sweep, row, phase, git_sha, git_dirty, ended, seconds, device, details"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A finished trial. `sweep` is the experiment that it was first part of."""
+
+    identity: str
+    run_id: str
+    sweep: str
+    row: str
+    phase: str
+    git_sha: str
+    git_dirty: str
+    ended: float  # unix seconds
+    seconds: float  # of training
+    device: str
+    details: str = field(repr=False)  # JSON: parsed when asked for, since most are never looked at
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        return json.loads(self.details)["params"]
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        return json.loads(self.details)["metrics"]
+
+    @cached_property
+    def tested(self) -> dict[str, Content]:
+        """The test images that its evaluation saw, by unknown set and `known`; empty where that was not recorded."""
+        return {name: Content(*content) for name, content in json.loads(self.details).get("tested", {}).items()}
+
+    @cached_property
+    def odin(self) -> tuple[float, float] | None:
+        """The temperature and ε of its ODIN scores; None where that was not recorded."""
+        found = json.loads(self.details).get("odin")
+        return tuple(found) if found else None
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A sweep that began. `params` are strings, those of its result (`best.*`) the latest."""
+
+    run_id: str
+    experiment: str  # the name of its file
+    finished: bool
+    profile: str
+    changed: str  # by `--set`; empty: the profile as it stands
+    images: dict[str, list[Any]]  # of each set that it trained on: the fingerprint, how many there are
+    params: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Others:
+    """The runs of a store that no page holds."""
+
+    experiments: dict[str, str]  # the name of each id
+    running: dict[str, str]  # the run of each identity that is being trained
+    sweeps: list[SweepRun]  # of all experiments, the newest first
+    finished: int  # trials: whether the pages in the same file are those that were read with it
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that ended, as `ending` says, of which `known` is None where it does not count as finished."""
+
+    run_id: str
+    identity: str
+    known: Known | None
+    ending: str = "finished"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Runs in the order of their end, and the token of the page after it; None for the last."""
+
+    runs: list[Entry]
+    following: str | None
+
+
+Read = Callable[[str | None, int], Page]  # the page of a token (the first for None), of that many runs at most
+
+
+def finished(file: Path, read: Read | None, identities: Iterable[str] | None = None) -> dict[str, Known]:
+    """What is known of these identities, or of all; of runs with the same identity the one that ended last.
+
+    Takes over first what changed in the store; without `read`, what is there is used. Several processes may do so at
+    once. A file that is damaged, of another format or out of reach costs time, never an error: it is made again, at
+    worst in memory. Raises what `read` raises, and is then as before.
+    """
+    try:
+        return _look_up(str(file), read, identities)
+    except sqlite3.OperationalError:  # locked, no permission, a full disk: the file itself may be good
+        return _look_up(":memory:", read, identities)
+    except sqlite3.DatabaseError:
+        file.unlink(missing_ok=True)
+        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # of the damaged one: it must not be played back
+        return finished(file, read, identities)
+
+
+def keep_others(file: Path, state: str, others: Others) -> None:
+    """Keep the other runs of a store that was in this `state` before they and those that ended were read."""
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database, database:
+        database.execute("insert or replace into others values (1, ?, ?)", (state, json.dumps(asdict(others))))
+
+
+def kept(file: Path, state: str) -> tuple[dict[str, Known], Others] | None:
+    """What is known of a store that is in the same `state` as when its other runs were kept; None where it is not."""
+    if not state or not file.exists():
+        return None
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+        found = database.execute("select content from others where state = ?", (state,)).fetchone()
+        if found and database.execute("pragma user_version").fetchone() == (FORMAT,):
+            content = json.loads(found[0])
+            others = Others(**{**content, "sweeps": [SweepRun(**sweep) for sweep in content["sweeps"]]})
+            known = _known(database, None)
+            return (known, others) if len(known) == others.finished else None
+    return None
+
+
+def unfinished(file: Path) -> dict[str, tuple[str, str]] | None:
+    """The run and its ending of identities with one that ended and does not count, at the latest `finished`, of several
+    runs that which ended last; None where the file is no use."""
+    query = "select identity, run_id, ending from runs where not counts order by page, rowid"
+    try:
+        with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+            return {identity: (run_id, ending) for identity, run_id, ending in database.execute(query)}
+    except sqlite3.DatabaseError:
+        return None
+
+
+def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> dict[str, Known]:
+    with closing(sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None)) as database:
+        with _transaction(database):
+            (version,) = database.execute("pragma user_version").fetchone()
+            if version != FORMAT:
+                _make(database)
+            if read is not None:
+                _refresh(database, read)
+        return _known(database, identities)
+
+
+def _known(database: sqlite3.Connection, identities: Iterable[str] | None) -> dict[str, Known]:
+    query = f"select {_COLUMNS} from runs where counts"
+    if identities is None:
+        rows = database.execute(f"{query} order by ended")
+    else:
+        wanted = json.dumps(sorted(set(identities)))
+        rows = database.execute(f"{query} and identity in (select value from json_each(?)) order by ended", (wanted,))
+    return {row[0]: Known(*row) for row in rows}
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        database.execute("rollback")
+        raise
+    database.execute("commit")
+
+
+def _make(database: sqlite3.Connection) -> None:
+    for (name,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
+        database.execute(f'drop table "{name}"')
+    for statement in _TABLES.split(";"):
+        database.execute(statement)
+    database.execute(f"pragma user_version = {FORMAT}")
+
+
+def _refresh(database: sqlite3.Connection, read: Read) -> None:
+    pages = database.execute("select token, first from pages order by number").fetchall()
+    number, step = max(0, len(pages) - 1), 1
+    token = pages[number][0] if pages else None
+    page = read(token, SMALL)
+    while number > 0 and not (page.runs and page.runs[0].run_id == pages[number][1]):
+        number, step = max(0, number - step), 2 * step
+        token = pages[number][0]
+        page = read(token, SMALL)
+    database.execute("delete from pages where number >= ?", (number,))
+    database.execute("delete from runs where page >= ?", (number,))
+    size = LARGE
+    while True:
+        _keep(database, number, token, page)
+        if page.following is None:
+            return
+        number, token = number + 1, page.following
+        page = read(token, size)
+        if size == LARGE and page.following is None and len(page.runs) > SMALL:
+            size = SMALL  # so that the next refresh reads no more than that again
+            page = read(token, size)
+
+
+def _keep(database: sqlite3.Connection, number: int, token: str | None, page: Page) -> None:
+    if not page.runs:
+        return
+    database.execute("insert into pages values (?, ?, ?)", (number, token, page.runs[0].run_id))
+    rows: list[tuple[object, ...]] = []
+    for entry in page.runs:
+        known = entry.known
+        if known is None:
+            rows.append((entry.run_id, number, 0, entry.identity, entry.ending, *[None] * 9))
+        else:
+            told = (known.sweep, known.row, known.phase, known.git_sha, known.git_dirty, known.ended, known.seconds)
+            rows.append((entry.run_id, number, 1, entry.identity, entry.ending, *told, known.device, known.details))
+    # A run that ended anew while the store was read may come up twice.
+    database.executemany(f"insert or replace into runs values ({', '.join('?' * 14)})", rows)

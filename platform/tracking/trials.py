@@ -1,0 +1,113 @@
+"""What the driver knows of a trial while it runs, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from trainables.images.listing import Content
+from trainables.settings.config import TrialConfig
+
+Phase = Literal["teacher", "search", "confirm", "row"]
+Status = Literal["running", "finished", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial stands in a sweep: what its result is for. One trial may have places in several sweeps."""
+
+    sweep: str
+    phase: Phase
+    row: str
+    number: int  # within its phase, from 1
+    split: int = 0
+    seed: int = 0
+    column: str = ""  # of a table whose columns are trials of their own, the first that this one serves
+    proposal: int | None = None  # its number in the study
+    searched: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrialState:
+    """One trial as the driver sees it, over all of its attempts. `metrics` are those of the latest epoch."""
+
+    sweep: str  # the name of the sweep that has it first
+    number: int  # within its phase, from 1
+    phase: Phase
+    row: str  # what the trial stands for: the name of the sweep or of a row
+    config: TrialConfig
+    identity: str
+    searched: Mapping[str, Any] = field(default_factory=dict)  # the settings that Optuna proposed
+    evaluates_only: bool = False  # an evaluation added to the finished trial of `run_id`
+    run_id: str = ""
+    status: Status = "running"
+    attempt: int = 1
+    epoch: float = 0  # done so far; whole where `metrics` are of an epoch's end
+    metrics: dict[str, float] = field(default_factory=dict)
+    device: str = ""
+    tested: Mapping[str, Content] = field(default_factory=dict)  # the test images that a finished one saw
+    files: Path | None = None  # config.yaml, scores.parquet, weights.pt of a finished trial
+    error: str = ""  # the traceback of a failed one
+    recorded: bool = True  # its end is safe with the tracker; else only its folder knows what it did
+    warnings: list[str] = field(default_factory=list)  # what went wrong without ending it
+
+    @property
+    def name(self) -> str:
+        if self.phase == "search":
+            return f"search {self.number}"
+        if self.config.pseudo_unknown:
+            return f"{self.row} of the search"
+        return f"{self.row}, split {self.config.split}, seed {self.config.seed}"
+
+    @property
+    def reason(self) -> str:
+        """The last line of the traceback: what went wrong, in one line."""
+        lines = [line.strip() for line in self.error.splitlines() if line.strip()]
+        return lines[-1] if lines else "unknown error"
+
+
+class Listener(Protocol):
+    """Told of each trial that is next, of its worker, of each of its epochs, and of its end."""
+
+    def started(self, trial: TrialState) -> None: ...
+
+    def placed(self, trial: TrialState) -> None:
+        """A worker has room for an attempt of it, and starts."""
+
+    def reported(self, trial: TrialState) -> None: ...
+
+    def ended(self, trial: TrialState) -> None: ...
+
+
+def described(configs: Sequence[TrialConfig]) -> str:
+    """Data, unknowns, score, networks and length of training, each as all of the trials have it."""
+
+    def all_of(value: Callable[[TrialConfig], Sequence[str]]) -> str:
+        return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
+
+    teachers = all_of(lambda c: [_teacher(c, c.teacher)] if c.teacher else [])
+    return (
+        f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
+        f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
+        f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
+        f"{all_of(lambda c: [str(c.epochs)])} epochs{''.join(f', {said}' for said in _smaller(configs))}, last epoch."
+    )
+
+
+def _teacher(student: TrialConfig, teacher: TrialConfig) -> str:
+    return teacher.backbone + (f" ({teacher.epochs} epochs)" if teacher.epochs != student.epochs else "")
+
+
+def _smaller(configs: Sequence[TrialConfig]) -> Iterator[str]:
+    """Settings by which trials see less than all that there is to train on, where any of them has one."""
+    for name, say, whole in (
+        ("images_per_class", "{:,} images a class", "all images"),
+        ("image_size", "at {} px", "at the protocol's size"),
+        ("holdout", "{:.0%} of them held out", "none held out"),
+        ("pseudo_unknown", "{} known classes kept out", "none kept out"),
+    ):
+        values = dict.fromkeys(getattr(config, name) for config in configs)
+        if any(values):
+            yield " and ".join(say.format(value) if value else whole for value in values)

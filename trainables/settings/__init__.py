@@ -1,0 +1,1 @@
+"""What a trial may be told, and what it is called by. Nothing here imports torch."""

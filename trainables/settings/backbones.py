@@ -1,0 +1,66 @@
+"""Names of backbones and the grid of their last map, readable without torch. `trainables.models` builds them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from trainables.reading.yaml_file import nearest
+
+FORMS = "wrn<depth>-<width>, resnet18|50|101, vgg13|16|19, vgg32, mobilenetv2, vit-<ti|s|b><patch>"
+SMALL_IMAGE = 64  # px; up to this size a ResNet and a MobileNetV2 start without the ImageNet stem's reductions
+
+_FIXED = ("resnet18", "resnet50", "resnet101", "vgg13", "vgg16", "vgg19", "vgg32", "mobilenetv2")
+_EXAMPLES = (*_FIXED, "wrn16-1", "wrn40-4", "vit-ti4", "vit-s8", "vit-b16", "vit-b32")
+_VIT_WIDTH = {"ti": 192, "s": 384, "b": 768}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network's family and its numbers; 0 where the name gives no such number."""
+
+    family: Literal["wrn", "resnet", "vgg", "vgg32", "mobilenetv2", "vit"]
+    depth: int = 0  # as the name counts it
+    width: int = 0  # a WRN's widening factor, a ViT's channels
+    patch: int = 0  # side of a ViT's patch in pixels
+
+
+def parse_backbone(name: str) -> Backbone:
+    """The network called `name`, in one of `FORMS`; `ValueError` where there is no such network."""
+    if match := re.fullmatch(r"wrn(\d+)-(\d+)", name):
+        depth, width = int(match[1]), int(match[2])
+        if depth < 10 or (depth - 4) % 6 or width < 1:
+            raise ValueError(f"{name!r}: a WRN's depth is 6n+4 (10, 16, 22, 28, 34, 40, …) and its width at least 1")
+        return Backbone("wrn", depth, width)
+    if match := re.fullmatch(r"vit-(ti|s|b)([1-9]\d*)", name):
+        return Backbone("vit", width=_VIT_WIDTH[match[1]], patch=int(match[2]))
+    if name not in _FIXED:
+        raise ValueError(f"{name!r} is not a backbone{nearest(name, _EXAMPLES)}; write {FORMS}")
+    if name == "vgg32":  # named after its images' size, not its depth
+        return Backbone("vgg32")
+    if name == "mobilenetv2":
+        return Backbone("mobilenetv2")
+    if name.startswith("resnet"):
+        return Backbone("resnet", int(name.removeprefix("resnet")))
+    return Backbone("vgg", int(name.removeprefix("vgg")))
+
+
+def cells(name: str, image_size: int) -> int:
+    """Cells along one side of the last map of backbone `name`, for square images of `image_size` px.
+
+    Raises `ValueError` where the cells do not divide the image evenly, or the name is no backbone's.
+    """
+    backbone = parse_backbone(name)
+    reduced = 8 if image_size <= SMALL_IMAGE else 32
+    cell = {
+        "wrn": 4,
+        "resnet": reduced,
+        "vgg": 32,
+        "vgg32": 8,
+        "mobilenetv2": reduced,
+        "vit": backbone.patch,
+    }[backbone.family]
+    if image_size % cell:
+        raise ValueError(f"{name!r} needs images whose side is a multiple of {cell} px, not {image_size} px")
+    return image_size // cell

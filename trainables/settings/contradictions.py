@@ -1,0 +1,109 @@
+"""What settings may not mean together, though each is right by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from trainables.protocols.origins import COLLECTIONS, same_collection
+from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
+from trainables.reading.yaml_file import Problem, nearest
+from trainables.settings.backbones import cells
+from trainables.settings.methods import AsymmetricSettings, BackMixSettings, CatImgSettings, TeacherFreeSettings
+
+if TYPE_CHECKING:
+    from trainables.settings.config import TrialConfig
+
+
+def contradictions(config: TrialConfig) -> Iterator[Problem]:
+    """Every mistake that single settings cannot show."""
+    protocol = protocol_of(config.protocol)
+    try:
+        classes = config.known_classes
+    except ValueError as error:
+        yield Problem(("split_family" if config.split_family not in protocol.families else "split",), str(error))
+        return
+    if config.pseudo_unknown > len(classes) - 2:
+        yield Problem(("pseudo_unknown",), f"leaves fewer than 2 of {len(classes)} known classes to train on")
+    if config.pseudo_unknown and config.test:
+        yield Problem(
+            ("test",),
+            "a trial that keeps known classes out of training cannot be tested as if it knew them: set test: false",
+        )
+    allowed = evaluation_sets(config.protocol, config.split_family)
+    for name in config.evaluate or ():
+        if name not in allowed:
+            yield Problem(
+                ("evaluate",),
+                f"{name!r} is not an unknown set of {config.protocol}, family {config.split_family}"
+                f"{nearest(name, allowed)}; it has {', '.join(allowed)}",
+            )
+    if config.training_view != "raw" and not protocol.masks:
+        yield Problem(
+            ("training_view",), f"{config.training_view} needs masks of the objects: {config.protocol} has none"
+        )
+    if config.optimizer == "sgd" and config.nesterov and config.momentum == 0:
+        yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
+    yield from _of_schedule(config)
+    yield from _of_method(config)
+
+
+def _of_schedule(config: TrialConfig) -> Iterator[Problem]:
+    if config.schedule == "multistep" and not config.milestones:
+        yield Problem(("milestones",), "multistep needs them: epochs after which the lr falls, as [60, 120, 160]")
+    late = [m for m in config.milestones if not 0 < m < config.epochs]
+    if config.schedule == "multistep" and late:
+        yield Problem(("milestones",), f"{late[0]} is not between the first and the last of {config.epochs} epochs")
+    if config.warmup_epochs >= config.epochs:
+        yield Problem(("warmup_epochs",), f"{config.warmup_epochs} leaves none of {config.epochs} epochs to train in")
+
+
+def _of_method(config: TrialConfig) -> Iterator[Problem]:
+    learner = config.learner
+    mix = getattr(learner, "mix", None)
+    if isinstance(learner, AsymmetricSettings | TeacherFreeSettings) and mix == "none":
+        yield Problem(("mix",), f"{config.method} needs one: its losses are about mixed samples")
+    if isinstance(learner, TeacherFreeSettings):
+        if mix == "cutout":
+            yield Problem(("mix",), "teacher-free compares a mix with its two images; cutout has one")
+        if learner.tau_lower > learner.tau_upper:
+            yield Problem(("tau_lower",), f"{learner.tau_lower:g} is above tau_upper, {learner.tau_upper:g}")
+    image_size = config.seen_size
+    try:
+        side = cells(config.backbone, image_size)
+    except ValueError as error:
+        yield Problem(("backbone",), str(error))
+        return
+    if isinstance(learner, BackMixSettings):
+        if side == 1:
+            yield Problem(
+                ("backbone",),
+                f"{config.backbone!r} sees an image of {image_size} px as one cell: BackMix cannot tell object from "
+                "background there",
+            )
+        if learner.cam_from == "mixed":
+            moving = {name: getattr(config, name) for name in ("augment_first", "augment")}
+            for name, value in moving.items():
+                if value != "none":
+                    message = f"{value} moves pixels, so maps of its images do not fit the stored ones"
+                    yield Problem((name,), f"{message}: set cam_from: raw")
+    if config.method == "catimg" and config.backbone.startswith("vit"):
+        yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
+    if isinstance(learner, CatImgSettings):
+        yield from _of_outliers(config, learner.outlier_set)
+
+
+def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:
+    """Outliers that are known, by name, to show what the trial learns or is judged on; `leaks` compares pixels."""
+    tested = dict.fromkeys(part_of_set(config.protocol, s).images for s in config.evaluation_sets)
+    for other, where in [*((t, "tested") for t in tested), (config.training_sets[0], "trained")]:
+        if name == other:
+            yield Problem(("outlier_set",), f"{name} is what the trial is {where} on: outliers come from another set")
+            return
+        if same_collection(name, other):
+            yield Problem(
+                ("outlier_set",),
+                f"{name} shows images of {COLLECTIONS[name]}, as {other} does, which the trial is {where} on: choose "
+                "outliers of another collection",
+            )
+            return

@@ -1,0 +1,228 @@
+"""A method of one's own: `method: package.module:Class`, a learner in a module that Python can import from here.
+
+The learner's annotation `settings: ItsSettings` names its settings, a frozen dataclass as in `trainables.settings.methods`.
+What is checked here is what a built-in method has by being written beside the others. Importing such a module imports
+torch; a trial of a built-in method never comes here.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, get_origin, get_type_hints
+
+from trainables.reading.values import convert, supported
+from trainables.reading.yaml_file import nearest
+from trainables.settings.methods import METHODS, MethodSettings
+
+if TYPE_CHECKING:
+    from trainables.learners.base import Learner
+    from trainables.settings.config import TrialConfig
+
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_NOT_THE_USERS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+
+
+@dataclass(frozen=True)
+class CustomMethod:
+    """What the name of a method of one's own stands for."""
+
+    settings: type[MethodSettings]
+    learner: type[Learner]
+    modules: tuple[Path, ...]  # its source, and that of the modules beside it that it imports
+    digest: str  # of their text: 16 hex digits
+
+
+def is_custom(method: object) -> bool:
+    """Whether a method is named by module and class, not among the built-in ones."""
+    return isinstance(method, str) and ":" in method
+
+
+def custom_method(name: str) -> CustomMethod:
+    """The method `package.module:Class`. Raises `ValueError` that says what is missing, and what to write."""
+    found = _load(name)
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
+
+
+def settings_of(method: str) -> type[MethodSettings]:
+    """The settings of a method, built in or one's own (`ValueError` where that one cannot be used)."""
+    return custom_method(method).settings if is_custom(method) else METHODS[method]
+
+
+def custom_modules(config: TrialConfig) -> list[Path]:
+    """The files that a worker needs for `config` and its teacher, beside `trainables`: empty for built-in methods."""
+    methods = [config.method, *([config.teacher.method] if config.teacher else [])]
+    paths = [path for method in methods if is_custom(method) for path in custom_method(method).modules]
+    return list(dict.fromkeys(paths))
+
+
+@cache  # a failure is kept, too: a module that cannot be imported is not tried once for each row that names it
+def _load(name: str) -> CustomMethod | str:
+    if not _NAME.fullmatch(name):
+        return f"{name!r}: write a module and its class, as package.module:Class"
+    module_name, class_name = name.split(":")
+    try:
+        module = _import(module_name)
+        learner = _learner(module, class_name)
+        settings = _settings(learner)
+        paths = tuple(sorted({_path(m) for m in _modules(module)}))
+    except ValueError as error:
+        return f"{name!r}: {error}"
+    content = b"\0".join(path.read_bytes() for path in paths)
+    return CustomMethod(settings, learner, paths, hashlib.sha256(content).hexdigest()[:16])
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ValueError(_where(error, name)) from error
+        missing = error.name
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise ValueError(_where(error, name)) from error
+    parent, _, last = missing.rpartition(".")
+    folders = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else ["."]
+    there = [p for folder in folders for p in Path(folder).iterdir() if p.suffix == ".py" or p.is_dir()]
+    hint = nearest(last, [p.stem for p in there])
+    raise ValueError(f"there is no module {missing!r} here{hint}; modules are found from the current folder")
+
+
+def _where(error: BaseException, module: str) -> str:
+    """`error` with the last line of the user's own that led to it."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    place = users_line(error)
+    return f"{place}: {reason(error)}" if place else f"importing {module} failed: {reason(error)}"
+
+
+def users_line(error: BaseException) -> str:
+    """`file:line` of the last line of the user's own that led to `error`; empty where none did."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if _is_the_users(frame.filename) and frame.filename != __file__:
+            return f"{frame.filename}:{frame.lineno}"
+    return ""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
+def _learner(module: ModuleType, name: str) -> type[Learner]:
+    learner = vars(module).get(name)
+    own = [n for n, v in vars(module).items() if _is_learner(v) and v.__module__ == module.__name__]
+    if learner is None:
+        raise ValueError(f"{module.__name__} has no class {name!r}{nearest(name, own)}")
+    if not _is_learner(learner):
+        has = f"; the module has {', '.join(own)}" if own else ""
+        raise ValueError(f"is not a learner: derive it from trainables.learners.base.Learner{has}")
+    if inspect.isabstract(learner):
+        raise ValueError(f"lacks {', '.join(sorted(learner.__abstractmethods__))}: what one batch does")
+    found: type[Learner] = learner
+    return found
+
+
+def _is_learner(value: Any) -> bool:
+    base = sys.modules.get("trainables.learners.base")  # what derives from it has imported it, and torch with it
+    return base is not None and isinstance(value, type) and issubclass(value, base.Learner)
+
+
+def _settings(learner: type[Learner]) -> type[MethodSettings]:
+    """The class that the learner's annotation names, if it can be read as the built-in methods' can."""
+    settings = _hints(learner).get("settings")
+    if not (isinstance(settings, type) and issubclass(settings, MethodSettings)):
+        raise ValueError("annotate its settings: `settings: ItsSettings`, a class derived from MethodSettings")
+    if "__dataclass_params__" not in vars(settings):
+        raise ValueError(f"{settings.__name__} lacks @dataclass(frozen=True)")
+    hints = _hints(settings)
+    for f in fields(settings):
+        if not supported(hints[f.name]):
+            raise ValueError(
+                f"{settings.__name__}.{f.name}: {hints[f.name]!r} is not a type of a setting; take int, float, bool, "
+                "str, Annotated[float, Range(low, high)], Literal['a', 'b'], tuple[…, ...], or one of them | None"
+            )
+        default = _default(f)
+        if default is MISSING:
+            raise ValueError(f"{settings.__name__}.{f.name} needs a default")
+        try:
+            convert(default, hints[f.name])
+        except ValueError as error:
+            raise ValueError(f"{settings.__name__}.{f.name}: its default {error}") from error
+    if type(settings.version) is not int:
+        raise ValueError(f"{settings.__name__}.version: {settings.version!r} is not a whole number")
+    recipes = settings.recipes
+    if not (isinstance(recipes, dict) and "paper" in recipes and all(isinstance(r, dict) for r in recipes.values())):
+        raise ValueError(f"{settings.__name__}.recipes: a mapping of names to settings, of which one is `paper`")
+    return settings
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """The annotations of a class, evaluated; those of class variables left out."""
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except Exception as error:  # names that a type checker alone imports, for one
+        raise ValueError(f"an annotation of {cls.__name__} cannot be read: {error}") from error
+    return {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar and hint is not ClassVar}
+
+
+def _modules(module: ModuleType) -> list[ModuleType]:
+    """`module`, the packages that it is in, and every module of the user's that one of them imports."""
+    found: dict[str, ModuleType] = {}
+    waiting = [module.__name__]
+    while waiting:
+        name = waiting.pop()
+        parents = [name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1)]
+        for candidate in [name, *parents]:
+            known = sys.modules.get(candidate)
+            if candidate in found or known is None or not _is_the_users(getattr(known, "__file__", None)):
+                continue
+            found[candidate] = known
+            waiting += _imported(known)
+    return list(found.values())
+
+
+def _imported(module: ModuleType) -> Iterator[str]:
+    """Names of what a module imports; of `from a import b` both a and a.b, one of which may be no module."""
+    for node in ast.walk(ast.parse(_path(module).read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = importlib.util.resolve_name("." * node.level + base, module.__package__)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _path(module: ModuleType) -> Path:
+    return Path(str(module.__file__)).resolve()
+
+
+def _is_the_users(file: str | None) -> bool:
+    """Whether a source file is neither Python's, nor an installed package's, nor of this platform."""
+    if not file or not file.endswith(".py"):
+        return False
+    path = Path(file).resolve()
+    ours = Path(__file__).resolve().parent
+    elsewhere = [ours, ours.parent / "platform", *(Path(p).resolve() for p in _NOT_THE_USERS if p)]
+    return not any(path.is_relative_to(folder) for folder in elsewhere)

@@ -1,0 +1,1 @@
+"""The loop that all methods share, and what it needs: schedules, checkpoints, teachers."""

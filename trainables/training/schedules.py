@@ -1,0 +1,26 @@
+"""Learning rates of the recipes: a factor of the initial one, as a function of the training step."""
+
+from __future__ import annotations
+
+import math
+
+from trainables.settings.config import TrialConfig
+
+
+def rate_factor(config: TrialConfig, step: int, steps_per_epoch: int) -> float:
+    """What the initial learning rate is multiplied by at `step`, counted from 0. In 0..1.
+
+    Warm-up is linear and batch by batch (the asymmetric code's first epoch, AGC's first ten); it ends at the rate
+    that the schedule has there. Everything else changes between epochs:
+    cosine: (1 + cos(pi t / T)) / 2, `restarts` times anew (Loshchilov and Hutter, 2017);
+    multistep: `lr_factor` once for each of `milestones` that has passed.
+    """
+    epoch = step // steps_per_epoch
+    warmup_steps = config.warmup_epochs * steps_per_epoch
+    warmup = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
+    if config.schedule == "cosine":
+        period = math.ceil(config.epochs / (config.restarts + 1))
+        return warmup * (1 + math.cos(math.pi * (epoch % period) / period)) / 2
+    if config.schedule == "multistep":
+        return warmup * config.lr_factor ** sum(epoch >= m for m in config.milestones)
+    return warmup
