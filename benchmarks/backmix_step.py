@@ -19,9 +19,8 @@ import torch
 
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.learners.backmix import BackMix
 from trainables.one_trial import pick_device
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 
 
@@ -56,23 +55,15 @@ def main() -> None:
     data = random_data(20_000, 32, 6)
     settings = {"protocol": "cifar10", "split_family": "osrci", "backbone": args.backbone}
     settings |= {"batch_size": args.batch, "precision": args.precision}
-    trainers = {
-        m: Trainer(TrialConfig.from_settings({**settings, "method": m}), data, device) for m in ("plain", "backmix")
-    }
-    trainers["backmix, raw CAM"] = Trainer(
-        TrialConfig.from_settings({**settings, "method": "backmix", "cam_from": "raw"}), data, device
-    )
-    plain, learner = trainers["plain"], trainers["backmix"].learner
-    assert isinstance(learner, BackMix)
+    trainers = {m: Trainer(resolve({**settings, "method": m}), data, device) for m in ("plain", "backmix")}
+    trainers["backmix, raw CAM"] = Trainer(resolve({**settings, "method": "backmix", "cam_from": "raw"}), data, device)
+    plain, mix = trainers["plain"], trainers["backmix"].mix
 
     def ids() -> torch.Tensor:
         return torch.randperm(len(plain.pool), device=device)[: args.batch]
 
     def mix_and_augment() -> None:
-        chosen = ids()
-        raw, labels = learner.training.pool[chosen], learner.training.pool.labels[chosen]
-        mixed, view = learner.mix(raw, labels, chosen)
-        learner.training.through(view, mixed)
+        mix.batch(ids())
 
     for _ in range(10):
         mix_and_augment()

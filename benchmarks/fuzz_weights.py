@@ -25,7 +25,7 @@ from rich.table import Table
 
 from trainables.data.trial_data import TrialData, build
 from trainables.models import build_model
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights, kept_weights
 from trainables.training.teacher import WeightsError, read_weights
@@ -154,7 +154,7 @@ def main() -> int:
     args = parser.parse_args()
     draw = random.Random(args.seed)
     torch.manual_seed(args.seed)
-    data = build(TrialConfig.from_settings({"method": "plain", "backbone": BACKBONE}), Path())
+    data = build(resolve({"method": "plain", "backbone": BACKBONE}), Path())
     harms = {**IN_ITS_BYTES, **ONLY_BY_DIGEST}
     found: dict[tuple[str, str], Counter[str]] = {}
     with tempfile.TemporaryDirectory() as folder:

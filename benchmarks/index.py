@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from platform.tracking.tracker import Tracker
 from platform.tracking.trials import TrialState
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 METRICS = 20
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def one_run(tracker: Tracker, folder: Path) -> str:
     file = folder / "toy.yaml"
     file.write_text("name: toy")
     sweep = tracker.start_sweep("toy", "sweep toy", "key", {}, {}, [file])
-    config = TrialConfig.from_settings({"method": "backmix", "protocol": "digits", "backbone": "wrn10-1"})
+    config = resolve({"method": "backmix", "protocol": "digits", "backbone": "wrn10-1"})
     trial = TrialState("toy", 1, "row", "row", config, f"{0:016x}")
     tracker.claim(trial, sweep)
     trial.status, trial.epoch = "finished", config.epochs

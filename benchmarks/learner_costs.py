@@ -28,7 +28,7 @@ from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.one_trial import pick_device
 from trainables.protocols.protocols import UNKNOWN
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
 
@@ -92,7 +92,7 @@ def step_of(trainer: Trainer, batch: int) -> Callable[[], object]:
 
 def passes(trainer: Trainer, batch: int, size: int, precision: str) -> dict[str, Callable[[], object]]:
     """Each pass by itself, on noise that is on the device already."""
-    device, teacher = trainer.device, trainer.learner.training.teacher
+    device, teacher = trainer.device, trainer.objective.given.teacher
     assert teacher is not None
 
     def images(count: int, height: int = size) -> torch.Tensor:
@@ -183,7 +183,7 @@ def main() -> None:
     data = TrialData(tuple(range(CLASSES)), args.size, True, known, outliers=outliers)
 
     def trainer(of_row: dict[str, object]) -> Trainer:
-        config = TrialConfig.from_settings({**settings, **of_row})
+        config = resolve({**settings, **of_row})
         with tempfile.TemporaryDirectory() as folder:
             return Trainer(config, data, device, untrained_weights(config, data, Path(folder)))
 

@@ -30,6 +30,7 @@ from rich.table import Table
 from trainables.data.trial_data import build
 from trainables.images.listing import DataError
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.storage.cache import cache_folder
 from trainables.worker import Worker
 
@@ -70,7 +71,7 @@ def orders(config: TrialConfig, data_root: Path, storage: Path, count: int) -> I
     """What the driver would tell `count` workers: the same training with other seeds."""
     fingerprints = build(config, data_root).fingerprints
     for seed in range(count):
-        trial = TrialConfig.from_settings({**config.settings(), "seed": seed})
+        trial = resolve({**config.settings(), "seed": seed})
         yield {
             "settings": trial.settings(),
             "identity": trial.identity(fingerprints),
@@ -117,11 +118,11 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, help="train on fewer: faster, and fewer images are mapped")
     args = parser.parse_args()
     base = {"method": "plain", "backbone": "wrn10-1", "epochs": 1, "images_per_class": args.images_per_class}
-    config = TrialConfig.from_settings({**base, "protocol": "cifar10"})
+    config = resolve({**base, "protocol": "cifar10"})
     try:
         build(config, args.data_root)
     except DataError:
-        config = TrialConfig.from_settings({**base, "protocol": "digits"})
+        config = resolve({**base, "protocol": "digits"})
     measured = {count: peak(config, args.data_root, count) for count in AT_ONCE}
     one, four = measured.values()
     extra = {n: (getattr(four, n) - getattr(one, n)) / (AT_ONCE[1] - AT_ONCE[0]) for n in ("private", "mapped", "held")}

@@ -155,8 +155,9 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         storage = _storage(args.storage or "results")
         local = Path(storage.path) if storage.local else cache_folder() / "sweeps"
         place = Place(args.data_root, storage, local)
-        methods, protocols = ({n for f in files for n in f.named(s, args.set)} for s in ("method", "protocol"))
-        cluster = launch.connect(args.address, methods, protocols) if joined else launch.local_cluster()
+        parts = {n for f in files for s in ("objective", "mix") for n in f.named(s, args.set)}
+        protocols = {n for f in files for n in f.named("protocol", args.set)}
+        cluster = launch.connect(args.address, parts, protocols) if joined else launch.local_cluster()
         interrupt.listen()
         sweeps = [_fit(args, file, cluster, console) for file in files]
         _refuse_one_name_twice(sweeps)

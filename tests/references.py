@@ -1,4 +1,4 @@
-"""What tests of learners share: a small network in float64, batches for it, and DIST written from its definition."""
+"""What tests of mixes and objectives share: a small network in float64, batches for it, and DIST by its definition."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -13,8 +14,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.data.pools import ImagePool, MemoryPool
-from trainables.learners.base import Training
+from trainables.mixes import MIXES
+from trainables.mixes.base import TrainingImages
 from trainables.models.output import Network, Output
+from trainables.objectives import OBJECTIVES
+from trainables.objectives.base import Given, Objective
+from trainables.settings.resolving import resolve
 
 CPU = torch.device("cpu")
 SIZE = 8
@@ -51,9 +56,9 @@ def pool(labels: torch.Tensor, low: int = 0, high: int = 256, seed: int = 0, siz
     return MemoryPool(images, torch.arange(len(labels)), labels)
 
 
-def training(known: ImagePool, classes: int, seed: int = 0, **changes: object) -> Training:
+def training_images(known: ImagePool, classes: int, seed: int = 0, **changes: object) -> TrainingImages:
     """Two of the same seed draw the same."""
-    plain = Training(
+    plain = TrainingImages(
         pool=known,
         num_classes=classes,
         image_size=known.images.shape[1],
@@ -63,10 +68,22 @@ def training(known: ImagePool, classes: int, seed: int = 0, **changes: object) -
         flip=True,
         generator=torch.Generator().manual_seed(seed),
         host=torch.Generator().manual_seed(seed),
-        cam_by_gradient=False,
-        num_features=6,
     )
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def resolved(**settings: object) -> SimpleNamespace:
+    """Every setting of a trial, by its name."""
+    return SimpleNamespace(**resolve({"backbone": "wrn10-1", **settings}).settings())
+
+
+def objective(settings: SimpleNamespace, images: TrainingImages, **given: object) -> Objective:
+    """What learns with these settings, and its mix."""
+    config = resolve(vars(settings))
+    mix = MIXES[config.mix](config.mix_settings, images)
+    plain = Given(num_features=6, cam_by_gradient=False)
+    given_here = dataclasses.replace(plain, **given)  # type: ignore[arg-type]
+    return OBJECTIVES[config.objective](config.objective_settings, mix, given_here)
 
 
 @contextmanager

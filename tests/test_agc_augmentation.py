@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from reads import NothingReadBack
-from references import pool, training
+from references import pool, training_images
 
 from trainables.data.augment import normalise
 from trainables.data.augmentations import AGC, NOT_OF_DIGITS, agc_rand_augment
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 
 ROTATED = ("Rotate", "ShearX", "ShearY")  # read between pixels: half-way, either of the two by a float's last bit
@@ -198,8 +198,10 @@ def test_it_comes_before_crop_and_flip() -> None:
     known = pool(torch.zeros(64, dtype=torch.int64), size=8)
     known.images.zero_()  # type: ignore[attr-defined]
     inverted = partial(torch.sub, torch.tensor(255, dtype=torch.uint8))
-    before, _ = training(known, 2, crop_fill="black", augmentation_first=inverted).augment(known[torch.arange(64)])
-    after, _ = training(known, 2, crop_fill="black", augmentation=inverted).augment(known[torch.arange(64)])
+    before, _ = training_images(known, 2, crop_fill="black", augmentation_first=inverted).augment(
+        known[torch.arange(64)]
+    )
+    after, _ = training_images(known, 2, crop_fill="black", augmentation=inverted).augment(known[torch.arange(64)])
     black, white = (float(normalise(torch.full((1, 1, 1, 3), v, dtype=torch.uint8)).mean()) for v in (0, 255))
     assert set(before.unique().tolist()) == {black, white}
     assert after.unique().tolist() == [white]
@@ -209,12 +211,12 @@ def test_it_comes_before_crop_and_flip() -> None:
 def test_a_trial_has_the_list_of_its_set_and_its_n_and_m(protocol: str, digits: bool) -> None:
     settings = {"backbone": "wrn10-1", "batch_size": 8, "augment_first": "agc-randaugment", "randaugment_ops": 2}
     settings |= {"method": "plain", "randaugment_magnitude": 20, "protocol": protocol}
-    config = TrialConfig.from_settings({**settings, "split_family": "agc"})
+    config = resolve({**settings, "split_family": "agc"})
     pixels, rows = images(32, 32).numpy(), np.arange(17)
     source = ImageSet("noise", pixels, rows % 3, rows, "noise", 0, "drawn here")
     data = TrialData((0, 1, 2), 32, True, Samples(source, rows, rows % 3))
     trainer = Trainer(config, data, torch.device("cpu"))
-    first = trainer.learner.training.augmentation_first
+    first = trainer.mix.images.augmentation_first
     assert first is not None
     device, host = (torch.Generator() for _ in range(2))
     device.set_state(trainer.generator.get_state())

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from references import CPU, Small, cross_entropy, dist, frozen, pool, relation, training, watching
+from references import (
+    CPU,
+    Small,
+    cross_entropy,
+    dist,
+    frozen,
+    objective,
+    pool,
+    relation,
+    resolved,
+    training_images,
+    watching,
+)
 
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.learners.asymmetric import Asymmetric, accepted
-from trainables.learners.mixed import mix
+from trainables.mixes.base import SeenMix
 from trainables.models import build_model
-from trainables.settings.config import TrialConfig
-from trainables.settings.methods import METHODS, AsymmetricSettings
+from trainables.objectives.asymmetric import Asymmetric, accepted
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import TeacherError, load_teacher
 
@@ -26,13 +39,12 @@ LABELS = torch.arange(B) % (K - 1)
 IDS = torch.randperm(B, generator=torch.Generator().manual_seed(9))
 
 
-def settings(**changes: object) -> AsymmetricSettings:
-    return AsymmetricSettings(**{"mix_probability": 1.0, **changes})  # type: ignore[arg-type]
+def settings(**changes: object) -> SimpleNamespace:
+    return resolved(**{"method": "asymmetric", "mix_probability": 1.0, **changes})
 
 
-def official(**changes: object) -> AsymmetricSettings:
-    recipe = {k: v for k, v in METHODS["asymmetric"].recipes["official"].items() if k != "crop_fill"}
-    return settings(**recipe, **changes)
+def official(**changes: object) -> SimpleNamespace:
+    return settings(recipe="official", **changes)
 
 
 def teacher(prefers: int | None = None, features: int = 6) -> Small:
@@ -42,12 +54,12 @@ def teacher(prefers: int | None = None, features: int = 6) -> Small:
     return frozen(model)  # type: ignore[return-value]
 
 
-def learner(s: AsymmetricSettings, seed: int = 0, **changes: object) -> Asymmetric:
-    known = {"teacher": teacher(), "num_teacher_features": 6, **changes}
-    labels = known.pop("labels", LABELS)
-    assert isinstance(labels, torch.Tensor)
+def learner(s: SimpleNamespace, seed: int = 0, labels: torch.Tensor = LABELS, **changes: object) -> Asymmetric:
     torch.manual_seed(0)  # a projection's weights
-    return Asymmetric(s, training(pool(labels), K, seed, **known))
+    given = {"teacher": teacher(), "num_teacher_features": 6, **changes}
+    found = objective(s, training_images(pool(labels), K, seed), **given)
+    assert isinstance(found, Asymmetric)
+    return found
 
 
 class Seen(NamedTuple):
@@ -73,27 +85,28 @@ class Seen(NamedTuple):
         return y
 
 
-def step(s: AsymmetricSettings, seed: int = 0, **changes: object) -> tuple[float, Seen, Asymmetric, Small]:
+def step(s: SimpleNamespace, seed: int = 0, **changes: object) -> tuple[float, Seen, Asymmetric, Small]:
     """The loss of one mixed batch, and what both networks said of it by the same draws."""
-    student, one, twin = Small(1, K), learner(s, seed, **changes), learner(s, seed, **changes).training
+    student, one, twin = Small(1, K), learner(s, seed, **changes), learner(s, seed, **changes)
     untouched = copy.deepcopy(student).train()
     loss = one.loss(student.train(), IDS).item()
 
-    labels = twin.pool.labels[IDS]
-    images, _ = twin.augment(twin.pool[IDS])
-    assert twin.coin(s.mix_probability)
-    mixed = mix(s, images, twin)
-    out = untouched(mixed.images_BCHW)
-    assert isinstance(twin.teacher, Small)
-    raw = twin.teacher(images)
-    taught = twin.teacher(mixed.images_BCHW)
+    assert isinstance(twin.mix, SeenMix)
+    assert isinstance(twin.given.teacher, Small)
+    batch = twin.mix.raw(IDS)
+    assert twin.mix.images.coin(s.mix_probability)
+    mixed = twin.mix.mix(batch)
+    assert mixed.partners_B is not None
+    assert mixed.lam_B is not None
+    labels, watcher = batch.labels_B, twin.given.teacher
+    out, raw, taught = untouched(mixed.images_BCHW), watcher(batch.images_BCHW), watcher(mixed.images_BCHW)
     found = (out.logits_BK, raw.logits_BK, taught.logits_BK, out.features_BC, raw.features_BC, taught.features_BC)
     arrays = [x.detach().numpy() for x in found]
     pair = labels.tolist(), labels[mixed.partners_B].tolist(), mixed.partners_B.tolist()
-    return loss, Seen(*arrays, *pair, mixed.share_B.double().numpy()), one, student  # type: ignore[arg-type]
+    return loss, Seen(*arrays, *pair, mixed.lam_B.double().numpy()), one, student  # type: ignore[arg-type]
 
 
-def rejected(s: AsymmetricSettings, seen: Seen) -> list[int]:
+def rejected(s: SimpleNamespace, seen: Seen) -> list[int]:
     """Samples that the verification of Eq. 7, or Table 13's exact one, refuses."""
     refused = []
     for i, scores in enumerate(seen.mixed_teacher):
@@ -106,7 +119,7 @@ def rejected(s: AsymmetricSettings, seen: Seen) -> list[int]:
     return refused
 
 
-def terms(s: AsymmetricSettings, seen: Seen) -> dict[str, float]:
+def terms(s: SimpleNamespace, seen: Seen) -> dict[str, float]:
     """Eq. 6 to 8 with DIST as -I, without their weights. A weight of each sample goes into both of DIST's relations."""
     share = (seen.share >= 0.5).astype(float) if s.cmi == "single" else seen.share
     partner = seen.raw_teacher[seen.partners]
@@ -127,7 +140,7 @@ def terms(s: AsymmetricSettings, seen: Seen) -> dict[str, float]:
     return {"distill": distill, "cmi": cmi, "relabel": float(relabel)}
 
 
-def eq_8(s: AsymmetricSettings, seen: Seen) -> float:
+def eq_8(s: SimpleNamespace, seen: Seen) -> float:
     t = terms(s, seen)
     return s.distill_weight * t["distill"] + s.cmi_weight * t["cmi"] + s.relabel_weight * t["relabel"]
 
@@ -196,7 +209,7 @@ def test_exact_verification_rejects_more_than_the_relaxed_one() -> None:
 
 
 @pytest.mark.parametrize("recipe", [settings, official])
-def test_where_the_teacher_rejects_every_mix_all_are_relabelled(recipe: type[AsymmetricSettings]) -> None:
+def test_where_the_teacher_rejects_every_mix_all_are_relabelled(recipe: type[SimpleNamespace]) -> None:
     s = recipe()
     loss, seen, _, _ = step(s, teacher=teacher(prefers=K - 1))
     assert rejected(s, seen) == list(range(B))
@@ -205,7 +218,7 @@ def test_where_the_teacher_rejects_every_mix_all_are_relabelled(recipe: type[Asy
 
 
 @pytest.mark.parametrize("recipe", [settings, official])
-def test_where_the_teacher_rejects_none_nothing_is_relabelled(recipe: type[AsymmetricSettings]) -> None:
+def test_where_the_teacher_rejects_none_nothing_is_relabelled(recipe: type[SimpleNamespace]) -> None:
     labels = torch.full((B,), 1)
     s, without = recipe(), recipe(relabel_weight=0.0)
     changes: dict[str, object] = {"labels": labels, "teacher": teacher(prefers=1)}
@@ -256,10 +269,10 @@ def test_decoupled_cutmix_adds_its_regulariser_to_eq_8() -> None:
 @pytest.mark.parametrize("distillation", ["dist", "kl"])
 def test_a_raw_step_is_cross_entropy_and_the_distance_to_the_teacher(distillation: str) -> None:
     s = settings(mix_probability=0.0, distillation=distillation, ce_weight=0.9, distill_weight=0.4, temperature=2.0)
-    student, one, twin = Small(1, K), learner(s), learner(s).training
-    images, _ = twin.augment(twin.pool[IDS])
-    assert twin.teacher is not None
-    z, t = (model(images).logits_BK.detach().numpy() for model in (copy.deepcopy(student), twin.teacher))
+    student, one, twin = Small(1, K), learner(s), learner(s)
+    images = twin.mix.raw(IDS).images_BCHW
+    assert twin.given.teacher is not None
+    z, t = (model(images).logits_BK.detach().numpy() for model in (copy.deepcopy(student), twin.given.teacher))
     expected = 0.9 * cross_entropy(z, np.eye(K)[LABELS[IDS]]).mean()
     if distillation == "dist":
         expected += 0.4 * dist(z, t, tau=2.0)
@@ -272,10 +285,10 @@ def test_a_raw_step_is_cross_entropy_and_the_distance_to_the_teacher(distillatio
 @pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.5, 8, 32), (1.0, 40, 40)])
 def test_a_coin_decides_for_each_batch_whether_it_is_mixed(probability: float, low: int, high: int) -> None:
     one, student = learner(settings(mix_probability=probability)), Small(1, K)
-    assert one.training.teacher is not None
+    assert one.given.teacher is not None
     mixed = 0
     for _ in range(40):
-        with watching(student) as student_saw, watching(one.training.teacher) as teacher_saw:
+        with watching(student) as student_saw, watching(one.given.teacher) as teacher_saw:
             one.loss(student, IDS)
         assert len(student_saw) == 1
         mixed += len(teacher_saw) == 2  # both raw images and the mix; a raw step shows it the raw batch alone
@@ -284,12 +297,12 @@ def test_a_coin_decides_for_each_batch_whether_it_is_mixed(probability: float, l
 
 @pytest.mark.parametrize(("recipe", "passes"), [(settings, 1), (official, 2)])
 def test_only_the_official_recipe_moves_batch_statistics_by_raw_images_too(
-    recipe: type[AsymmetricSettings], passes: int
+    recipe: Callable[..., SimpleNamespace], passes: int
 ) -> None:
-    _, _, one, student = step(recipe())
+    _, _, _, student = step(recipe())
     assert int(student.norm.num_batches_tracked) == passes
     raw_step = Small(1, K)
-    Asymmetric(recipe(mix_probability=0.0), one.training).loss(raw_step, IDS)
+    learner(recipe(mix_probability=0.0)).loss(raw_step, IDS)
     assert int(raw_step.norm.num_batches_tracked) == 1
 
 
@@ -300,7 +313,7 @@ def test_the_raw_pass_changes_nothing_but_batch_statistics() -> None:
     assert not torch.equal(one.norm.running_mean, other.norm.running_mean)
 
 
-def gradients(s: AsymmetricSettings) -> Small:
+def gradients(s: SimpleNamespace) -> Small:
     student = Small(1, K)
     learner(s).loss(student, IDS).backward()
     return student
@@ -348,21 +361,21 @@ def test_features_that_are_distilled_are_dist_of_their_projection(target: str) -
 
 def test_a_raw_step_distils_features_too() -> None:
     s = settings(distill_on="features", mix_probability=0.0, ce_weight=0.0)
-    student, one, twin = Small(1, K), learner(s), learner(s).training
-    images, _ = twin.augment(twin.pool[IDS])
-    assert twin.teacher is not None
+    student, one, twin = Small(1, K), learner(s), learner(s)
+    images = twin.mix.raw(IDS).images_BCHW
+    assert twin.given.teacher is not None
     assert one.projection is not None
     weight, bias = (p.detach().double().numpy() for p in one.projection.parameters())
-    f, t = (m(images).features_BC.detach().double().numpy() for m in (copy.deepcopy(student), twin.teacher))
+    f, t = (m(images).features_BC.detach().double().numpy() for m in (copy.deepcopy(student), twin.given.teacher))
     one.projection.double()
     assert one.loss(student, IDS).item() == pytest.approx(relation(f @ weight.T + bias, t, np.ones(B)), rel=1e-5)
 
 
 def test_logits_need_no_projection() -> None:
-    assert learner(settings()).parameters() == []
+    assert list(learner(settings()).parameters()) == []
 
 
-def test_without_a_teacher_the_learner_says_so() -> None:
+def test_without_a_teacher_the_objective_says_so() -> None:
     with pytest.raises(RuntimeError, match="teacher"):
         learner(settings(), teacher=None).loss(Small(1, K), IDS)
 
@@ -377,7 +390,7 @@ def data() -> TrialData:
 def trainer(tmp_path: Path, **changes: object) -> Trainer:
     """A narrow student of a wide teacher, whose weights are drawn at random."""
     base = {"method": "asymmetric", "backbone": "wrn10-1", "teacher": {"backbone": "wrn10-2"}, "batch_size": 8}
-    config = TrialConfig.from_settings({**base, "epochs": 2, "mix_probability": 1.0, **changes})
+    config = resolve({**base, "epochs": 2, "mix_probability": 1.0, **changes})
     torch.manual_seed(1)
     torch.save(build_model("wrn10-2", 3, 32).state_dict(), tmp_path / "teacher.pt")
     return Trainer(config, data(), CPU, tmp_path / "teacher.pt")
@@ -386,7 +399,7 @@ def trainer(tmp_path: Path, **changes: object) -> Trainer:
 @pytest.mark.parametrize("recipe", ["paper", "official"])
 def test_training_leaves_the_teacher_as_it_was(recipe: str, tmp_path: Path) -> None:
     t = trainer(tmp_path, recipe=recipe)
-    frozen_teacher = t.learner.training.teacher
+    frozen_teacher = t.objective.given.teacher
     assert frozen_teacher is not None
     before, start = copy.deepcopy(frozen_teacher.state_dict()), copy.deepcopy(t.model.state_dict())
     t.epoch()
@@ -400,7 +413,7 @@ def test_training_leaves_the_teacher_as_it_was(recipe: str, tmp_path: Path) -> N
 def test_the_teacher_has_the_weights_of_its_file(tmp_path: Path) -> None:
     t = trainer(tmp_path)
     saved = torch.load(tmp_path / "teacher.pt", weights_only=True)
-    loaded = t.learner.training.teacher
+    loaded = t.objective.given.teacher
     assert loaded is not None
     assert all(torch.equal(value, saved[name]) for name, value in loaded.state_dict().items())
 
@@ -416,12 +429,12 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_features_of_a_wider_teacher_train_their_projection_beside_the_student(tmp_path: Path) -> None:
     t = trainer(tmp_path, cmi_on="features", distill_weight=0.0, relabel_weight=0.0)
-    assert isinstance(t.learner, Asymmetric)
-    assert t.learner.projection is not None
-    weight = t.learner.projection.weight
+    assert isinstance(t.objective, Asymmetric)
+    assert t.objective.projection is not None
+    weight = t.objective.projection.weight
     assert weight.shape == (128, 64)
     trained = [id(p) for group in t.optimizer.param_groups for p in group["params"]]
-    assert all(trained.count(id(p)) == 1 for p in t.learner.parameters())
+    assert all(trained.count(id(p)) == 1 for p in t.objective.parameters())
     before = weight.detach().clone()
     t.step(torch.arange(8))
     assert weight.grad is not None

@@ -1,4 +1,4 @@
-"""BackMix's parts by what pixel comes from where, and the learner on images with spurious backgrounds."""
+"""BackMix's parts by what pixel comes from where, and BackMix on images with spurious backgrounds."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,9 @@ import torch
 from trainables.data.augment import GREY, crop_and_flip
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.learners.backmix import BackMix
-from trainables.mixing import backmix, box_side, draw_corners, draw_partners
+from trainables.mixes.backmix import BackMix, backmix, box_side, draw_corners, draw_partners
 from trainables.models.cam import foreground_mask, foreground_probability, update_bank
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 
 
@@ -79,12 +78,12 @@ def shares_of_others(stored: int, seen: int, **settings: object) -> torch.Tensor
     source = ImageSet("colours", pixels, labels, np.arange(count), "colours", 0, "painted here")
     data = TrialData(tuple(range(6)), seen, True, Samples(source, np.arange(count), labels, seen))
     base = {"method": "backmix", "backbone": "wrn10-1", "mask_ratio": 0.0, "crop_padding": 0}
-    config = TrialConfig.from_settings({**base, "image_size": seen, "batch_size": count, **settings})
-    learner = Trainer(config, data, torch.device("cpu")).learner
-    assert isinstance(learner, BackMix)
+    config = resolve({**base, "image_size": seen, "batch_size": count, **settings})
+    mix = Trainer(config, data, torch.device("cpu")).mix
+    assert isinstance(mix, BackMix)
     ids = torch.randperm(count, generator=generator())
-    pool = learner.training.pool
-    mixed, view = learner.mix(pool[ids], pool.labels[ids], ids)
+    pool = mix.images.pool
+    mixed, view = mix.mix(pool[ids], pool.labels[ids], ids)
     shown = crop_and_flip(mixed, view, "reflect", seen)[..., 0]
     return (shown != ids[:, None, None]).float().mean(dim=(1, 2))
 

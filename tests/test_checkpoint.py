@@ -18,6 +18,7 @@ from trainables.data.trial_data import TrialData
 from trainables.one_trial import Report, Trial, evaluate_again, run_trial
 from trainables.settings.config import TrialConfig
 from trainables.settings.methods import METHODS
+from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.training.checkpoint import Checkpoints
 from trainables.training.loop import Trainer
@@ -42,7 +43,7 @@ CASES: dict[str, dict[str, object]] = {
 
 def trial(**settings: object) -> TrialConfig:
     base = {"backbone": "wrn10-1", "epochs": 3, "batch_size": 12, "split": 1, "seed": 2}
-    return TrialConfig.from_settings({**base, **settings})
+    return resolve({**base, **settings})
 
 
 def images(count: int = 40) -> TrialData:
@@ -277,13 +278,13 @@ WRONG_CONTENT: dict[str, Any] = {
     "nothing of a trial": lambda state: {"step": 1},
     "no trainer": lambda state: {**state, "trainer": None},
     "an older state": lambda state: state["trainer"].update(
-        trains=state["trainer"]["trains"].replace("state 2", "state 1")
+        trains=state["trainer"]["trains"].replace("state 3", "state 2")
     ),
     "no model": lambda state: state["trainer"].__delitem__("model"),
     "another network": lambda state: state["trainer"].update(model={"other": torch.zeros(3)}),
     "no network": lambda state: state["trainer"].update(model=7),
     "another optimiser": lambda state: state["trainer"]["optimizer"].__delitem__("param_groups"),
-    "a bank of other images": lambda state: state["trainer"]["learner"].update(bank=torch.zeros(3, 2, 2)),
+    "a bank of other images": lambda state: state["trainer"]["objective"]["mix"].update(bank=torch.zeros(3, 2, 2)),
     "random numbers as text": lambda state: state["trainer"]["random"].update(host="random"),
     "half an epoch": lambda state: state["trainer"]["epoch"].__delitem__("order"),
     "a history of something else": lambda state: state.update(history=[5]),

@@ -6,6 +6,7 @@ import pytest
 
 from trainables.reading.yaml_file import ConfigError, parse
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 BASE: dict[str, Any] = {"method": "backmix", "protocol": "cifar10", "split_family": "osrci"}
 RECIPES = ("paper", "official")
@@ -13,7 +14,7 @@ IMAGES = {"cifar10": "fingerprint of its training images", "tiny-imagenet@32px":
 
 
 def trial(**settings: Any) -> TrialConfig:
-    return TrialConfig.from_settings({**BASE, **settings})
+    return resolve({**BASE, **settings})
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def trial(**settings: Any) -> TrialConfig:
         ({"augment": "randaugment"}, "augment: randaugment moves pixels, so maps of its images do not fit"),
         ({"augment_first": "agc-randaugment"}, "augment_first: agc-randaugment moves pixels, so maps of its images"),
         ({"flip": "no mirror"}, "flip: 'no mirror' is not"),
-        ({"method": "asymmetric", "mix": "none"}, "mix: asymmetric needs one"),
-        ({"method": "teacher-free", "mix": "cutout"}, "mix: teacher-free compares a mix with its two images"),
+        ({"method": "asymmetric", "mix": "none"}, "mix: asymmetric compares mixed images with the raw ones"),
+        ({"method": "teacher-free", "mix": "cutout"}, "mix: teacher-free compares a mix with the two images"),
         ({"method": "teacher-free", "tau_lower": 0.9}, "tau_lower: 0.9 is above tau_upper, 0.8"),
         ({"method": "teacher-free", "recipe": "official"}, "recipe: teacher-free has no recipe 'official'"),
         ({"method": "catimg", "backbone": "vit-ti4"}, "backbone: a ViT has one image size"),
@@ -96,14 +97,14 @@ def test_settings_of_another_method_are_dropped() -> None:
 def test_resolved_settings_resolve_to_the_same_trial() -> None:
     distilled = [trial(method=m, recipe=r, teacher={"lr": 0.3}) for m in ("asymmetric", "distill") for r in RECIPES]
     for config in (trial(), trial(recipe="official"), trial(method="plain", epochs=3), *distilled):
-        assert TrialConfig.from_settings(config.settings()).identity(IMAGES) == config.identity(IMAGES)
+        assert resolve(config.settings()).identity(IMAGES) == config.identity(IMAGES)
 
 
 def test_a_score_on_request_is_computed_last_and_always_where_it_is_the_score() -> None:
     config = trial(score="odin", extra_scores=["mahalanobis"])
     assert config.scores_on_request(last=False) == ("odin",)
     assert config.scores_on_request(last=True) == ("odin", "mahalanobis")
-    assert TrialConfig.from_settings(config.settings()).scores_on_request(last=True) == ("odin", "mahalanobis")
+    assert resolve(config.settings()).scores_on_request(last=True) == ("odin", "mahalanobis")
     assert trial().scores_on_request(last=True) == ()
 
 
@@ -193,10 +194,10 @@ def test_a_teacher_has_what_is_written_of_its_student_that_its_method_has() -> N
     alone = trial(**{**student, **changes}, mix="cutmix")
     assert taught is not None
     assert taught.identity(IMAGES) == alone.identity(IMAGES)
-    assert (taught.learner.mix_draw, taught.learner.mix_alpha) == ("batch", 0.3)  # type: ignore[attr-defined]
+    assert (taught.settings()["mix_draw"], taught.settings()["mix_alpha"]) == ("batch", 0.3)
     plain = trial(**student).teacher
     assert plain is not None
-    assert (plain.learner.label_smoothing, plain.crop_fill) == (0.1, "black")  # type: ignore[attr-defined]
+    assert (plain.settings()["label_smoothing"], plain.crop_fill) == (0.1, "black")
 
 
 def test_a_recipe_that_a_teachers_method_lacks_does_not_reach_it() -> None:
@@ -254,8 +255,8 @@ def test_broken_yaml_names_its_line() -> None:
 @pytest.mark.parametrize("method", ["cutmix", "asymmetric"])
 def test_a_trial_at_another_split_is_the_one_that_its_settings_would_resolve_to(method: str) -> None:
     settings = {"method": method, "protocol": "digits", "teacher": {"backbone": "wrn10-1"}, "epochs": 3}
-    moved = TrialConfig.from_settings(settings).at(3, 7)
-    resolved = TrialConfig.from_settings({**settings, "split": 3, "seed": 7})
+    moved = resolve(settings).at(3, 7)
+    resolved = resolve({**settings, "split": 3, "seed": 7})
     assert moved == resolved
     assert moved.teacher == resolved.teacher
     assert moved.identity({"digits": "images"}) == resolved.identity({"digits": "images"})

@@ -46,18 +46,18 @@ def test_kinds_of_trials_are_timed_as_long_as_patience_lasts(
 
 OWN = """\
 from dataclasses import dataclass
-from trainables.learners.base import Learner
-from trainables.settings.methods import MethodSettings
+from trainables.objectives.base import Objective
+from trainables.settings.objectives import ObjectiveSettings
 
 @dataclass(frozen=True)
-class Mine(MethodSettings):
+class Mine(ObjectiveSettings):
     pass
 
-class Broken(Learner):
+class Broken(Objective):
     settings: Mine
 
     def loss(self, model, ids_B):
-        return self.training.no_such_thing
+        return self.given.no_such_thing
 """
 
 
@@ -74,8 +74,8 @@ def test_a_method_of_ones_own_that_fails_in_its_first_step_is_named_by_file_and_
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "broken_method.py").write_text(OWN)
     with pytest.raises(ConfigError) as caught:
-        _estimate(tmp_path, "{method: 'broken_method:Broken'}")
-    line = OWN.splitlines().index("        return self.training.no_such_thing") + 1
+        _estimate(tmp_path, "{objective: 'broken_method:Broken'}")
+    line = OWN.splitlines().index("        return self.given.no_such_thing") + 1
     said = f"{tmp_path}/broken_method.py:{line}: broken_method:Broken fails in its first step: AttributeError: "
     assert str(caught.value).startswith(said)
 

@@ -1,4 +1,4 @@
-"""A method of one's own: `method: module:Class` works as a built-in one does, and says what is missing."""
+"""A mix or an objective of one's own: `mix: module:Class` works as a built-in one does, and says what is missing."""
 
 import subprocess
 import sys
@@ -10,10 +10,12 @@ import torch
 
 from platform.files import search_file
 from trainables.data.trial_data import build
-from trainables.learners import learner_of
+from trainables.mixes import mix_class
+from trainables.objectives import objective_class
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
-from trainables.settings.custom import custom_method, custom_modules
+from trainables.settings.custom import custom_part
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -22,15 +24,16 @@ NOISE = "examples.noise_mix:NoiseMix"
 MODULE = """\
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
-from trainables.learners.base import Learner
-from trainables.learners.distill import Distill
-from trainables.settings.methods import DistillSettings, MethodSettings, Range, Share
+from trainables.objectives.base import Objective
+from trainables.objectives.distill import Distill
+from trainables.reading.values import Range, Share
+from trainables.settings.objectives import DistillSettings, ObjectiveSettings
 
 @dataclass(frozen=True)
-class MineSettings(MethodSettings):
+class MineSettings(ObjectiveSettings):
     strength: Share = 0.5
 
-class Mine(Learner):
+class Mine(Objective):
     settings: MineSettings
 
     def loss(self, model, ids_B):
@@ -51,18 +54,21 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return write
 
 
-def trial(method: str, **settings: Any) -> TrialConfig:
-    return TrialConfig.from_settings({"method": method, "backbone": "wrn10-1", **settings})
+def trial(name: str, **settings: Any) -> TrialConfig:
+    """Of a method, of an objective of one's own, or of the example's mix."""
+    kind = "mix" if name == NOISE else "objective" if ":" in name else "method"
+    with_it = {"method": "plain"} if kind == "method" else {"objective": "ce"}
+    return resolve({**with_it, kind: name, "backbone": "wrn10-1", **settings})
 
 
-def refusal(method: str, **settings: Any) -> str:
+def refusal(name: str, **settings: Any) -> str:
     with pytest.raises(ConfigError) as caught:
-        trial(method, **settings)
+        trial(name, **settings)
     return str(caught.value)
 
 
 def test_its_settings_are_checked_as_those_of_a_built_in_method() -> None:
-    assert trial(NOISE, noise=0.25).learner.noise == 0.25  # type: ignore[attr-defined]
+    assert trial(NOISE, noise=0.25).mix_settings.noise == 0.25  # type: ignore[attr-defined]
     assert "noise: 1.5 is out of range: at least 0 and at most 1" in refusal(NOISE, noise=1.5)
     assert "nois: unknown setting (did you mean 'noise'?)" in refusal(NOISE, nois=0.5)
 
@@ -73,17 +79,34 @@ def test_its_settings_are_unknown_to_a_trial_of_another_method() -> None:
 
 def test_its_resolved_settings_resolve_to_the_same_trial() -> None:
     config = trial(NOISE, noise=0.25)
-    assert TrialConfig.from_settings(config.settings()).identity(IMAGES) == config.identity(IMAGES)
+    assert resolve(config.settings()).identity(IMAGES) == config.identity(IMAGES)
 
 
-def test_its_learner_is_found_by_its_name() -> None:
-    assert learner_of(NOISE).__name__ == "NoiseMix"
+def test_its_class_is_found_by_its_name(module: Any) -> None:
+    assert mix_class(NOISE).__name__ == "NoiseMix"
+    assert objective_class(f"{module(MODULE)}:Mine").__name__ == "Mine"
+
+
+def test_a_mix_of_ones_own_goes_with_any_objective_and_an_objective_with_any_mix(module: Any) -> None:
+    both = trial(f"{module(MODULE)}:Mine", mix=NOISE, noise=0.1, strength=0.2)
+    assert (both.settings()["noise"], both.settings()["strength"]) == (0.1, 0.2)
+    assert trial("distill", mix=NOISE).teacher is not None
+
+
+def test_a_mix_is_no_objective_and_the_word_for_it_is_said(module: Any) -> None:
+    with pytest.raises(ConfigError, match=r"is a mix: write it as `mix`"):
+        resolve({"objective": NOISE})
+    with pytest.raises(ConfigError, match=r"is an objective: write it as `objective`"):
+        resolve({"objective": "ce", "mix": f"{module(MODULE)}:Mine"})
+    with pytest.raises(ConfigError, match=r"is a mix or an objective: write `mix: examples.noise_mix:NoiseMix`"):
+        resolve({"method": NOISE})
 
 
 def test_a_file_may_search_its_settings_and_compare_it_with_a_built_in_method(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(
-        f"name: own\nbase: {{method: '{NOISE}', backbone: wrn10-1}}\nsearch: {{noise: {{float: [0, 1]}}}}\ntrials: 2\n"
+        f"name: own\nbase: {{objective: ce, mix: '{NOISE}', backbone: wrn10-1}}\n"
+        "search: {noise: {float: [0, 1]}}\ntrials: 2\n"
         "confirm: {baselines: [{name: Plain, set: {method: plain}}]}\n"
     )
     assert search_file.load(file).profile("paper").search["noise"].bounds == [0, 1]  # type: ignore[union-attr]
@@ -95,17 +118,18 @@ def test_a_file_may_search_its_settings_and_compare_it_with_a_built_in_method(tm
 def test_what_the_base_sets_of_it_stays_out_of_the_rows_of_other_methods(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(
-        f"name: own\nbase: {{method: '{NOISE}', noise: 0.1, backbone: wrn10-1}}\nrows:\n  - {{name: Own, set: {{}}}}\n"
+        f"name: own\nbase: {{objective: ce, mix: '{NOISE}', noise: 0.1, backbone: wrn10-1}}\nrows:\n"
+        "  - {name: Own, set: {}}\n"
         "  - {name: Plain, set: {method: plain}}\n  - {name: Taught, set: {method: distill}}\n"
     )
     spec = search_file.load(file).profile("paper", ["noise=0.2"])
-    own, plain, taught = (TrialConfig.from_settings(spec.with_teacher(row.set or {})) for row in spec.row_list())
+    own, plain, taught = (resolve(spec.with_teacher(row.set or {})) for row in spec.row_list())
     assert own.settings()["noise"] == 0.2
     assert "noise" not in plain.settings()
     assert taught.teacher is not None
 
 
-def test_a_method_that_distils_has_a_teacher(module: Any) -> None:
+def test_an_objective_that_distils_has_a_teacher(module: Any) -> None:
     name = module(
         MODULE + "@dataclass(frozen=True)\nclass SoftSettings(DistillSettings):\n    softness: Share = 0.1\n\n"
         "class Soft(Distill):\n    settings: SoftSettings\n"
@@ -113,7 +137,7 @@ def test_a_method_that_distils_has_a_teacher(module: Any) -> None:
     teacher = trial(f"{name}:Soft", teacher={"backbone": "wrn16-1"}).teacher
     assert teacher is not None
     assert (teacher.method, teacher.backbone) == ("plain", "wrn16-1")
-    assert trial("distill", teacher={"method": f"{name}:Mine", "strength": 0.1}).teacher is not None
+    assert trial("distill", teacher={"objective": f"{name}:Mine", "strength": 0.1}).teacher is not None
 
 
 def test_a_setting_that_it_shares_with_the_mixes_counts_without_a_mix(module: Any) -> None:
@@ -125,19 +149,19 @@ def test_a_setting_that_it_shares_with_the_mixes_counts_without_a_mix(module: An
 def test_a_module_that_it_imports_goes_with_it(module: Any, tmp_path: Path) -> None:
     (tmp_path / "own_helper.py").write_text("from pathlib import Path\nVALUE = 3\n")
     name = module(MODULE + "import numpy\nfrom own_helper import VALUE\n")
-    paths = custom_modules(trial(f"{name}:Mine"))
-    assert sorted(p.name for p in paths) == sorted([f"{name}.py", "own_helper.py"])
-    assert custom_modules(trial("plain")) == []
+    assert sorted(p.name for p in custom_part(f"{name}:Mine").modules) == sorted([f"{name}.py", "own_helper.py"])
 
 
+NEITHER = "is neither a mix nor an objective: derive it from trainables.mixes.base.Mix"
 IDENTITY = """\
 from trainables.settings.config import TrialConfig
-for method in ("plain", "own_edited:Mine"):
-    print(TrialConfig.from_settings({"method": method}).identity({"digits": "x"}))
+from trainables.settings.resolving import resolve
+for settings in ({"method": "plain"}, {"objective": "own_edited:Mine"}):
+    print(resolve(settings).identity({"digits": "x"}))
 """
 
 
-def test_an_edited_learner_is_another_training_and_others_stay_what_they_were(tmp_path: Path) -> None:
+def test_an_edited_objective_is_another_training_and_others_stay_what_they_were(tmp_path: Path) -> None:
     def identities(text: str) -> list[str]:
         (tmp_path / "own_edited.py").write_text(text)
         env = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -158,11 +182,11 @@ def test_an_edited_learner_is_another_training_and_others_stay_what_they_were(tm
         ("examples.noise_mx:NoiseMix", "there is no module 'examples.noise_mx' here (did you mean 'noise_mix'?)"),
         ("exampels.noise_mix:NoiseMix", "there is no module 'exampels' here (did you mean 'examples'?)"),
         ("examples.noise_mix:NoiseMx", "examples.noise_mix has no class 'NoiseMx' (did you mean 'NoiseMix'?)"),
-        ("examples.noise_mix:NoiseMixSettings", "is not a learner: derive it from trainables.learners.base.Learner"),
-        ("json:loads", "is not a learner: derive it from trainables.learners.base.Learner"),
+        ("examples.noise_mix:NoiseMixSettings", NEITHER),
+        ("json:loads", NEITHER),
     ],
 )
-def test_a_name_that_is_no_method_is_refused(method: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_no_part_is_refused(method: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert said in refusal(method)
 
@@ -174,7 +198,7 @@ def test_a_name_that_is_no_method_is_refused(method: str, said: str, monkeypatch
         ("settings: MineSettings", "settings: 'Nowhere'", "an annotation of Mine cannot be read"),
         ("settings: MineSettings", "settings: dict", "annotate its settings: `settings: ItsSettings`"),
         ("@dataclass(frozen=True)\nclass Mine", "class Mine", "MineSettings lacks @dataclass(frozen=True)"),
-        ("def loss", "def los", "lacks loss: what one batch does"),
+        ("def loss", "def los", "lacks loss: what is done with one batch"),
         ("strength: Share = 0.5", "strength: Share", "MineSettings.strength needs a default"),
         ("Share = 0.5", "Share = 1.5", "MineSettings.strength: its default 1.5 is out of range"),
         ("Share = 0.5", "list = None", "MineSettings.strength: <class 'list'> is not a type of a setting"),
@@ -187,14 +211,14 @@ def test_a_name_that_is_no_method_is_refused(method: str, said: str, monkeypatch
             "    recipes: ClassVar[Any] = {'paper': {'strenth': 1}}\n    strength",
             "its recipe 'paper': strenth: unknown setting (did you mean 'strength'?)",
         ),
-        ("        return 0", "        return 0\nbroken(", ".py:16: SyntaxError"),
-        ("        return 0", "        return 0\n\nVALUE = 1 / 0", ".py:17: ZeroDivisionError: division by zero"),
+        ("        return 0", "        return 0\nbroken(", ".py:17: SyntaxError"),
+        ("        return 0", "        return 0\n\nVALUE = 1 / 0", ".py:18: ZeroDivisionError: division by zero"),
         (
             "        return 0",
             "        return 0\n\nimport nothing_like_it",
-            ".py:17: ModuleNotFoundError: No module named",
+            ".py:18: ModuleNotFoundError: No module named",
         ),
-        ("        return 0", "        return 0\n\nraise SystemExit(3)", ".py:17: SystemExit: 3"),
+        ("        return 0", "        return 0\n\nraise SystemExit(3)", ".py:18: SystemExit: 3"),
     ],
 )
 def test_a_mistake_in_the_module_is_named(module: Any, old: str, new: str, said: str) -> None:
@@ -214,14 +238,13 @@ def test_what_a_settings_class_refuses_is_a_mistake_of_the_trial(module: Any) ->
 
 
 def test_the_same_source_is_read_once() -> None:
-    assert custom_method(NOISE) is custom_method(NOISE)
+    assert custom_part(NOISE) is custom_part(NOISE)
 
 
 def test_the_example_trains() -> None:
     config = trial(NOISE, images_per_class=20, batch_size=32)
     data = build(config, Path("data"))
-    trainer = Trainer(trial("plain", images_per_class=20, batch_size=32), data, torch.device("cpu"))
-    trainer.learner = learner_of(config.method)(config.learner, trainer.learner.training)
+    trainer = Trainer(config, data, torch.device("cpu"))
     first = trainer.epoch()
     for _ in range(2):
         last = trainer.epoch()

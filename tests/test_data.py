@@ -33,6 +33,7 @@ from trainables.protocols.protocols import (
     unknown_classes,
 )
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -40,7 +41,7 @@ needs_cifar = pytest.mark.skipif(not (SHARED / "cifar10").is_dir(), reason="the 
 
 
 def trial(**settings: Any) -> TrialConfig:
-    return TrialConfig.from_settings({"method": "plain", "protocol": "digits", **settings})
+    return resolve({"method": "plain", "protocol": "digits", **settings})
 
 
 def png(value: int, size: int = 32) -> bytes:

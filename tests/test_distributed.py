@@ -26,7 +26,7 @@ from trainables.data.kept import ImageSet
 from trainables.data.pools import StreamedPool
 from trainables.data.trial_data import Samples, TrialData
 from trainables.images.encoded import Encoded
-from trainables.learners.backmix import BackMix
+from trainables.mixes.backmix import BackMix
 from trainables.models import build_model
 from trainables.models.output import Network
 from trainables.models.vit import ViT
@@ -34,11 +34,12 @@ from trainables.one_trial import Trial
 from trainables.processes import ALONE, Processes
 from trainables.protocols.protocols import UNKNOWN
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
+from trainables.training import loop
 from trainables.training.checkpoint import Checkpoints
-from trainables.training.loop import Trainer, teacher
-from trainables.training.loop import loop as training
-from trainables.training.teacher import untrained_weights
+from trainables.training.loop import Trainer
+from trainables.training.teacher import load_teacher, untrained_weights
 
 CPU = torch.device("cpu")
 WORKERS = 2
@@ -73,7 +74,7 @@ Result = dict[str, Any]
 
 def trial(case: str, **settings: object) -> TrialConfig:
     base = {"backbone": "wrn10-1", "epochs": 1, "batch_size": BATCH, "split": 1}
-    return TrialConfig.from_settings({**base, **CASES[case], **settings})
+    return resolve({**base, **CASES[case], **settings})
 
 
 def images(seed: int, count: int, labels: np.ndarray) -> Samples:
@@ -95,18 +96,21 @@ def teacher_of(case: str, folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def in_float64(*network: Any) -> Network:
+def in_float64(model: Network) -> Network:
     """The network, whose rounding then has no part in a comparison."""
-    model = build_model(*network).double()
-    model.register_forward_pre_hook(lambda _, images: (images[0].double(),))
+    model.double().register_forward_pre_hook(lambda _, images: (images[0].double(),))
     return model
 
 
 @contextmanager
 def exact() -> Iterator[None]:
+    def frozen(*of: Any) -> Network | None:
+        found = load_teacher(*of)
+        return in_float64(found) if found else None
+
     with pytest.MonkeyPatch.context() as patch:
-        for user in (training, teacher):
-            patch.setattr(user, "build_model", in_float64)
+        patch.setattr(loop, "build_model", lambda *network: in_float64(build_model(*network)))
+        patch.setattr(loop, "load_teacher", frozen)
         yield
 
 
@@ -114,14 +118,15 @@ def gradients(case: str, folder: Path, processes: Processes = ALONE) -> Result:
     """Loss, gradients, batch statistics and bank of one batch."""
     with exact():
         trainer = Trainer(trial(case), noise(), CPU, teacher_of(case, folder), processes)
+    trainer.objective.double()
     if isinstance(trainer.model, ViT):  # its head is 0 at first: no gradient and no map would reach beyond it
         nn.init.normal_(trainer.model.body.heads.head.weight, generator=torch.Generator().manual_seed(0))
-    trainer.learner.start_epoch()
-    loss = trainer.learner.loss(trainer.trained, torch.arange(BATCH).flip(0))
+    trainer.mix.start_epoch()
+    loss = trainer.objective.loss(trainer.trained, torch.arange(BATCH).flip(0))
     loss.backward()
     result: Result = {"loss": loss.detach()}
     result |= {f"network.{name}": p.grad for name, p in trainer.model.named_parameters()}
-    result |= {f"learner.{i}": p.grad for i, p in enumerate(trainer.learner.parameters())}
+    result |= {f"objective.{i}": p.grad for i, p in enumerate(trainer.objective.parameters())}
     result |= {f"statistics.{name}": b for name, b in trainer.model.named_buffers()}
     return result | bank(trainer)
 
@@ -130,22 +135,23 @@ def after_an_epoch(case: str, folder: Path, processes: Processes = ALONE) -> Res
     """Every weight, the batch statistics and the bank, after an epoch of real steps."""
     with exact():
         trainer = Trainer(trial(case, **HALF_OF_THE_STEPS), noise(), CPU, teacher_of(case, folder), processes)
+    trainer.objective.double()
     return everything(trainer)
 
 
 def everything(trainer: Trainer) -> Result:
-    """What an epoch leaves of the loss, the network, the learner and the random numbers."""
+    """What an epoch leaves of the loss, the network, the objective, the mix and the random numbers."""
     before = trainer.model.head.weight.detach().clone() if hasattr(trainer.model, "head") else None
     result: Result = {"loss": torch.tensor(trainer.epoch())}
     result |= {f"network.{name}": value for name, value in trainer.model.state_dict().items()}
-    result |= {f"learner.{i}": p.detach() for i, p in enumerate(trainer.learner.parameters())}
+    result |= {f"objective.{i}": p.detach() for i, p in enumerate(trainer.objective.parameters())}
     if before is not None:
         assert not torch.equal(before, trainer.model.head.weight)
     return result | bank(trainer) | {"dropout": torch.rand(4), "batches": torch.rand(4, generator=trainer.generator)}
 
 
 def bank(trainer: Trainer) -> Result:
-    return {"bank": trainer.learner.bank_Nhw.clone()} if isinstance(trainer.learner, BackMix) else {}
+    return {"bank": trainer.mix.bank_Nhw.clone()} if isinstance(trainer.mix, BackMix) else {}
 
 
 def join(rank: int, folder: Path, name: str) -> Processes:

@@ -16,6 +16,7 @@ from platform.files import search_file
 from platform.files.rows import trials
 from platform.files.spec import Spec
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden_identities.json"
@@ -38,8 +39,8 @@ def identities(spec: Spec) -> dict[str, str]:
 
 def _by_row(spec: Spec) -> Iterator[tuple[str, list[str]]]:
     if spec.search:
-        yield "search", list(_of(TrialConfig.from_settings(spec.search_settings())))
-        yield "confirm", list(_of(TrialConfig.from_settings(spec.with_teacher({}))))
+        yield "search", list(_of(resolve(spec.search_settings())))
+        yield "confirm", list(_of(resolve(spec.with_teacher({}))))
     for row in spec.row_list() if spec.is_ablation else spec.confirm.baselines if spec.confirm else []:
         if row.published_only:
             continue

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 IMAGES = {"cifar10": "a", "imagenet30": "b"}
 CIFAR = {"protocol": "cifar10", "split_family": "osrci"}
@@ -12,7 +12,7 @@ LARGE = {"protocol": "imagenet30", "split_family": "backmix"}
 
 
 def identity(settings: dict[str, Any]) -> str:
-    return TrialConfig.from_settings(settings).identity(IMAGES)
+    return resolve(settings).identity(IMAGES)
 
 
 @pytest.mark.parametrize(

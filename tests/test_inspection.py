@@ -13,15 +13,17 @@ from platform.reports.table import ReportCell, ReportTable
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData, build
 from trainables.models import build_model
+from trainables.models.head import LinearHead
 from trainables.scoring import inspection
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 CPU = torch.device("cpu")
 
 
 def trial(**settings: object) -> tuple[TrialConfig, TrialData]:
     base = {"method": "backmix", "protocol": "digits", "backbone": "wrn10-1", "images_per_class": 20, **settings}
-    config = TrialConfig.from_settings(base)
+    config = resolve(base)
     return config, build(config, Path())
 
 
@@ -31,8 +33,8 @@ def weights(tmp_path: Path) -> Path:
     _, data = trial()
     torch.manual_seed(0)
     model = build_model("wrn10-1", len(data.classes), data.image_size)
-    head = next(module for module in reversed(list(model.modules())) if isinstance(module, torch.nn.Conv2d))
-    assert head.bias is not None
+    head = model.get_submodule("head")
+    assert isinstance(head, LinearHead)
     with torch.no_grad():
         head.weight.zero_()
         head.bias.zero_()
@@ -76,7 +78,7 @@ def test_masks_of_large_images_are_drawn_as_they_are_trained(tmp_path: Path) -> 
     data = TrialData((0, 1), 224, True, Samples(source, np.arange(12), np.arange(12) % 2, 224))
     settings = {"method": "backmix", "backbone": "resnet18", "image_size": 224, "mask_ratio": 0.25, "cut_size": 0.25}
     torch.save(build_model("resnet18", 2, 224).state_dict(), tmp_path / "weights.pt")
-    found = inspection.masks(TrialConfig.from_settings(settings), data, tmp_path / "weights.pt", CPU, 6)
+    found = inspection.masks(resolve(settings), data, tmp_path / "weights.pt", CPU, 6)
     assert found.mixed_NHWC.shape == found.masked_NHWC.shape == (*found.cam_NHW.shape, 3) == (6, 224, 224, 3)
     assert (found.mask_Nhw.sum(axis=(1, 2)) == round(0.25 * 49)).all()  # of the cells of the stored image
     for target, masked, mixed in zip(found.targets_NHWC, found.masked_NHWC, found.mixed_NHWC, strict=True):

@@ -22,6 +22,7 @@ from trainables.protocols.origins import same_collection
 from trainables.protocols.protocols import PROTOCOLS, evaluation_sets, part_of_set
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 OWN = "image_size: 32\nknown: [0, 1, 2, 3, 4, 5]\nunknown: [6, 7, 8, 9]\nflip: false\n"
@@ -36,7 +37,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 
 
 def trial(**settings: Any) -> TrialConfig:
-    return TrialConfig.from_settings({"method": "plain", **settings})
+    return resolve({"method": "plain", **settings})
 
 
 def own(trained: slice, tested: slice, **settings: Any) -> TrialConfig:

@@ -1,4 +1,4 @@
-"""The learners on images where one knows what they must find, and trials that must repeat to the last digit."""
+"""Mixes and objectives on images where one knows what they must find, and trials that must repeat to the last digit."""
 
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from test_data import png, write_cifar10
 
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData, build
-from trainables.learners.backmix import BackMix
+from trainables.mixes.backmix import BackMix
 from trainables.one_trial import Report, run_trial
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer, advice
 
 CPU = torch.device("cpu")
@@ -34,7 +35,7 @@ def squares(images: int = 600, classes: int = 3) -> tuple[TrialData, np.ndarray]
 
 def config(**settings: object) -> TrialConfig:
     base = {"method": "backmix", "backbone": "wrn10-1", "epochs": 4, "batch_size": 50, "split": 1}
-    return TrialConfig.from_settings({**base, **settings})
+    return resolve({**base, **settings})
 
 
 @pytest.mark.parametrize("cam_from", ["mixed", "raw"])
@@ -44,8 +45,8 @@ def test_the_bank_finds_the_object_in_the_stored_image(cam_from: str) -> None:
     trainer = Trainer(config(cam_from=cam_from, epochs=8, cut_size=0.1), data, CPU)
     for _ in range(8):
         trainer.epoch()
-    assert isinstance(trainer.learner, BackMix)
-    bank = trainer.learner.bank_Nhw.numpy()
+    assert isinstance(trainer.mix, BackMix)
+    bank = trainer.mix.bank_Nhw.numpy()
     # Chance is 1/2. A map that were stored as seen, cropped and mirrored, would come near it.
     background = np.where(cells, np.nan, bank)
     outranked = [(bank[i][cells[i]][:, None] > background[i][~cells[i]]).mean() for i in range(len(bank))]
@@ -53,7 +54,7 @@ def test_the_bank_finds_the_object_in_the_stored_image(cam_from: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["plain", "backmix"])
-def test_a_learner_solves_the_squares(method: str) -> None:
+def test_a_method_solves_the_squares(method: str) -> None:
     data, _ = squares()
     trainer = Trainer(config(method=method, cut_size=0.1), data, CPU)
     losses = [trainer.epoch() for _ in range(4)]
@@ -86,8 +87,8 @@ def test_every_option_trains_an_epoch(options: dict[str, object]) -> None:
 
 def test_the_official_recipe_is_a_bundle_that_single_settings_override() -> None:
     official = config(recipe="official", cut_size=0.1)
-    assert official.learner.cut_size == 0.1  # type: ignore[union-attr]
-    assert official.learner.ties == "first"  # type: ignore[union-attr]
+    assert official.mix_settings.cut_size == 0.1  # type: ignore[union-attr]
+    assert official.mix_settings.ties == "first"  # type: ignore[union-attr]
     assert official.crop_fill == "black"
 
 
@@ -100,7 +101,7 @@ def test_without_a_box_backmix_is_plain() -> None:
 def reports(settings: dict[str, object], out: Path) -> list[Report]:
     torch.set_num_threads(2)
     base = {"protocol": "digits", "backbone": "wrn10-1", "epochs": 2, "batch_size": 64, "images_per_class": 40}
-    resolved = TrialConfig.from_settings({**base, **settings})
+    resolved = resolve({**base, **settings})
     return list(run_trial(resolved, build(resolved, Path("no data needed")), CPU, out))
 
 
@@ -157,7 +158,7 @@ def test_a_weight_decay_that_lets_weights_grow_is_named(tmp_path: Path) -> None:
 
 
 def opened(root: Path = Path("no data needed"), **settings: object) -> TrialData:
-    return build(TrialConfig.from_settings({"method": "plain", "protocol": "digits", **settings}), root)
+    return build(resolve({"method": "plain", "protocol": "digits", **settings}), root)
 
 
 def test_trials_that_follow_each_other_share_their_images_and_the_copy_on_a_device() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.mixes.cutmix import decoupled_cross_entropy
 from trainables.objectives.losses import (
-    decoupled_cross_entropy,
     dist,
     kl_divergence,
     mixed_cross_entropy,
@@ -102,6 +102,14 @@ def test_mixed_cross_entropy_is_that_of_both_labels_by_their_shares() -> None:
         -(SHARE[b].item() * log_p[b, LABELS[b]] + (1 - SHARE[b].item()) * log_p[b, PARTNERS[b]]) for b in range(B)
     ]
     assert mixed_cross_entropy(z, LABELS, PARTNERS, SHARE).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_label_smoothing_of_a_mixed_label_smooths_both() -> None:
+    z, smoothing = logits(1), 0.3
+    log_p = np.log(np.stack([softmax(row) for row in z.numpy()]))
+    target = smoothing / K + (1 - smoothing) * two_hot(LABELS, PARTNERS, SHARE, K).numpy()
+    expected = -(target * log_p).sum(axis=1)
+    assert mixed_cross_entropy(z, LABELS, PARTNERS, SHARE, smoothing).tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_cross_entropy_with_the_two_hot_label_is_the_mixed_one() -> None:

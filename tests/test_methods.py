@@ -16,6 +16,9 @@ from trainables.scoring.evaluation import score_samples
 from trainables.scoring.measured import metrics_of
 from trainables.settings.config import TrialConfig
 from trainables.settings.methods import METHODS
+from trainables.settings.mixes import MIXES
+from trainables.settings.objectives import OBJECTIVES
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
 
@@ -25,7 +28,7 @@ REFUSED = {("backmix", "vgg13"): "as one cell", ("catimg", "vit-ti8"): "a ViT ha
 
 
 def trial(method: str, **settings: object) -> TrialConfig:
-    return TrialConfig.from_settings({"method": method, "split": 1, **settings})
+    return resolve({"method": method, "split": 1, **settings})
 
 
 def samples(pixels: np.ndarray, labels: np.ndarray) -> Samples:
@@ -56,6 +59,37 @@ def test_all_methods_take_all_backbones_but_for_two_pairs() -> None:
 
 
 PAIRS = [(m, b) for m in METHODS for b in BACKBONES if (m, b) not in REFUSED]
+
+# An objective that is about mixed images needs a mix that has raw ones too, or two labels.
+BOTH = "compares mixed images with the raw ones that they are made of"
+TWO = "compares a mix with the two images that it is made of"
+SENSELESS = {
+    ("asymmetric", "none"): BOTH,
+    ("asymmetric", "backmix"): BOTH,
+    ("teacher-free", "none"): TWO,
+    ("teacher-free", "cutout"): TWO,
+    ("teacher-free", "backmix"): TWO,
+    ("catimg", "backmix"): "pictures of twice the height, whose maps fit no stored image",
+}
+
+
+def of_pair(objective: str, mix: str) -> TrialConfig:
+    base = {"backbone": "wrn10-1", "batch_size": 4, "mix_probability": 1.0, "teacher": {"backbone": "wrn10-1"}}
+    return resolve({**base, "objective": objective, "mix": mix, "split": 1})
+
+
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_takes_a_step_with_every_mix_or_says_why_not(objective: str, mix: str, tmp_path: Path) -> None:
+    if reason := SENSELESS.get((objective, mix)):
+        with pytest.raises(ConfigError, match=reason):
+            of_pair(objective, mix)
+        return
+    config, data = of_pair(objective, mix), noise(4)
+    trainer = Trainer(config, data, CPU, untrained_weights(config, data, tmp_path))
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    assert torch.isfinite(trainer.step(torch.arange(4)))
+    assert any(not torch.equal(a, b) for a, b in zip(trainer.model.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize(("method", "backbone"), PAIRS, ids=["-".join(pair) for pair in PAIRS])

@@ -6,13 +6,15 @@ import math
 
 import pytest
 import torch
-from references import CPU, pool, training
+from references import CPU, objective, pool, resolved, training_images
 from scipy import stats
 
-from trainables.learners.mixed import mix
-from trainables.mixing import Box, Mixed, cutmix, cutout, draw_box, draw_shares, mixup
+from trainables.mixes.base import Batch, SeenMix
+from trainables.mixes.boxes import Box, draw_box, draw_lam
+from trainables.mixes.cutmix import cutmix
+from trainables.mixes.cutout import cutout
+from trainables.mixes.mixup import mixup
 from trainables.objectives.losses import two_hot
-from trainables.settings.methods import CutMixSettings, CutOutSettings, MixUpSettings
 
 N, SIZE = 24, 32
 NEXT = (torch.arange(N) + 1) % N
@@ -52,34 +54,55 @@ def test_a_mask_is_true_inside_its_box_alone_and_the_area_counts_it() -> None:
 
 def test_cutmix_is_the_partner_inside_the_box_and_the_image_itself_outside() -> None:
     images, box = batch(height=20, width=28), boxes(height=20, width=28)
-    mixed = cutmix(images, NEXT, box).images_BCHW
+    mixed = cutmix(images, NEXT, box)
     for i in range(N):
         hole = inside(box, i, 20, 28)
         assert torch.equal(mixed[i][:, hole], images[NEXT[i]][:, hole])
         assert torch.equal(mixed[i][:, ~hole], images[i][:, ~hole])
 
 
-def test_the_share_of_a_cutmix_is_that_of_the_pixels_really_kept() -> None:
-    images, box = batch(), boxes()
-    mixed = cutmix(images, NEXT, box)
-    kept = (mixed.images_BCHW == images)[:, 0].sum(dim=(1, 2))
-    pasted = (mixed.images_BCHW == images[NEXT])[:, 0].sum(dim=(1, 2))
-    assert torch.equal(mixed.share_B * SIZE**2, kept.float())
-    assert torch.equal((1 - mixed.share_B) * SIZE**2, pasted.float())
-    assert len(mixed.share_B.unique()) > N // 2
+def mixed_by(name: str, n: int = N, seed: int = 0, **settings: object) -> tuple[Batch, Batch]:
+    """A raw batch whose every pixel is found nowhere else, and what a mix makes of it."""
+    labels = torch.arange(n) % 5
+    one = objective(resolved(method=name, **settings), training_images(pool(labels), 5, seed)).mix
+    assert isinstance(one, SeenMix)
+    raw = one.raw(torch.arange(n))
+    raw = raw._replace(images_BCHW=batch(n), raw_BCHW=batch(n))
+    return raw, one.mix(raw)
+
+
+def lam_of(mixed: Batch) -> torch.Tensor:
+    assert mixed.lam_B is not None
+    return mixed.lam_B
+
+
+def partners_of(mixed: Batch) -> torch.Tensor:
+    assert mixed.partners_B is not None
+    return mixed.partners_B
+
+
+def test_the_lambda_of_a_cutmix_is_that_of_the_pixels_really_kept() -> None:
+    raw, mixed = mixed_by("cutmix")
+    own, lam = partners_of(mixed) == torch.arange(N), lam_of(mixed)
+    kept = (mixed.images_BCHW == raw.raw_BCHW)[:, 0].sum(dim=(1, 2))
+    pasted = (mixed.images_BCHW == raw.raw_BCHW[partners_of(mixed)])[:, 0].sum(dim=(1, 2))
+    assert torch.equal((lam * SIZE**2)[~own], kept.float()[~own])
+    assert torch.equal(((1 - lam) * SIZE**2)[~own], pasted.float()[~own])
+    assert len(lam.unique()) > N // 2
 
 
 def test_the_labels_of_a_cutmix_have_the_mass_of_one_label() -> None:
-    mixed = cutmix(batch(), NEXT, boxes())
-    labels = torch.arange(N) % 5
-    target = two_hot(labels, labels[mixed.partners_B], mixed.share_B, 5)
-    assert torch.equal(target.sum(dim=1), torch.ones(N))
-    assert torch.equal(target[torch.arange(N), labels], mixed.share_B)
+    _, mixed = mixed_by("cutmix")
+    lam, labels = lam_of(mixed), mixed.labels_B
+    target = two_hot(labels, labels[partners_of(mixed)], lam, 5)
+    assert torch.allclose(target.sum(dim=1), torch.ones(N))
+    other = labels != labels[partners_of(mixed)]
+    assert torch.equal(target[torch.arange(N), labels][other], lam[other])
 
 
 def test_cutout_is_grey_inside_the_box_and_untouched_outside() -> None:
     images, box = batch(), boxes()
-    hidden = cutout(images, box).images_BCHW
+    hidden = cutout(images, box)
     for i in range(N):
         hole = inside(box, i)
         assert (hidden[i][:, hole] == 0).all()
@@ -87,9 +110,9 @@ def test_cutout_is_grey_inside_the_box_and_untouched_outside() -> None:
 
 
 def test_after_a_cutout_the_whole_label_is_that_of_the_image() -> None:
-    mixed = cutout(batch(), boxes())
-    assert torch.equal(mixed.partners_B, torch.arange(N))
-    assert torch.equal(mixed.share_B, torch.ones(N))
+    _, mixed = mixed_by("cutout")
+    assert torch.equal(partners_of(mixed), torch.arange(N))
+    assert torch.equal(lam_of(mixed), torch.ones(N))
 
 
 def test_mixup_is_the_weighted_sum_of_both_images_at_each_pixel() -> None:
@@ -99,25 +122,23 @@ def test_mixup_is_the_weighted_sum_of_both_images_at_each_pixel() -> None:
     for i in range(4):
         own = float(share[i])
         expected = own * images[i].double() + (1 - own) * images[int(partners[i])].double()
-        assert torch.allclose(mixed.images_BCHW[i].double(), expected, rtol=1e-6)
-    assert torch.equal(mixed.share_B, share)
-    assert torch.equal(mixed.partners_B, partners)
+        assert torch.allclose(mixed[i].double(), expected, rtol=1e-6)
 
 
 def test_a_mixup_with_the_whole_share_is_the_image_and_with_none_its_partner() -> None:
     images = batch()
-    assert torch.equal(mixup(images, NEXT, torch.ones(N)).images_BCHW, images)
-    assert torch.equal(mixup(images, NEXT, torch.zeros(N)).images_BCHW, images[NEXT])
+    assert torch.equal(mixup(images, NEXT, torch.ones(N)), images)
+    assert torch.equal(mixup(images, NEXT, torch.zeros(N)), images[NEXT])
 
 
 def test_a_cutmix_with_no_box_is_the_image_and_with_a_full_one_its_partner() -> None:
     images, zero = batch(), torch.zeros(N, dtype=torch.long)
-    nothing = cutmix(images, NEXT, draw_box(torch.zeros(N), SIZE, SIZE, generator()))
-    assert torch.equal(nothing.images_BCHW, images)
-    assert torch.equal(nothing.share_B, torch.ones(N))
+    none = draw_box(torch.zeros(N), SIZE, SIZE, generator())
+    assert torch.equal(none.area(), zero)
+    nothing = cutmix(images, NEXT, none)
+    assert torch.equal(nothing, images)
     everything = cutmix(images, NEXT, Box(zero, zero, zero + SIZE, zero + SIZE))
-    assert torch.equal(everything.images_BCHW, images[NEXT])
-    assert torch.equal(everything.share_B, torch.zeros(N))
+    assert torch.equal(everything, images[NEXT])
 
 
 MIXES = {
@@ -130,20 +151,20 @@ MIXES = {
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_mixing_identical_images_changes_nothing(name: str) -> None:
     images = batch(1).expand(N, -1, -1, -1)
-    assert torch.allclose(MIXES[name](images, NEXT).images_BCHW, images, rtol=1e-6)
+    assert torch.allclose(MIXES[name](images, NEXT), images, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_a_batch_of_one_is_mixed_with_itself(name: str) -> None:
     images = batch(1)
-    mixed: Mixed = MIXES[name](images, torch.zeros(1, dtype=torch.long))
-    assert torch.equal(mixed.images_BCHW, images)
+    mixed: torch.Tensor = MIXES[name](images, torch.zeros(1, dtype=torch.long))
+    assert torch.equal(mixed, images)
 
 
 @pytest.mark.parametrize("name", MIXES)
 def test_mixed_images_stay_channels_last(name: str) -> None:
     mixed = MIXES[name](batch(), NEXT)
-    assert mixed.images_BCHW.is_contiguous(memory_format=torch.channels_last)
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("name", MIXES)
@@ -212,7 +233,7 @@ def test_one_box_is_the_same_for_all_of_a_batch_and_another_in_the_next() -> Non
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 2.0])
 def test_shares_follow_the_beta_distribution(alpha: float) -> None:
-    share = draw_shares(3000, alpha, generator(), CPU)
+    share = draw_lam(3000, alpha, generator(), CPU)
     assert stats.kstest(share.numpy(), stats.beta(alpha, alpha).cdf).pvalue > 0.01
     for other in {0.2, 1.0, 2.0} - {alpha}:  # the test is able to tell them apart
         assert stats.kstest(share.numpy(), stats.beta(other, other).cdf).pvalue < 1e-6
@@ -220,58 +241,51 @@ def test_shares_follow_the_beta_distribution(alpha: float) -> None:
 
 @pytest.mark.parametrize("alpha", [1e-3, 0.2, 1.0, 50.0])
 def test_shares_are_numbers_between_0_and_1(alpha: float) -> None:
-    share = draw_shares(2000, alpha, generator(), CPU)
+    share = draw_lam(2000, alpha, generator(), CPU)
     assert share.dtype == torch.float32
     assert ((share >= 0) & (share <= 1)).all()
 
 
 def test_one_share_is_the_same_for_all_of_a_batch_and_follows_the_beta_distribution() -> None:
     host = generator()
-    shares = torch.stack([draw_shares(3, 1.0, host, CPU, one=True) for _ in range(2000)])
+    shares = torch.stack([draw_lam(3, 1.0, host, CPU, one=True) for _ in range(2000)])
     assert (shares == shares[:, :1]).all()
     assert stats.kstest(shares[:, 0].numpy(), stats.beta(1, 1).cdf).pvalue > 0.01
 
 
 def test_the_same_seed_draws_the_same() -> None:
-    assert torch.equal(draw_shares(N, 0.2, generator(5), CPU), draw_shares(N, 0.2, generator(5), CPU))
-    assert not torch.equal(draw_shares(N, 0.2, generator(5), CPU), draw_shares(N, 0.2, generator(6), CPU))
+    assert torch.equal(draw_lam(N, 0.2, generator(5), CPU), draw_lam(N, 0.2, generator(5), CPU))
+    assert not torch.equal(draw_lam(N, 0.2, generator(5), CPU), draw_lam(N, 0.2, generator(6), CPU))
     first, again, other = (boxes(seed) for seed in (5, 5, 6))
     assert torch.equal(torch.stack([*first]), torch.stack([*again]))
     assert not torch.equal(torch.stack([*first]), torch.stack([*other]))
 
 
-SETTINGS = [CutOutSettings(), MixUpSettings(), CutMixSettings(), CutMixSettings(mix_draw="batch")]
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=["cutout", "mixup", "cutmix", "cutmix, one a batch"])
-def test_a_batch_mixed_twice_from_the_same_seed_is_the_same(settings: CutOutSettings | MixUpSettings) -> None:
-    images, labels = batch(), torch.zeros(N, dtype=torch.long)
-    first, again, other = (mix(settings, images, training(pool(labels), 2, seed)) for seed in (3, 3, 4))
-    for a, b in zip(first, again, strict=True):
-        assert torch.equal(a, b)
+@pytest.mark.parametrize("draw", ["sample", "batch"])
+@pytest.mark.parametrize("name", ["cutout", "mixup", "cutmix"])
+def test_a_batch_mixed_twice_from_the_same_seed_is_the_same(name: str, draw: str) -> None:
+    first, again, other = (mixed_by(name, seed=seed, mix_draw=draw)[1] for seed in (3, 3, 4))
+    assert torch.equal(first.images_BCHW, again.images_BCHW)
+    assert torch.equal(partners_of(first), partners_of(again))
+    assert torch.equal(lam_of(first), lam_of(again))
     assert not torch.equal(first.images_BCHW, other.images_BCHW)
 
 
 def test_every_image_of_a_batch_is_partner_of_one() -> None:
-    mixed = mix(CutMixSettings(), batch(), training(pool(torch.zeros(N, dtype=torch.long)), 2))
-    assert torch.equal(mixed.partners_B.sort().values, torch.arange(N))
-    assert (mixed.partners_B != torch.arange(N)).any()
+    partners = partners_of(mixed_by("cutmix")[1])
+    assert torch.equal(partners.sort().values, torch.arange(N))
+    assert (partners != torch.arange(N)).any()
 
 
-@pytest.mark.parametrize("settings", [MixUpSettings, CutMixSettings])
-def test_a_draw_for_the_batch_gives_all_of_it_one_share_and_a_draw_for_samples_many(
-    settings: type[MixUpSettings],
-) -> None:
-    t = training(pool(torch.zeros(N, dtype=torch.long)), 2)
-    assert len(mix(settings(mix_draw="batch"), batch(), t).share_B.unique()) == 1
-    assert len(mix(settings(), batch(), t).share_B.unique()) > N // 2
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_a_draw_for_the_batch_gives_all_of_it_one_lambda_and_a_draw_for_samples_many(name: str) -> None:
+    assert len(lam_of(mixed_by(name, mix_draw="batch")[1]).unique()) == 1
+    assert len(lam_of(mixed_by(name)[1]).unique()) > N // 2
 
 
 def test_the_box_of_a_cutmix_has_the_area_that_its_lambda_leaves() -> None:
-    images, labels = batch(200), torch.zeros(200, dtype=torch.long)
-    one, another = (training(pool(labels), 2) for _ in range(2))
-    mixed = mix(CutMixSettings(), images, one)
-    drawn = draw_shares(200, 1.0, another.host, CPU)
+    lam = lam_of(mixed_by("cutmix", n=200)[1])
+    drawn = draw_lam(200, 1.0, torch.Generator().manual_seed(0), CPU)
     # An even side and the border only take away from a box: an image keeps what was drawn for it, or more.
-    assert (mixed.share_B >= drawn - 1e-6).all()
-    assert torch.corrcoef(torch.stack([mixed.share_B, drawn]))[0, 1] > 0.8
+    assert (lam >= drawn - 1e-6).all()
+    assert torch.corrcoef(torch.stack([lam, drawn]))[0, 1] > 0.8

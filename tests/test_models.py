@@ -72,8 +72,8 @@ def test_every_family_gives_an_output_on_the_grid_that_cells_tells(name: str, im
     side = cells(name, image_size)
     assert output.logits_BK.shape == (2, 5)
     assert len(output.features_BC) == 2
-    if output.activation_BKhw is not None:
-        assert output.activation_BKhw.shape == (2, 5, side, side)
+    if output.evidence_BKhw is not None:
+        assert output.evidence_BKhw.shape == (2, 5, side, side)
         assert output.tokens_BNC is None
     else:
         assert output.tokens_BNC is not None
@@ -85,8 +85,8 @@ def test_large_images_are_reduced_as_on_imagenet(name: str) -> None:
     _, output = output_of(name, 224, batch=1)
     side = {"vit-ti16": 14}.get(name, 7)
     assert cells(name, 224) == side
-    if output.activation_BKhw is not None:
-        assert output.activation_BKhw.shape == (1, 5, side, side)
+    if output.evidence_BKhw is not None:
+        assert output.evidence_BKhw.shape == (1, 5, side, side)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_images_that_the_cells_do_not_divide_are_refused(name: str, image_size: 
 @pytest.mark.parametrize("name", CONVNETS)
 def test_logits_are_the_head_of_the_pooled_features_and_the_mean_of_the_maps(name: str) -> None:
     model, output = output_of(name, 64)
-    assert output.activation_BKhw is not None
+    assert output.evidence_BKhw is not None
     head = model.get_submodule("head")
     with torch.no_grad():
-        of_features = head(output.features_BC[:, :, None, None]).flatten(1)
+        of_features = head(output.features_BC[:, :, None, None]).logits_BK
     torch.testing.assert_close(output.logits_BK, of_features, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(output.logits_BK, output.activation_BKhw.mean(dim=(2, 3)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output.logits_BK, output.evidence_BKhw.mean(dim=(2, 3)), rtol=1e-4, atol=1e-4)
 
 
 def test_a_vit_is_torchvisions() -> None:
@@ -244,5 +244,5 @@ def test_grad_cam_finds_the_only_token_that_speaks_for_the_class() -> None:
 def test_the_foreground_of_a_convolutional_network_is_its_class_probability() -> None:
     output = build_model("wrn10-1", 3, 32)(torch.randn(4, 3, 32, 32))
     cam = foreground(output, LABELS)
-    assert cam.equal(foreground_probability(output.activation_BKhw, LABELS))
+    assert cam.equal(foreground_probability(output.evidence_BKhw, LABELS))
     assert not cam.requires_grad

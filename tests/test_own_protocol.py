@@ -15,6 +15,7 @@ from trainables.data.trial_data import build
 from trainables.images.listing import DataError
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 BIRDS = """\
 train: birds/train
@@ -32,7 +33,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trial(**settings: Any) -> TrialConfig:
-    return TrialConfig.from_settings({"method": "plain", "protocol": "birds.yaml", "split_family": "own", **settings})
+    return resolve({"method": "plain", "protocol": "birds.yaml", "split_family": "own", **settings})
 
 
 def birds(root: Path, each: int = 3) -> None:

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,10 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip("two workers need two cores")
     changes = ["--set", request.param] if request.param else []
     with driver(project(tmp_path_factory.mktemp("running"), SPEC), *changes) as command:
-        command.until(r"epoch \d+/1000")
+        command.until(r"Plain, split 0, seed 0 started")
+        training = "RayTrainWorker" if request.param else "ResourceTrainable.train"
+        while not any(training in name for name in listening(command.process.pid)):
+            time.sleep(0.5)
         (session,) = session_of(command)
         yield command.process.pid, session
 

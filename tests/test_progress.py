@@ -11,9 +11,9 @@ from platform.files.spec import Objective
 from platform.planning.results import Results
 from platform.terminal.progress import LiveView
 from platform.tracking.trials import TrialState
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
-CONFIG = TrialConfig.from_settings({"method": "backmix", "protocol": "digits", "epochs": 15})
+CONFIG = resolve({"method": "backmix", "protocol": "digits", "epochs": 15})
 
 
 def trial(number: int) -> TrialState:

@@ -31,6 +31,7 @@ from trainables.protocols.protocols import (
 )
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -39,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 def trial(**settings: Any) -> TrialConfig:
-    return TrialConfig.from_settings({"method": "plain", "backbone": "resnet18", **settings})
+    return resolve({"method": "plain", "backbone": "resnet18", **settings})
 
 
 def counts(data: TrialData) -> dict[str, int]:
@@ -300,7 +301,7 @@ def test_a_trial_on_other_backgrounds_is_judged_beside_known_images_on_them(tmp_
 
     sets = ["cut-digits", "cut-digits-fg-bg", "cut-digits-fg"]
     settings = {"protocol": "cut-digits", "backbone": "wrn10-1", "epochs": 2, "batch_size": 64, "evaluate": sets}
-    config = TrialConfig.from_settings({"method": "plain", **settings})
+    config = resolve({"method": "plain", **settings})
     (*_, last) = run_trial(config, build(config, Path()), CPU, tmp_path)
     scores = pd.read_parquet(tmp_path / "scores.parquet").query("part == 'test'")
     for name, beside in [("cut-digits", "known"), *((s, f"known-{s}") for s in sets[1:])]:

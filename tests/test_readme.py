@@ -1,13 +1,17 @@
-"""What the README promises: its two commands, settings that exist, pictures that are there."""
+"""What the README and the pages promise: commands, settings that exist, files that are there."""
 
 import re
+import runpy
 from pathlib import Path
 
+import pytest
+
 from trainables.protocols.protocols import PROTOCOLS
-from trainables.settings.config import SETTINGS
+from trainables.settings.resolving import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
 SWEEP = "uv run python -m platform.sweep search_spaces/backmix.yaml"
 
 
@@ -16,11 +20,15 @@ def test_the_first_two_commands_bring_uv_and_are_the_sweep_and_the_tests() -> No
     assert commands[:2] == [f"python3 -m pip install uv && {SWEEP}", "uv run pytest"]
 
 
-def test_every_setting_is_in_the_table() -> None:
-    options = {name for name, s in SETTINGS.items() if s.methods} - {"mask_ratio", "cut_size", "bank_decay"}
-    internal = {"pseudo_unknown", "test"}
-    for name in set(SETTINGS) - options - internal:
-        assert f"`{name}`" in README, name
+def test_pages_that_are_made_from_the_code_are_what_it_makes() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make.py"))["pages"]()
+    assert {path: path.read_text() for path in made} == made
+
+
+def test_every_setting_is_on_its_page() -> None:
+    said = (ROOT / "docs" / "settings.md").read_text()
+    for name in SETTINGS:
+        assert f"`{name}`" in said, name
 
 
 def test_every_protocol_family_and_unknown_set_is_named() -> None:
@@ -30,26 +38,29 @@ def test_every_protocol_family_and_unknown_set_is_named() -> None:
             assert f"`{word}`" in said, word
 
 
-def test_files_it_links_to_exist() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).is_file(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_links_to_exist(page: str) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text()):
+        assert ((ROOT / page).parent / target).exists(), target
 
 
-def test_the_method_of_ones_own_is_the_example() -> None:
-    assert (ROOT / "examples/noise_mix.py").read_text().strip() in README
+def test_the_mix_of_ones_own_is_the_example() -> None:
+    assert (ROOT / "examples/noise_mix.py").read_text().strip() in (ROOT / "docs" / "extending.md").read_text()
 
 
 def test_every_key_of_a_file_is_named() -> None:
     from platform.files.spec import ABLATION_KEYS, SEARCH_KEYS
 
+    said = (ROOT / "docs" / "writing.md").read_text()
     for key in (*ABLATION_KEYS, *SEARCH_KEYS):
-        assert f"`{key}`" in README, key
+        assert f"`{key}`" in said, key
 
 
-def test_every_ablation_and_search_that_it_shows_is_valid(tmp_path: Path) -> None:
+def test_every_ablation_and_search_that_is_shown_is_valid(tmp_path: Path) -> None:
     from platform.files import search_file
 
-    shown = re.findall(r"```yaml\n(name: .*?)```", README, re.DOTALL)
+    pages = "\n".join((ROOT / page).read_text() for page in PAGES)
+    shown = re.findall(r"```yaml\n(name: .*?)```", pages, re.DOTALL)
     assert shown
     for text in shown:
         (tmp_path / "shown.yaml").write_text(text)

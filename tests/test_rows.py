@@ -12,7 +12,7 @@ from platform.files import search_file
 from platform.files.rows import trials
 from platform.files.spec import Spec
 from trainables.reading.yaml_file import ConfigError
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 BASE = "name: toy\nbase: {method: asymmetric, backbone: wrn10-1, teacher: {backbone: wrn16-1}, epochs: 4}\n"
 IMAGES = {"digits": "a", "cifar10": "b"}
@@ -92,7 +92,7 @@ def test_columns_share_trials_unless_their_settings_differ(tmp_path: Path) -> No
 
 def test_a_teacher_has_the_recipe_of_a_column_and_not_that_of_a_row(tmp_path: Path) -> None:
     spec = ablation(tmp_path, "rows: [{name: a, set: {}}]")
-    teacher = TrialConfig.from_settings(spec.with_teacher({"epochs": 7}, {"protocol": "cifar10", "lr": 0.2})).teacher
+    teacher = resolve(spec.with_teacher({"epochs": 7}, {"protocol": "cifar10", "lr": 0.2})).teacher
     assert teacher is not None
     assert (teacher.epochs, teacher.lr, teacher.protocol, teacher.backbone) == (4, 0.2, "cifar10", "wrn16-1")
 
@@ -106,7 +106,7 @@ def test_a_trial_of_a_file_is_the_one_that_is_written_by_hand(
     base |= {"mix_alpha": 0.3, "label_smoothing": 0.1, "score": "mls"}
     (tmp_path / "toy.yaml").write_text(json.dumps({"name": "toy", "base": base, "rows": [{"name": "a", "set": {}}]}))
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
-    of_file, by_hand = (TrialConfig.from_settings(s) for s in (spec.with_teacher({}), base))
+    of_file, by_hand = (resolve(s) for s in (spec.with_teacher({}), base))
     assert of_file == by_hand
     assert of_file.identity(IMAGES) == by_hand.identity(IMAGES)
 
@@ -133,7 +133,7 @@ def test_two_thousand_rows_are_checked_and_ten_thousand_trials_resolved_in_time(
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
     checked = time.perf_counter()
     changes = [{**(row.set or {}), "split": s, "seed": 0} for row in spec.row_list() for s in spec.splits]
-    identities = {TrialConfig.from_settings(spec.with_teacher(c)).identity(IMAGES) for c in changes}
+    identities = {resolve(spec.with_teacher(c)).identity(IMAGES) for c in changes}
     resolved = time.perf_counter()
     assert len(identities) == 10_000
     assert checked - started < 5  # read twice: once for all profiles, once for this one; 1 s on an idle machine

@@ -10,12 +10,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmResta
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.schedules import rate_factor
 
 
 def trial(**settings: object) -> TrialConfig:
-    return TrialConfig.from_settings({"method": "plain", "split": 1, "backbone": "wrn10-1", **settings})
+    return resolve({"method": "plain", "split": 1, "backbone": "wrn10-1", **settings})
 
 
 def factors(config: TrialConfig, steps_per_epoch: int = 1) -> list[float]:

@@ -23,6 +23,7 @@ from trainables.scoring.extra_scores import Mahalanobis, extra_scores, perturbed
 from trainables.scoring.measured import metrics_of
 from trainables.scoring.scores import SCORES, energy, feature_norm, mean_cosine, mls, msp
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 CPU = torch.device("cpu")
 ALWAYS = {"msp", "mls", "energy", "feature_norm"}
@@ -83,7 +84,7 @@ def unknown_images(count: int) -> Samples:
 
 
 def config(**settings: object) -> TrialConfig:
-    return TrialConfig.from_settings({"method": "plain", "batch_size": 4, **settings})
+    return resolve({"method": "plain", "batch_size": 4, **settings})
 
 
 def score(name: str, samples: Samples, **settings: object) -> np.ndarray:

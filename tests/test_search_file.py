@@ -7,7 +7,7 @@ import pytest
 from platform.files import search_file
 from platform.files.spec import Spec
 from trainables.reading.yaml_file import ConfigError
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 ROOT = Path(__file__).parents[1]
 GOOD = """\
@@ -153,7 +153,7 @@ def test_an_override_need_fit_the_profile_that_runs_only(tmp_path: Path) -> None
 
 def test_the_official_recipe_is_shared_with_the_baseline(tmp_path: Path) -> None:
     spec = load(tmp_path, GOOD, ["recipe=official"])["paper"]
-    assert TrialConfig.from_settings({**spec.base, "method": "plain"}).crop_fill == "black"
+    assert resolve({**spec.base, "method": "plain"}).crop_fill == "black"
 
 
 def test_a_search_trial_holds_out_a_tenth_and_a_third_of_the_classes_and_never_tests(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from trainables.data.trial_data import build
 from trainables.images.encoded import Encoded, decode
 from trainables.one_trial import run_trial
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def photos(tmp_path: Path) -> Path:
 
 def trial(**settings: Any) -> TrialConfig:
     base = {"method": "plain", "protocol": "imagenet30", "split_family": "backmix", "backbone": "wrn10-1"}
-    return TrialConfig.from_settings({**base, "batch_size": 4, "epochs": 1, **settings})
+    return resolve({**base, "batch_size": 4, "epochs": 1, **settings})
 
 
 def stream(photos: Path) -> tuple[StreamedPool, list[np.ndarray]]:

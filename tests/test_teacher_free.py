@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from references import Small, cross_entropy, dist, pearson, pool, softmax, training, watching
+from references import (
+    Small,
+    cross_entropy,
+    dist,
+    objective,
+    pearson,
+    pool,
+    resolved,
+    softmax,
+    training_images,
+    watching,
+)
 
-from trainables.learners.mixed import mix
-from trainables.learners.teacher_free import TeacherFree
-from trainables.settings.methods import TeacherFreeSettings
+from trainables.objectives.teacher_free import TeacherFree
+from trainables.settings.objectives import TeacherFreeSettings
 
 B, K = 16, 4
 LABELS = torch.arange(B) % K
 IDS = torch.randperm(B, generator=torch.Generator().manual_seed(9))
 
 
-def settings(**changes: object) -> TeacherFreeSettings:
-    return TeacherFreeSettings(**changes)  # type: ignore[arg-type]
+def settings(**changes: object) -> SimpleNamespace:
+    return resolved(**{"method": "teacher-free", **changes})
 
 
-def learner(s: TeacherFreeSettings, seed: int = 0) -> TeacherFree:
-    return TeacherFree(s, training(pool(LABELS), K, seed))
+def learner(s: SimpleNamespace, seed: int = 0) -> TeacherFree:
+    found = objective(s, training_images(pool(LABELS), K, seed))
+    assert isinstance(found, TeacherFree)
+    return found
 
 
-def eq_9(s: TeacherFreeSettings, raw: np.ndarray, mixed: np.ndarray, pairs: list[tuple[int, int]]) -> float:
+def eq_9(s: SimpleNamespace, raw: np.ndarray, mixed: np.ndarray, pairs: list[tuple[int, int]]) -> float:
     """-I as DIST, of each mix with each raw image of which the network is sure, averaged over the mixes.
 
     `pairs` are (i, j) of each mix: positions of its two images among the raw ones.
@@ -45,7 +58,7 @@ def eq_9(s: TeacherFreeSettings, raw: np.ndarray, mixed: np.ndarray, pairs: list
     return total
 
 
-def eq_10(s: TeacherFreeSettings, mixed: np.ndarray) -> float:
+def eq_10(s: SimpleNamespace, mixed: np.ndarray) -> float:
     total = 0.0
     for z in mixed:
         if softmax(z[None]).max() < s.tau_lower:
@@ -53,17 +66,17 @@ def eq_10(s: TeacherFreeSettings, mixed: np.ndarray) -> float:
     return total / len(mixed)
 
 
-def step(s: TeacherFreeSettings, seed: int = 0) -> tuple[float, dict[str, float], list[tuple[int, int, float]]]:
+def step(s: SimpleNamespace, seed: int = 0) -> tuple[float, dict[str, float], list[tuple[int, int, float]]]:
     """The loss of a batch; the terms of Eq. 11 without weights, by the same draws; and the mixes: i, j and lambda."""
-    student, one, twin = Small(1, K), learner(s, seed), learner(s, seed).training
+    student, one, twin = Small(1, K), learner(s, seed), learner(s, seed)
     untouched = copy.deepcopy(student)
     loss = one.loss(student, IDS).item()
-    images, _ = twin.augment(twin.pool[IDS])
-    mixes = [mix(s, images, twin) for _ in range(2)]
-    everything = torch.cat([images, mixes[0].images_BCHW, mixes[1].images_BCHW])
+    batch = twin.mix.raw(IDS)
+    mixes = [twin.mix.mix(batch) for _ in range(2)]
+    everything = torch.cat([batch.images_BCHW, mixes[0].images_BCHW, mixes[1].images_BCHW])
     z = untouched(everything).logits_BK.detach().numpy()
     raw, mixed = z[:B], z[B:]
-    of = [(i, int(m.partners_B[i]), float(m.share_B[i])) for m in mixes for i in range(B)]
+    of = [(i, int(m.partners_B[i]), float(m.lam_B[i])) for m in mixes for i in range(B)]
     pairs = [(i, j) for i, j, _ in of]
     extra, labels = 0.0, LABELS[IDS].tolist()
     for e, (i, j, lam) in zip(np.exp(mixed), of, strict=True):
@@ -134,7 +147,8 @@ def test_both_thresholds_are_strict() -> None:
     at = learner(settings(tau_upper=0.25, tau_lower=0.25))
     assert at.uncertain(even).item() == 0
     assert at.mutual_information(raw, even, LABELS, partners).item() == 0
-    around = learner(settings(tau_upper=0.24, tau_lower=0.26))
+    around = learner(settings())
+    around.settings = TeacherFreeSettings(tau_upper=0.24, tau_lower=0.26)  # no file may say that
     assert around.uncertain(even).item() == pytest.approx(np.log(K))
     assert around.mutual_information(raw, even, LABELS, partners).item() > 0
 
@@ -168,7 +182,7 @@ def test_each_of_the_two_mixes_has_coefficients_of_its_own() -> None:
 
 
 def test_raw_samples_move_towards_mixes_too() -> None:
-    one = learner(settings(tau_upper=0.0))
+    one = learner(settings(tau_upper=0.0, tau_lower=0.0))
     raw, mixed = (
         torch.randn(n, K, dtype=torch.float64, generator=torch.Generator().manual_seed(n)).requires_grad_()
         for n in (B, 2 * B)

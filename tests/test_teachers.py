@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from test_sweep import artifact, project, runs, sweep
 
 from platform.files.spec import Spec
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 SPEC = """\
 name: toy
@@ -110,6 +110,6 @@ def test_students_of_a_failed_teacher_are_left_out(tmp_path: Path) -> None:
 def test_a_row_changes_of_a_teacher_what_it_names() -> None:
     spec = Spec.model_validate(yaml.safe_load(SPEC))
     settings = spec.with_teacher({"teacher": {"backbone": "wrn16-1"}, "lr": 0.01})
-    teacher = TrialConfig.from_settings(settings).teacher
+    teacher = resolve(settings).teacher
     assert teacher is not None
     assert (teacher.backbone, teacher.epochs, teacher.lr) == ("wrn16-1", 2, 0.1)

@@ -13,12 +13,13 @@ import pytest
 from test_sweep import artifact, project, runs, sweep
 
 from platform.planning import captions
-from platform.planning.results import full_names, lacks, own_metrics, shared_metrics
 from platform.report import main
+from platform.tracking.evaluations import full_names, lacks, own_metrics, shared_metrics
 from platform.tracking.index import Known
 from platform.tracking.trials import described
 from trainables.images.listing import Content
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 TABLE = """\
@@ -81,7 +82,7 @@ def test_images_that_arrive_later_are_tested_without_training_again(tmp_path: Pa
     assert "to evaluate" not in swept(folder, "--dry-run")
 
 
-CONFIG = TrialConfig.from_settings({"method": "plain", "protocol": "cifar10", "split_family": "osrci"})
+CONFIG = resolve({"method": "plain", "protocol": "cifar10", "split_family": "osrci"})
 METRICS = {f"test/cifar10/{s}/auroc": v for s, v in (("msp", 0.6), ("mls", 0.7), ("odin", 0.8))}
 HALF, ALL = Content("a", 5_000, 10_000), Content("b", 10_000, 10_000)
 
@@ -92,7 +93,7 @@ def known(**saw: object) -> Known:
 
 
 def of(**settings: object) -> TrialConfig:
-    return TrialConfig.from_settings({"method": "plain", "protocol": "cifar10", "split_family": "osrci", **settings})
+    return resolve({"method": "plain", "protocol": "cifar10", "split_family": "osrci", **settings})
 
 
 def test_other_test_images_than_those_of_a_result_are_evaluated() -> None:

@@ -31,12 +31,10 @@ from platform.tracking.store import Store
 from platform.tracking.sweeps import Sweep
 from platform.tracking.tracker import Tracker
 from platform.tracking.trials import TrialState
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 VAL, TEST = "val/pseudo-unknown/msp/auroc", "test/digits/msp/auroc"  # what a run calls `val/auroc` and `test/auroc`
-CONFIG = TrialConfig.from_settings(
-    {"method": "backmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 3, "mask_ratio": 0.25}
-)
+CONFIG = resolve({"method": "backmix", "protocol": "digits", "backbone": "wrn10-1", "epochs": 3, "mask_ratio": 0.25})
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from trainables.scoring.measured import metrics_of
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.trial import main
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +83,7 @@ def test_scores_have_one_line_per_sample(finished: tuple[Path, str]) -> None:
 
 def test_the_written_config_is_the_whole_trial(finished: tuple[Path, str]) -> None:
     written = yaml.safe_load((finished[0] / "config.yaml").read_text())
-    assert TrialConfig.from_settings(written) == TrialConfig.from_settings({**written, **SETTINGS})
+    assert resolve(written) == resolve({**written, **SETTINGS})
     assert written["mask_ratio"] == 0.25
 
 
@@ -191,10 +191,10 @@ def test_the_command_in_a_runs_config_gives_the_runs_numbers_to_the_last_digit(t
     from trainables.trial import main
     from trainables.worker import Order, _results
 
-    config = TrialConfig.from_settings({**SETTINGS, "epochs": 1, "images_per_class": 20})
+    config = resolve({**SETTINGS, "epochs": 1, "images_per_class": 20})
     fingerprints = build(config, tmp_path).fingerprints
     identity = config.identity(fingerprints)
-    place = {"data_root": str(tmp_path), "storage": str(tmp_path), "fingerprints": fingerprints}
+    place = {"data_root": str(tmp_path), "storage": str(tmp_path), "fingerprints": fingerprints, "tested": {}}
     order = Order(config.settings(), identity, "", False, 1, cpus=2, gpus=0, mark=0, **place)
     list(_results(order, tmp_path))
     files = Path(Folder.at(tmp_path).path) / "trials" / identity / "files"

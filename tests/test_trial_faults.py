@@ -24,7 +24,7 @@ from pathlib import Path
 import ray
 import torch
 
-from trainables.learners import plain
+from trainables.objectives import cross_entropy
 
 HERE = Path(__file__).resolve().parent
 
@@ -38,28 +38,28 @@ def first(what: str) -> bool:
     return not known
 
 
-class Raises(plain.Plain):
+class Raises(cross_entropy.CrossEntropy):
     def loss(self, model, ids_B):
         if not (HERE / "mended").exists():
             raise LookupError("a mistake of one's own")
         return super().loss(model, ids_B)
 
 
-class OutOfMemory(plain.Plain):
+class OutOfMemory(cross_entropy.CrossEntropy):
     def loss(self, model, ids_B):
         if first("memory"):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return super().loss(model, ids_B)
 
 
-class DiskFull(plain.Plain):
+class DiskFull(cross_entropy.CrossEntropy):
     def loss(self, model, ids_B):
         if first("disk"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return super().loss(model, ids_B)
 
 
-class Killed(plain.Plain):
+class Killed(cross_entropy.CrossEntropy):
     """Its process gets SIGKILL in the second epoch of five steps each."""
 
     steps = 0
@@ -75,11 +75,11 @@ name: toy
 base: {protocol: digits, backbone: wrn10-1, epochs: 3, batch_size: 64, images_per_class: 60}
 resources: {cpus_per_worker: 1}
 rows:
-  - {name: Raises, set: {method: "faulty:Raises"}}
+  - {name: Raises, set: {objective: "faulty:Raises"}}
   - {name: Diverges, set: {method: plain, lr: 1.0e+30}}
-  - {name: Out of memory, set: {method: "faulty:OutOfMemory"}}
-  - {name: Disk full, set: {method: "faulty:DiskFull"}}
-  - {name: Killed, set: {method: "faulty:Killed"}}
+  - {name: Out of memory, set: {objective: "faulty:OutOfMemory"}}
+  - {name: Disk full, set: {objective: "faulty:DiskFull"}}
+  - {name: Killed, set: {objective: "faulty:Killed"}}
   - {name: Plain, set: {method: plain}}
 """
 

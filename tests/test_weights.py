@@ -15,7 +15,7 @@ from platform.tracking.index import Known
 from platform.tracking.tracker import Tracker
 from trainables.data.trial_data import TrialData, build
 from trainables.models import build_model
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights, kept_weights
 from trainables.training.teacher import WeightsError, read_weights
@@ -26,7 +26,7 @@ Harm = Callable[[bytes], bytes]
 
 @pytest.fixture(scope="module")
 def data() -> TrialData:
-    return build(TrialConfig.from_settings({"method": "plain", "backbone": "wrn10-1"}), Path())
+    return build(resolve({"method": "plain", "backbone": "wrn10-1"}), Path())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from platform.files import rows, search_file
 from platform.files.spec import Spec
 from trainables.protocols.protocols import protocol_of
 from trainables.settings.config import TrialConfig
-from trainables.settings.methods import METHODS
+from trainables.settings.resolving import resolve
 
 ROOT = Path(__file__).parents[1] / "search_spaces"
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.yaml"))
@@ -57,8 +57,8 @@ def test_every_setting_of_a_base_says_whose_it_is(file: str) -> None:
 
 @pytest.mark.parametrize("file", [*ASYMMETRIC, *BACKMIX])
 def test_where_code_was_released_there_is_a_profile_official(file: str) -> None:
-    methods = {config.method for _, config in trials(profile(file, "paper"))}
-    released = all("official" in METHODS[method].recipes for method in methods) and file != "backmix/table1.yaml"
+    parts = [p for _, c in trials(profile(file, "paper")) for p in (c.objective_settings, c.mix_settings)]
+    released = all("official" in part.recipes for part in parts) and file != "backmix/table1.yaml"
     assert ("official" in search_file.load(ROOT / file).profiles) == released
     assert released == ("no profile `official`" not in (ROOT / file).read_text())
 
@@ -71,7 +71,7 @@ def test_asymmetric_files_treat_images_as_their_code_does(file: str) -> None:
         assert config.flips == (config.protocol not in DIGITS)
         assert (config.momentum, config.nesterov, config.weight_decay) == (0.9, False, 5e-4)
         if config.method == "cutout":
-            assert (config.learner.mix_probability, config.learner.cutout_size) == (1, 0.25)  # type: ignore[attr-defined]
+            assert (config.mix_settings.mix_probability, config.mix_settings.cutout_size) == (1, 0.25)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("file", [f for f in ASYMMETRIC if "official" in search_file.load(ROOT / f).profiles])
@@ -79,7 +79,8 @@ def test_the_asymmetric_profile_official_is_that_of_baselines_and_teachers_too(f
     for _, config in trials(profile(file, "official")):
         assert (config.lr, config.warmup_epochs, config.augment_first) == (0.025, 1, "agc-randaugment")
         assert (config.randaugment_ops, config.randaugment_magnitude) == (1, 9)
-        official = METHODS[config.method].recipes["official"]
+        parts = (config.objective_settings, config.mix_settings)
+        official = {name: value for part in parts for name, value in part.recipes["official"].items()}
         assert {name: config.settings()[name] for name in official if name != "crop_fill"} == {
             name: value for name, value in official.items() if name != "crop_fill"
         }
@@ -105,7 +106,7 @@ def test_small_profiles_crop_their_small_images_as_before(file: str) -> None:
 
 def test_svhn_is_mirrored_unless_flip_says_otherwise() -> None:
     settings = {"method": "plain", "protocol": "svhn"}
-    mirrored, left = (TrialConfig.from_settings({**settings, **more}) for more in ({}, {"flip": False}))
+    mirrored, left = (resolve({**settings, **more}) for more in ({}, {"flip": False}))
     assert mirrored.flips
     assert not left.flips
     assert mirrored.identity({"svhn": "images"}) != left.identity({"svhn": "images"})
@@ -114,5 +115,5 @@ def test_svhn_is_mirrored_unless_flip_says_otherwise() -> None:
 
 def test_flip_written_as_the_protocol_has_it_is_the_same_trial() -> None:
     settings = {"method": "plain", "protocol": "cifar10"}
-    said, unsaid = (TrialConfig.from_settings({**settings, **more}) for more in ({"flip": True}, {}))
+    said, unsaid = (resolve({**settings, **more}) for more in ({"flip": True}, {}))
     assert said.identity({"cifar10": "images"}) == unsaid.identity({"cifar10": "images"})

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from trainables.reading import yaml_file
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         if "base" in document.data:
             said = f"is a search or an ablation, which has many trials: python -m platform.sweep {args.config}"
             raise yaml_file.ConfigError([yaml_file.Problem((), said)], document)
-        config = TrialConfig.from_settings(document.data)
+        config = resolve(document.data)
     except yaml_file.ConfigError as error:
         print(yaml_file.ConfigError(error.problems, error.document or document), file=sys.stderr)
         return 2

@@ -31,6 +31,7 @@ from trainables.data.trial_data import TrialData, build
 from trainables.one_trial import Trial, evaluate_again, pick_device
 from trainables.processes import ALONE, Processes
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.storage.weights import kept_weights
 from trainables.training.checkpoint import Checkpoints
@@ -130,7 +131,7 @@ def _device(order: Order) -> torch.device:
 
 def _trial(order: Order, device: torch.device, scratch: Path, processes: Processes = ALONE) -> Trial:
     """The trial, where its last checkpoint left it."""
-    config = TrialConfig.from_settings(order.settings)
+    config = resolve(order.settings)
     data = _data(order, config)
     teacher = _weights(order.teachers, order.teacher, scratch) if order.teacher else None
     checkpoints = Checkpoints(order.folder / "checkpoints")
@@ -168,7 +169,7 @@ def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Gener
         name = f"{order.workers} × {name}"
     out = scratch / "out"
     if order.evaluates_only:
-        config = TrialConfig.from_settings(order.settings)
+        config = resolve(order.settings)
         weights = _weights(order.teachers, order.identity, scratch)
         data = _data(order, config)
         metrics = evaluate_again(config, data, device, out, weights)

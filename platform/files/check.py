@@ -10,8 +10,8 @@ from platform.files.check_search import search_problems, search_trial_problems
 from platform.files.needs import without
 from platform.files.spec import ABLATION_KEYS, ROW_KEYS, SEARCH_KEYS, Spec
 from trainables.reading.yaml_file import Problem, under
-from trainables.settings.config import check_settings
 from trainables.settings.methods import METHODS
+from trainables.settings.resolving import check_settings
 
 # What a file says elsewhere, once for all its trials.
 NOT_IN_BASE_OF_SEARCH = {
@@ -54,16 +54,16 @@ def problems_of_spec(spec: Spec) -> list[Problem]:
         (row_problems, row_trial_problems) if spec.is_ablation else (search_problems, search_trial_problems)
     )
     base = list(base_problems(spec))
-    if any(problem.path == ("base", "method") for problem in base):
-        return base  # which settings there are depends on it
+    if {problem.path for problem in base} & {("base", name) for name in ("method", "objective", "mix")}:
+        return base  # which settings there are depends on them
     return [*base, *alone(spec)] or list(together(spec))
 
 
 def base_problems(spec: Spec) -> Iterator[Problem]:
     """What is wrong with single settings of the base."""
-    yield from under(("base",), check_settings(without(spec.base, spec.needs), spec.methods)[1])
-    if not spec.is_ablation and "method" not in spec.base:
-        yield Problem(("base",), f"method is missing; one of {', '.join(METHODS)}")
+    yield from under(("base",), check_settings(without(spec.base, spec.needs), spec.parts)[1])
+    if not spec.is_ablation and not spec.base.keys() & {"method", "objective"}:
+        yield Problem(("base",), f"method is missing; one of {', '.join(METHODS)}, or else an objective and a mix")
     for name, said in (NOT_IN_BASE_OF_ABLATION if spec.is_ablation else NOT_IN_BASE_OF_SEARCH).items():
         if name in spec.base:
             yield Problem(("base", name), said)

@@ -15,7 +15,8 @@ from trainables.protocols.protocols import PROTOCOLS, evaluation_sets, known_cla
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig, check_settings
+from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig
+from trainables.settings.resolving import called, check_settings, owners_of, resolve
 
 # Of what a row may not change: the first are the file's lists, the others would put numbers of other data in a column.
 NOT_IN_ROW = {
@@ -24,7 +25,7 @@ NOT_IN_ROW = {
     "test": "the trials of an ablation are tested",
     "pseudo_unknown": "the trials of an ablation know every known class",
 }
-NOT_IN_COLUMN = {**NOT_IN_ROW, "method": "a method is a row's"}
+NOT_IN_COLUMN = {**NOT_IN_ROW, **dict.fromkeys(("method", "objective", "mix"), "a method is a row's")}
 NOT_IN_ROW |= dict.fromkeys(
     ("protocol", "split_family", "evaluate"), "write it as `set` of a column: numbers of other data need their own"
 )
@@ -54,7 +55,7 @@ def _needs_problems(name: str, values: list[Any], spec: Spec) -> Iterator[Proble
         return
     sets = {s for name, entry in PROTOCOLS.items() for f in entry.families for s in evaluation_sets(name, f)}
     for value in values:
-        there = value in sets if name == "evaluate" else not check_settings({name: value}, spec.methods)[1]
+        there = value in sets if name == "evaluate" else not check_settings({name: value}, spec.parts)[1]
         if there:
             yield Problem(("needs", name), f"{shown(value)} is there: take it out of `needs`, so that its rows run")
 
@@ -72,7 +73,7 @@ def _row_problems(row: Row, path: KeyPath, spec: Spec) -> Iterator[Problem]:
 def _set_problems(
     settings: Mapping[str, Any], path: KeyPath, refused: Mapping[str, str], spec: Spec
 ) -> Iterator[Problem]:
-    yield from under(path, check_settings(without(settings, spec.needs), spec.methods)[1])
+    yield from under(path, check_settings(without(settings, spec.needs), spec.parts)[1])
     for name, instead in refused.items():
         if name in settings:
             yield Problem((*path, name), f"has no place here: {instead}")
@@ -93,7 +94,7 @@ def _value_problems(grid: Mapping[str, list[Any]], path: KeyPath, spec: Spec) ->
             yield Problem((*path, name), f"has no place here: {NOT_IN_ROW[name]}")
             continue
         for value in values:
-            if problems := check_settings(without({name: value}, spec.needs), spec.methods)[1]:
+            if problems := check_settings(without({name: value}, spec.needs), spec.parts)[1]:
                 yield Problem((*path, name), problems[0].message)
                 break
 
@@ -144,9 +145,9 @@ def _left_out_problems(item: LeftOut, path: KeyPath, spec: Spec) -> Iterator[Pro
         hint = nearest(item.name, spec.table)
         yield Problem(path, f"{item.name!r} is not a setting{hint}: write one, or {{name: …, set: {{…}}}}")
         return
-    setting, method = spec.table[item.name], spec.base.get("method")
-    if setting.methods and method not in setting.methods:
-        yield Problem(path, f"{method} has no {item.name}; {', '.join(setting.methods)} has")
+    setting, parts = spec.table[item.name], owners_of(spec.base)
+    if setting.owners and not parts & {*setting.owners}:
+        yield Problem(path, f"{called(spec.base)} has no {item.name}; {', '.join(setting.owners)} has")
         return
     try:
         off(setting.annotation)
@@ -170,7 +171,7 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
     yield from _names(expanded)
     for i, claim in enumerate(spec.claims):
         yield from _claim_problems(claim, ("claims", i), [row for _, row in expanded], spec)
-    if "method" in spec.base and (problems := _problems_of_base(spec)):
+    if spec.base.keys() & {"method", "objective"} and (problems := _problems_of_base(spec)):
         yield from problems
         return
     told: set[tuple[KeyPath, str]] = set()  # a contradiction of a grid is told once, with the first row that has it
@@ -235,7 +236,7 @@ def _problems_of_base(spec: Spec) -> list[Problem]:
     if absent(spec.base, spec.needs):
         return []
     try:
-        TrialConfig.from_settings(spec.with_teacher({}))
+        resolve(spec.with_teacher({}))
     except ConfigError as error:
         return [Problem(("base", *problem.path), problem.message) for problem in error.problems]
     return []
@@ -248,10 +249,10 @@ def _resolve(
     changes = row.set or {}
     if both := [name for name in changes if name in column and name != "teacher"]:
         return None, [Problem(path, f"{both[0]} is set by the row and by a column: remove one of them")]
-    if not {"method"} & (spec.base.keys() | changes.keys()):
+    if not {"method", "objective"} & (spec.base.keys() | changes.keys()):
         return None, [Problem(path, "has no method: write one in base, or in the row's set")]
     try:
-        return TrialConfig.from_settings({**spec.with_teacher(changes, column), "split": 0}), []
+        return resolve({**spec.with_teacher(changes, column), "split": 0}), []
     except ConfigError as error:
         return None, [Problem((*path, "set", *p.path), p.message) for p in error.problems]
 
@@ -316,8 +317,10 @@ def _metrics_of(config: TrialConfig) -> frozenset[str]:
 def test_metrics(
     sets: tuple[str, ...], scores: tuple[str, ...], held_out: bool, shown: tuple[str, ...]
 ) -> frozenset[str]:
-    """The names that `trainables.scoring.measured.metrics_of` gives to what is measured on the test set; `shown` are sets with
-    known images of their own."""
+    """The names that `trainables.scoring.measured.metrics_of` gives to what is measured on the test set.
+
+    `shown` are sets with known images of their own.
+    """
     each = [*RANKING_METRICS, *OPEN_SET_METRICS, *BALANCED, "f1.test95", *(["f1.val95"] if held_out else [])]
     names = {"test/accuracy", "test/auroc", "test/oscr", *(f"test/{name}/feature_cosine" for name in sets)}
     names |= {f"test/{name}/accuracy" for name in shown}

@@ -14,14 +14,25 @@ from platform.files.spec import Row, Spec
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metrics import OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig, check_settings
+from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES
+from trainables.settings.resolving import called, check_settings, owners_of, resolve
 
 # How trials are divided and judged: a search over these would choose its own judge.
-NOT_SEARCHABLE = {"method", "recipe", "protocol", "split_family", "split", "seed", "images_per_class", "teacher"}
+NOT_SEARCHABLE = {
+    "method",
+    "objective",
+    "recipe",
+    "protocol",
+    "split_family",
+    "split",
+    "seed",
+    "images_per_class",
+    "teacher",
+}
 NOT_SEARCHABLE |= {"holdout", "pseudo_unknown", "evaluate", "test"}
 SCORING = {"score", "extra_scores", "odin_temperature", "odin_epsilon"}
 NOT_SEARCHABLE |= SCORING
-NOT_IN_BASELINE = NOT_SEARCHABLE - SCORING - {"method", "recipe", "teacher", "images_per_class", "holdout"}
+NOT_IN_BASELINE = NOT_SEARCHABLE - SCORING - {"method", "objective", "recipe", "teacher", "images_per_class", "holdout"}
 STORAGES = ("sqlite", "mysql", "postgresql")  # what Optuna's URLs begin with, maybe with +driver
 
 Dimension = FloatRange | IntRange | Choice
@@ -56,13 +67,14 @@ def _dimension_problems(name: str, dimension: Dimension, spec: Spec) -> Iterator
     if name in NOT_SEARCHABLE:
         yield Problem(path, "cannot be searched: it decides how trials are divided or judged")
         return
-    owners, method = spec.table[name].methods, spec.base.get("method")
-    if owners and method not in owners:
-        yield Problem(path, f"{method} has no such setting; {', '.join(owners)} has")
+    owners, parts = spec.table[name].owners, owners_of(spec.base)
+    mixes = spec.search.get("mix")
+    if owners and not {*owners} & (parts | {*(mixes.choices if isinstance(mixes, Choice) else [])}):
+        yield Problem(path, f"{called(spec.base)} has no such setting; {', '.join(owners)} has")
     if name in spec.base:
         yield Problem(path, "is searched here and fixed in base: remove one of them")
     for value in ends(dimension):
-        if problems := check_settings({name: value}, spec.methods)[1]:
+        if problems := check_settings({name: value}, spec.parts)[1]:
             yield Problem(path, problems[0].message)
             return
     for other, wanted in dimension.when.items():
@@ -171,7 +183,7 @@ def _baseline_problems(spec: Spec, baselines: list[Row]) -> Iterator[Problem]:
                 yield Problem((*path, key), "is for the rows of an ablation: a baseline has a name and a set")
         if row.set is None:
             yield Problem((*path, "set"), "is missing: what the baseline changes from the base, {} for nothing")
-        yield from under((*path, "set"), check_settings(row.set or {}, spec.methods)[1])
+        yield from under((*path, "set"), check_settings(row.set or {}, spec.parts)[1])
         for name in sorted(NOT_IN_BASELINE & set(row.set or {})):
             message = "would make the row another experiment than the one it is compared with"
             yield Problem((*path, "set", name), message)
@@ -180,35 +192,35 @@ def _baseline_problems(spec: Spec, baselines: list[Row]) -> Iterator[Problem]:
 def search_trial_problems(spec: Spec) -> Iterator[Problem]:
     """Contradictions that single settings cannot show, in every trial that the file means."""
 
-    def resolve(changes: Mapping[str, Any], path: KeyPath, validation: Mapping[str, Any]) -> Iterator[Problem]:
+    def problems_of(changes: Mapping[str, Any], path: KeyPath, validation: Mapping[str, Any]) -> Iterator[Problem]:
         try:
-            TrialConfig.from_settings({**spec.with_teacher(changes), **validation})
+            resolve({**spec.with_teacher(changes), **validation})
         except ConfigError as error:
             for problem in error.problems:
                 yield Problem(path or ("base", *problem.path), problem.message)
 
-    if problems := list(resolve({}, (), {})):
+    if problems := list(problems_of({}, (), {})):
         yield from problems
         return
     validation = spec.validation_settings()
-    yield from resolve({}, (), validation)
+    yield from problems_of({}, (), validation)
     proposed = [
         (name, changes)
         for name, dimension in spec.search.items()
         for value in ends(dimension)
         if (changes := _proposed(spec, name, value)) is not None
     ]
-    alone = [problem for name, changes in proposed for problem in resolve(changes, ("search", name), validation)]
+    alone = [problem for name, changes in proposed for problem in problems_of(changes, ("search", name), validation)]
     yield from alone
     # Two searched settings may be at odds where each is right beside the base.
     for (one, first), (other, second) in combinations(proposed, 2) if not alone else ():
         if one != other and all(second.get(name, value) == value for name, value in first.items()):
-            yield from resolve({**first, **second}, ("search", other), validation)
+            yield from problems_of({**first, **second}, ("search", other), validation)
     yield from _scheduler_problems(spec)
     for i, split in enumerate(spec.confirm.splits if spec.confirm else []):
-        yield from resolve({"split": split}, ("confirm", "splits", i), {})
+        yield from problems_of({"split": split}, ("confirm", "splits", i), {})
     for i, row in enumerate(spec.confirm.baselines if spec.confirm else []):
-        yield from resolve(row.set or {}, ("confirm", "baselines", i, "set"), {})
+        yield from problems_of(row.set or {}, ("confirm", "baselines", i, "set"), {})
 
 
 def _proposed(spec: Spec, name: str, value: Any) -> dict[str, Any] | None:
@@ -228,7 +240,7 @@ def _scheduler_problems(spec: Spec) -> Iterator[Problem]:
     if spec.scheduler is None or "epochs" in spec.search:
         return
     name, scheduler = ("asha", spec.scheduler.asha) if spec.scheduler.asha else ("median", spec.scheduler.median)
-    epochs = TrialConfig.from_settings(spec.with_teacher({})).epochs
+    epochs = resolve(spec.with_teacher({})).epochs
     if scheduler and scheduler.grace_epochs >= epochs:
         yield Problem(
             ("scheduler", name, "grace_epochs"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.reading.values import convert
 from trainables.reading.yaml_file import KeyPath
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 if TYPE_CHECKING:
     from platform.files.spec import Row, Spec
@@ -54,7 +55,7 @@ def trials(spec: Spec, row: Row, best: Mapping[str, Any] | None = None) -> Itera
     for column, own, both in divisions(spec):
         if spec.lacking(changes, own):
             continue
-        config = TrialConfig.from_settings(spec.with_teacher({**changes, "split": both[0][0]}, own))
+        config = resolve(spec.with_teacher({**changes, "split": both[0][0]}, own))
         for split, seed in both:
             yield column, config.at(split, seed)
 

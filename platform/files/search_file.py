@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from platform.files.check import problems_of_kind, problems_of_spec
 from platform.files.names import shown_name
-from platform.files.spec import ROW_KEYS, Spec, methods_in
+from platform.files.spec import ROW_KEYS, Spec, named_in
 from trainables.reading import yaml_file
 from trainables.reading.values import misread, shown
 from trainables.reading.yaml_file import (
@@ -25,7 +25,8 @@ from trainables.reading.yaml_file import (
     nearest_word,
     under,
 )
-from trainables.settings.config import check_settings, settings_table
+from trainables.settings.methods import laid_over
+from trainables.settings.resolving import called, check_settings, owners_of, settings_table
 
 PAPER = "paper"  # the profile that is the file as it stands
 
@@ -44,7 +45,7 @@ class SearchFile:
     @property
     def _settings(self) -> Mapping[str, Any]:
         """Every setting that the file may name."""
-        return settings_table(methods_in(self.document.data))
+        return settings_table(named_in(self.document.data, "objective", "mix"))
 
     def profile(self, name: str, overrides: Sequence[str] = ()) -> Spec:
         """A profile with `--set` overrides on top. Raises `ConfigError` for what is wrong with either."""
@@ -73,10 +74,10 @@ class SearchFile:
         raise errors[0]
 
     def named(self, setting: str, overrides: Sequence[str] = ()) -> list[str]:
-        """What stands as `method`, or as another `setting`, anywhere in the file or in `--set`."""
+        """What stands as `setting` anywhere in the file or in `--set`."""
         changes = [_parse_override(text, self._settings) for text in overrides]
         parts = [self.document.data, *({path[-1]: value} for path, value in changes)]
-        return list(methods_in(parts, setting))
+        return list(named_in(parts, setting))
 
     def _where(
         self, profile: str, path: KeyPath, overrides: Sequence[str], changes: Sequence[tuple[list[str], Any]]
@@ -172,13 +173,13 @@ def _best_of_problems(spec: Spec, profile: str) -> Iterator[Problem]:
         except ConfigError as error:
             yield Problem(path, str(error).splitlines()[0])
             continue
-        changes = {**spec.base, **(row.set or {}), **row.grid}
+        changes = laid_over(spec.base, {**(row.set or {}), **{name: values[0] for name, values in row.grid.items()}})
         if not set(search.search) - {*(row.set or {}), *row.grid}:
             yield Problem(path, f"takes nothing: the row sets all that is searched, {', '.join(search.search)}")
         for name in search.search:
-            owners = search.table[name].methods
-            if owners and changes.get("method") not in owners:
-                yield Problem(path, f"searches {name}, which {changes.get('method')} has not")
+            owners, parts = search.table[name].owners, owners_of(changes)
+            if owners and not parts & {*owners}:
+                yield Problem(path, f"searches {name}, which {called(changes)} has not")
 
 
 def _parse_override(text: str, settings: Mapping[str, Any]) -> tuple[list[str], Any]:
@@ -211,7 +212,7 @@ def _check(raw: dict[str, Any]) -> tuple[Spec | None, list[Problem]]:
     except ValidationError as error:
         problems = [*_explained(error, raw, kind)]
         if isinstance(base := raw.get("base"), dict):
-            problems += under(("base",), check_settings(base, methods_in(raw))[1])
+            problems += under(("base",), check_settings(base, named_in(raw, "objective", "mix"))[1])
         return None, problems
     problems = kind or problems_of_spec(spec)
     return (None, problems) if problems else (spec, [])

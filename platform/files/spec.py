@@ -23,9 +23,9 @@ from platform.files.names import Name, SweepName
 from platform.files.needs import absent
 from platform.files.rows import expand
 from trainables.reading.values import shown
-from trainables.settings.config import Setting, TrialConfig, settings_table, teacher_settings
-from trainables.settings.custom import is_custom, settings_of
-from trainables.settings.methods import DistillSettings
+from trainables.settings.custom import is_custom
+from trainables.settings.methods import laid_over
+from trainables.settings.resolving import Setting, has_teacher, owners_of, resolve, settings_table, teacher_settings
 
 COMMON_KEYS = ("name", "base", "resources", "figures", "profiles")
 SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
@@ -202,16 +202,16 @@ def _objective_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-def methods_in(data: Any, setting: str = "method") -> Iterator[str]:
-    """What stands as `method`, or as another `setting`, anywhere in a part of a file: one, or the list of a grid."""
+def named_in(data: Any, *settings: str) -> Iterator[str]:
+    """What stands as one of `settings` anywhere in a part of a file: a name, or those in the list of a grid."""
     if isinstance(data, list):
         for value in data:
-            yield from methods_in(value, setting)
+            yield from named_in(value, *settings)
     elif isinstance(data, dict):
         for name, value in data.items():
-            if name == setting:
+            if name in settings:
                 yield from (v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str))
-            yield from methods_in(value, setting)
+            yield from named_in(value, *settings)
 
 
 class Spec(Strict):
@@ -260,8 +260,8 @@ class Spec(Strict):
         return self.objectives[0]
 
     @cached_property
-    def methods(self) -> tuple[str, ...]:
-        """Every method that the file names, which says what settings it may name."""
+    def parts(self) -> tuple[str, ...]:
+        """Every objective and mix that the file names, which say what settings it may name."""
         written: list[Row | LeftOut] = [
             *self.rows,
             *(self.confirm.baselines if self.confirm else []),
@@ -269,12 +269,12 @@ class Spec(Strict):
         ]
         parts: list[Any] = [self.base, self.grid, *(row.grid for row in self.rows)]
         parts += [of.set for of in (*written, *self.columns.values())]
-        return tuple(dict.fromkeys(methods_in(parts)))
+        return tuple(dict.fromkeys(named_in(parts, "objective", "mix")))
 
     @property
     def table(self) -> dict[str, Setting]:
         """Every setting that the file may name."""
-        return settings_table(self.methods)
+        return settings_table(self.parts)
 
     def row_list(self) -> list[Row]:
         """The rows of an ablation, with grids multiplied out and `leave_one_out` written out."""
@@ -291,9 +291,9 @@ class Spec(Strict):
         """What the project lacks for a row's trials of a column; empty where they can be trained."""
         if not self.needs:
             return []
-        settings = {**self.base, **column, **changes}
-        method = settings.get("method")
-        foreign = {n for n in settings if n in self.table and (of := self.table[n].methods) and method not in of}
+        settings = laid_over({**self.base, **column}, changes)
+        parts = owners_of(settings)
+        foreign = {n for n in settings if n in self.table and (of := self.table[n].owners) and not parts & {*of}}
         return absent({n: v for n, v in settings.items() if n not in foreign}, self.needs)
 
     def untrained(self) -> tuple[dict[str, list[str]], bool]:
@@ -350,7 +350,7 @@ class Spec(Strict):
         """What makes a trial one of the search."""
         hidden = self.validation.pseudo_unknown
         if hidden is None:
-            hidden = len(TrialConfig.from_settings(self.with_teacher({})).known_classes) // 3
+            hidden = len(resolve(self.with_teacher({})).known_classes) // 3
         return {"holdout": self.validation.holdout, "pseudo_unknown": hidden, "test": False}
 
     def with_teacher(self, changes: Mapping[str, Any], column: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -360,18 +360,21 @@ class Spec(Strict):
         a row changes under `teacher`. What a `column` changes, a data set and its recipe, is the teacher's as well.
         """
         base = {**self.base, **(column or {})}
-        settings = {**base, **changes}
-        if issubclass(settings_of(settings["method"]), DistillSettings):
+        settings = laid_over(base, changes)
+        if has_teacher(settings):
             student = {name: value for name, value in base.items() if name != "teacher"}
-            teacher = {k: v for of in (self.base, column or {}, changes) for k, v in of.get("teacher", {}).items()}
+            teacher: dict[str, Any] = {"method": "plain"}
+            for of in (self.base, column or {}, changes):
+                teacher = laid_over(teacher, of.get("teacher", {}))
             settings["teacher"] = teacher_settings(student, teacher)
-        return self._without_foreign(settings, settings["method"])
+        return self._without_foreign(settings, owners_of(settings))
 
-    def _without_foreign(self, settings: dict[str, Any], method: str) -> dict[str, Any]:
-        """Without what only methods of one's own have, other ones than `method`: alone, it would not be known."""
-        foreign = {name for name in self._custom_settings if method not in self.table[name].methods}
+    def _without_foreign(self, settings: dict[str, Any], parts: set[str]) -> dict[str, Any]:
+        """Without what only objectives and mixes of one's own have, other ones than `parts`: alone, it would not be
+        known."""
+        foreign = {name for name in self._custom_settings if not parts & {*self.table[name].owners}}
         return {name: value for name, value in settings.items() if name not in foreign} if foreign else settings
 
     @cached_property
     def _custom_settings(self) -> frozenset[str]:
-        return frozenset(n for n, s in self.table.items() if s.methods and all(is_custom(m) for m in s.methods))
+        return frozenset(n for n, s in self.table.items() if s.owners and all(map(is_custom, s.owners)))

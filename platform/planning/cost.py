@@ -14,8 +14,8 @@ import torch
 
 from platform.files.spec import Resources
 from platform.planning.plan import Plan
-from platform.planning.results import lacks
 from platform.planning.search import Study
+from platform.tracking.evaluations import lacks
 from platform.tracking.index import Known
 from trainables.data.trial_data import TrialData
 from trainables.models import build_model
@@ -24,6 +24,7 @@ from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.scoring.evaluation import score_samples
 from trainables.settings.config import TrialConfig
 from trainables.settings.custom import is_custom, reason, users_line
+from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
 
@@ -32,7 +33,8 @@ PATIENCE = 30.0  # seconds of timing after which the kinds that are left are tak
 STEPS = 6  # timed ones: a coin decides what a mixing step costs
 FORWARD = 1 / 3  # of a training step's cost that an evaluated image takes
 
-Kind = tuple[str, str, str, str, str, int]  # what makes trials equally fast an image
+Kind = tuple[str, ...]  # what makes trials equally fast an image: their settings of these names
+_KIND = ("objective", "mix", "backbone", "protocol", "precision", "image_size", "batch_size")
 
 
 @dataclass
@@ -77,7 +79,7 @@ def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -
             told = list(study.history()) if study else []
             for ended in (t for t in told if t.status in ("finished", "stopped")):
                 settings = {**sweep.spec.search_settings(), **ended.proposal.settings}
-                identity = plan.identity(TrialConfig.from_settings(settings))
+                identity = plan.identity(resolve(settings))
                 if ended.status == "finished" and identity in known:
                     todo.cached[identity] = known[identity]
                 else:
@@ -165,25 +167,22 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
 def _not_timed(config: TrialConfig, error: Exception) -> str:
     """Why a trial could not be timed, or `ConfigError` where that is its own mistake."""
     passing = isinstance(error, MemoryError | torch.OutOfMemoryError | OSError)
-    if is_custom(config.method) and not passing and (place := users_line(error)):
-        raise ConfigError(
-            [Problem((), f"{place}: {config.method} fails in its first step: {reason(error)}")]
-        ) from error
+    own = [part for part in (config.objective, config.mix) if is_custom(part)]
+    if own and not passing and (place := users_line(error)):
+        said = f"{place}: {' with '.join(own)} fails in its first step: {reason(error)}"
+        raise ConfigError([Problem((), said)]) from error
     return f"could not be timed here ({config.method}, {config.backbone}): {reason(error)}"
 
 
 def kind_of(config: TrialConfig) -> Kind:
-    of = (config.method, config.backbone, config.protocol, config.precision, str(config.image_size))
-    return (*of, config.batch_size)
+    return tuple(str(getattr(config, name)) for name in _KIND)
 
 
 def _speeds(past: Iterable[Known], wanted: set[Kind]) -> dict[Kind, float]:
     """Median images a second of finished trials of each wanted kind."""
     found: dict[Kind, list[float]] = {}
     for known in past if wanted else ():
-        p = known.params
-        of = (p["method"], p["backbone"], p["protocol"], p["precision"], p.get("image_size", "None"))
-        kind = (*of, int(p["batch_size"]))
+        kind = tuple(known.params.get(name, "None") for name in _KIND)
         if kind in wanted and (speed := known.metrics.get("train/images_per_second")):
             found.setdefault(kind, []).append(speed)
     return {kind: median(values) for kind, values in found.items()}
@@ -227,7 +226,7 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
 
 def _alike(kind: Kind, costs: Mapping[Kind, Cost]) -> Cost:
     """The mean of the known costs of the same network, or of all where it has none."""
-    same = [cost for (_, backbone, *_), cost in costs.items() if backbone == kind[1]] or list(costs.values())
+    same = [cost for other, cost in costs.items() if other[2] == kind[2]] or list(costs.values())
     return Cost(fmean(cost.trained for cost in same), fmean(cost.evaluated for cost in same))
 
 

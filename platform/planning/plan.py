@@ -14,6 +14,7 @@ from trainables.data.sources import source_of
 from trainables.data.trial_data import TrialData, build, check_split, needed
 from trainables.images.listing import Content, DataError, MissingImagesError, Progress
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
 
@@ -70,7 +71,7 @@ class Sweep:
     @property
     def config(self) -> TrialConfig:
         """A trial that stands for the sweep in what is said of it."""
-        return self.cells[0].config if self.cells else self.search or TrialConfig.from_settings(self.spec.base)
+        return self.cells[0].config if self.cells else self.search or resolve(self.spec.base)
 
 
 @dataclass
@@ -173,10 +174,10 @@ def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
         each = sum(len(splits_and_seeds) for _, _, splits_and_seeds in divisions(spec))
         first = 1
         if spec.search:
-            sweep.search = TrialConfig.from_settings(spec.search_settings())
+            sweep.search = resolve(spec.search_settings())
             images.of(sweep.search)
         if spec.search and spec.confirm:
-            images.of(TrialConfig.from_settings(spec.with_teacher({})))  # the best's: not known yet
+            images.of(resolve(spec.with_teacher({})))  # the best's: not known yet
             top = min(spec.confirm.top, spec.trials)
             rows = ["best"] if top == 1 else [f"best {rank}" for rank in range(1, top + 1)]
             for rank, name in enumerate(rows):
@@ -199,7 +200,7 @@ def _missing(sweeps: Sequence[Sweep], images: Images) -> Iterator[str]:
     rows = ((s.spec, row) for s in sweeps if not s.spec.search for row in s.spec.row_list() if not row.published_only)
     configs = [config for spec, row in rows if row.best_of is None for _, config in trials(spec, row)]
     for spec in (s.spec for s in sweeps if s.spec.search):
-        configs += [TrialConfig.from_settings(spec.with_teacher({}))]  # what its confirmation needs, test sets included
+        configs += [resolve(spec.with_teacher({}))]  # what its confirmation needs, test sets included
     parts: dict[str, dict[str, None]] = {}
     for name, role in dict.fromkeys(pair for config in configs for pair in needed(config)):
         source = source_of(name)

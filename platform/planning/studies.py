@@ -109,7 +109,7 @@ class _Lines(BaseJournalBackend):
         yield from self.records[log_number_from:]
 
     def append_logs(self, logs: Sequence[dict[str, Any]]) -> None:
-        raise NotImplementedError("this study is only read")
+        raise RuntimeError("this study is only read")
 
 
 def _cut_torn_line(journal: Path, lock: JournalFileSymlinkLock) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from platform.files.spec import Resources
-from platform.planning.results import known_of
 from platform.running.interrupt import Interrupt
 from platform.running.joining import AddressError, check_address
 from platform.running.queue import Job, Queue
 from platform.running.session import LOOPBACK, FolderError, own_token, private_sessions, sessions, stay_on_loopback
 from platform.running.shipping import copy_code
+from platform.tracking.evaluations import known_of
 from platform.tracking.trials import Listener, TrialState
 from trainables.images.listing import Content
 from trainables.reading.addresses import showable
@@ -77,11 +77,12 @@ class Cluster:
         return int(fits)
 
 
-def connect(address: str | None, methods: Iterable[str] = (), protocols: Iterable[str] = ()) -> Cluster:
+def connect(address: str | None, parts: Iterable[str] = (), protocols: Iterable[str] = ()) -> Cluster:
     """Join the cluster at `address` (or RAY_ADDRESS), else start Ray on this machine, for its owner alone.
 
-    A cluster's workers get `trainables`, the modules of `methods` and the files of `protocols` as they are here.
-    Workers on this machine read them where they are, and those of a submitted job in the folder that was submitted.
+    A cluster's workers get `trainables`, the modules of `parts` (objectives and mixes of one's own) and the files of
+    `protocols` as they are here. Workers on this machine read them where they are, and those of a submitted job in the
+    folder that was submitted.
 
     Raises `ClusterError` where no cluster answers, or none can be started.
     """
@@ -93,7 +94,7 @@ def connect(address: str | None, methods: Iterable[str] = (), protocols: Iterabl
             raise ClusterError(f"no Ray cluster at {to_join}: {error}") from error
         with tempfile.TemporaryDirectory(prefix="code-") as folder:
             if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
-                copy_code(Path(folder), methods, protocols)
+                copy_code(Path(folder), parts, protocols)
                 options["runtime_env"] = {"working_dir": folder}
             try:
                 ray.init(address=address, **options)

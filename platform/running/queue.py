@@ -10,13 +10,15 @@ from typing import Protocol
 
 from platform.files.spec import Resources
 from platform.planning.plan import Cell, Plan
-from platform.planning.results import Outcome, Results, evaluated_too, known_of, lacks, merged, own_metrics
+from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
 from platform.tracking.claims import Claim, Elsewhere, Finished
+from platform.tracking.evaluations import evaluated_too, known_of, lacks, merged, own_metrics
 from platform.tracking.index import Known
 from platform.tracking.runs import PROVISIONAL
 from platform.tracking.trials import Place, TrialState
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 ATTEMPTS = 3  # of a trial whose failure another attempt may cure
 ASK_AGAIN = 5.0  # seconds until one asks what became of a trial that another process trains
@@ -274,7 +276,7 @@ class Queue:
         self.results.earlier.append(Outcome.told(told, cell, self.known.get(cell.identity)))
 
     def _proposed(self, name: str, proposal: Proposal) -> Cell:
-        config = TrialConfig.from_settings({**self.plan.sweep(name).spec.search_settings(), **proposal.settings})
+        config = resolve({**self.plan.sweep(name).spec.search_settings(), **proposal.settings})
         place = Place(
             name, "search", name, proposal.number + 1, config.split, config.seed,
             proposal=proposal.number, searched=proposal.settings,

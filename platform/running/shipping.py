@@ -1,4 +1,4 @@
-"""What workers on other machines need: `trainables`, and the files of methods and protocols of one's own."""
+"""What workers on other machines need: `trainables`, and the files of mixes, objectives and protocols of one's own."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import trainables
 from trainables.protocols.custom import is_own
-from trainables.settings.custom import custom_method, is_custom
+from trainables.settings.custom import custom_part, is_custom
 
 
-def copy_code(folder: Path, methods: Iterable[str], protocols: Iterable[str] = ()) -> None:
+def copy_code(folder: Path, parts: Iterable[str], protocols: Iterable[str] = ()) -> None:
     """Fill `folder` with what `import` finds here, and with what is named by its path from here, at the same places
     below it; nothing else of this machine's files.
 
-    A method that cannot be used is left out: what is wrong with it is told where the file is checked.
+    A mix or an objective that cannot be used is left out: what is wrong with it is told where the file is checked.
     """
     ours = Path(str(trainables.__file__)).parent
     shutil.copytree(ours, folder / ours.name, ignore=shutil.ignore_patterns("__pycache__"))
-    sources = {path for method in methods if is_custom(method) for path in _sources(method)}
+    sources = {path for part in parts if is_custom(part) for path in _sources(part)}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and (path := Path(file).resolve()) in sources:
@@ -35,8 +35,8 @@ def copy_code(folder: Path, methods: Iterable[str], protocols: Iterable[str] = (
             shutil.copy(path, folder / path)
 
 
-def _sources(method: str) -> Sequence[Path]:
+def _sources(part: str) -> Sequence[Path]:
     try:
-        return custom_method(method).modules
+        return custom_part(part).modules
     except ValueError:
         return ()

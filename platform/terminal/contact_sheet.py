@@ -14,7 +14,7 @@ from trainables.data.sources import source_of
 from trainables.data.trial_data import Samples, TrialData, build
 from trainables.images.listing import U8, Progress
 from trainables.images.parquet import Parquet
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 COLUMNS, ROWS = 12, 12  # images of a line; known classes that are shown
 
@@ -24,7 +24,7 @@ def contact_sheet(
 ) -> None:
     """Write the picture of one split. Raises `ConfigError` and `DataError`."""
     settings = {"method": "plain", "protocol": protocol, "split_family": family, "split": split}
-    config = TrialConfig.from_settings({**settings, "backbone": "resnet18", "evaluate": list(sets)})
+    config = resolve({**settings, "backbone": "resnet18", "evaluate": list(sets)})
     data = build(config, data_root, progress=progress)
     lines = [
         *_known(data, _names(data.train.source.name, data_root)),

@@ -15,8 +15,9 @@ from platform.files.spec import Objective, Resources
 from platform.planning.captions import tested_on, trained_on
 from platform.planning.cost import Estimate, Work
 from platform.planning.plan import Images, Sweep
-from platform.planning.results import Outcome, Results, full_names
+from platform.planning.results import Outcome, Results
 from platform.planning.search import Study
+from platform.tracking.evaluations import full_names
 from platform.tracking.index import Known
 from platform.tracking.trials import described
 from trainables.data.trial_data import TrialData

@@ -13,13 +13,13 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from platform.command import command
-from platform.planning.results import full_names, saw, shared_metrics
 from platform.tracking import index, sweeps
 from platform.tracking.address import check_writable
 from platform.tracking.claims import Claim, Claims, Ours, Target
 from platform.tracking.delivery import Delivery
 from platform.tracking.drivers import BEAT, Drivers, Heartbeat
 from platform.tracking.errors import TrackingError, masked, temporary
+from platform.tracking.evaluations import full_names, saw, shared_metrics
 from platform.tracking.index import Known, SweepRun
 from platform.tracking.outbox import Outbox, Record
 from platform.tracking.runs import ended_page, flat, now, opening_of

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from trainables.models.convnets import ConvNet, mobilenetv2, resnet, vgg, vgg32
+from trainables.models.head import Head, LinearHead
 from trainables.models.output import Network
 from trainables.models.vit import ViT
 from trainables.models.wideresnet import WideResNet
 from trainables.settings.backbones import Backbone, cells, parse_backbone
 
-# By family: (numbers of the backbone, num_classes, image_size) to a network.
-_FAMILIES: dict[str, Callable[[Backbone, int, int], Network]] = {
-    "wrn": lambda b, classes, size: WideResNet(b.depth, b.width, classes),
-    "resnet": lambda b, classes, size: ConvNet(*resnet(b.depth, size), classes),
-    "vgg": lambda b, classes, size: ConvNet(*vgg(b.depth), classes),
-    "vgg32": lambda b, classes, size: ConvNet(*vgg32(), classes),
-    "mobilenetv2": lambda b, classes, size: ConvNet(*mobilenetv2(size), classes),
-    "vit": lambda b, classes, size: ViT(b.width, b.patch, size, classes),
+MakeHead = Callable[[int], Head]  # of so many channels
+
+# By family: (numbers of the backbone, head, image_size) to a convolutional network.
+_CONVOLUTIONAL: dict[str, Callable[[Backbone, MakeHead, int], Network]] = {
+    "wrn": lambda b, head, size: WideResNet(b.depth, b.width, head),
+    "resnet": lambda b, head, size: ConvNet(*resnet(b.depth, size), head),
+    "vgg": lambda b, head, size: ConvNet(*vgg(b.depth), head),
+    "vgg32": lambda b, head, size: ConvNet(*vgg32(), head),
+    "mobilenetv2": lambda b, head, size: ConvNet(*mobilenetv2(size), head),
 }
 
 
-def build_model(backbone: str, num_classes: int, image_size: int) -> Network:
+def build_model(backbone: str, num_classes: int, image_size: int, head: type[Head] = LinearHead) -> Network:
     """A freshly initialised network for square images of `image_size` px, by torch's global generator.
 
-    Raises `ValueError` for an unknown name, and for images that the network's cells do not divide.
+    Raises `ValueError` for an unknown name, for images that the network's cells do not divide, and for a head that is
+    not linear on a ViT, whose logits are of its class token.
     """
     cells(backbone, image_size)
     parsed = parse_backbone(backbone)
-    return _FAMILIES[parsed.family](parsed, num_classes, image_size)
+    if parsed.family == "vit":
+        if head is not LinearHead:
+            raise ValueError(f"{backbone} has a linear head on its class token, and takes no {head.__name__}")
+        return ViT(parsed.width, parsed.patch, image_size, num_classes)
+    return _CONVOLUTIONAL[parsed.family](parsed, partial(head, num_classes=num_classes), image_size)

@@ -15,10 +15,10 @@ from trainables.models.output import Output
 def foreground(output: Output, labels_B: torch.Tensor) -> torch.Tensor:
     """How much each cell speaks for the true class: B,h,w in 0..1, float32, outside the graph.
 
-    `foreground_probability` where the network gives activation maps, else `grad_cam`.
+    `foreground_probability` where the network gives evidence, else `grad_cam`.
     """
-    if output.activation_BKhw is not None:
-        return foreground_probability(output.activation_BKhw.detach(), labels_B)
+    if output.evidence_BKhw is not None:
+        return foreground_probability(output.evidence_BKhw.detach(), labels_B)
     assert output.tokens_BNC is not None
     return grad_cam(output.logits_BK, output.tokens_BNC, labels_B)
 
@@ -41,11 +41,11 @@ def grad_cam(logits_BK: torch.Tensor, tokens_BNC: torch.Tensor, labels_B: torch.
     return cam_BN.view(-1, side, side)
 
 
-def foreground_probability(activation_BKhw: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+def foreground_probability(evidence_BKhw: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
     """BackMix section IV-A: softmax over classes at each cell, channel of the true class. B,h,w in 0..1."""
-    index = labels_B[:, None, None, None].expand(-1, 1, *activation_BKhw.shape[2:])
-    log_total = activation_BKhw.float().logsumexp(dim=1)
-    return (activation_BKhw.gather(1, index)[:, 0].float() - log_total).exp()
+    index = labels_B[:, None, None, None].expand(-1, 1, *evidence_BKhw.shape[2:])
+    log_total = evidence_BKhw.float().logsumexp(dim=1)
+    return (evidence_BKhw.gather(1, index)[:, 0].float() - log_total).exp()
 
 
 def foreground_mask(bank_Bhw: torch.Tensor, ratio: float, generator: torch.Generator | None) -> torch.Tensor:

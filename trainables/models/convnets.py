@@ -6,12 +6,13 @@ Each body comes with the number of its channels. Nothing is pretrained.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 import torchvision
 from torch import nn
 
-from trainables.models.head import classify, init_head
+from trainables.models.head import Head
 from trainables.models.output import Network, Output
 from trainables.settings.backbones import SMALL_IMAGE
 
@@ -19,15 +20,15 @@ from trainables.settings.backbones import SMALL_IMAGE
 class ConvNet(Network):
     """`body` turns images B,3,H,W into feature maps B,channels,h,w."""
 
-    def __init__(self, body: nn.Module, channels: int, num_classes: int) -> None:
+    def __init__(self, body: nn.Module, channels: int, head: Callable[[int], Head]) -> None:
         super().__init__()
         self.num_features = channels
         self.body = body
-        self.head = nn.Conv2d(channels, num_classes, 1)
-        init_head(self.head)
+        self.head = head(channels)
+        self.head.draw()
 
     def forward(self, images_BCHW: torch.Tensor) -> Output:
-        return classify(self.head, self.body(images_BCHW))
+        return self.head(self.body(images_BCHW))
 
 
 def resnet(depth: int, image_size: int) -> tuple[nn.Module, int]:

@@ -1,28 +1,48 @@
-"""The head of every convolutional network: Conv 1x1, GAP (BackMix section IV-A).
+"""Heads: from the last feature maps of a network to logits, and to what each cell says of each class.
 
-The same function as GAP, Linear, but the convolution's output is the class activation map.
+Shapes: B batch, C channels, K classes, h w cells.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from trainables.models.output import Output
 
 
-def init_head(head: nn.Conv2d) -> None:
-    """Kaiming's normal weights for a linear layer, and no bias."""
-    nn.init.kaiming_normal_(head.weight, nonlinearity="linear")
-    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+class Head(nn.Module, ABC):
+    """What an objective puts on a convolutional network. It is made of (channels, num_classes)."""
+
+    @abstractmethod
+    def draw(self) -> None:
+        """Initialise its weights, by torch's global generator."""
+
+    @abstractmethod
+    def forward(self, maps_BChw: torch.Tensor) -> Output:
+        """Logits, pooled features and evidence of the last feature maps."""
 
 
-def classify(head: nn.Conv2d, features_BChw: torch.Tensor) -> Output:
-    """Class activation maps of the last feature maps, and both pooled over cells.
+class LinearHead(Head):
+    """Conv 1x1, GAP (BackMix section IV-A): the same function as GAP, Linear, but its output before the pooling is the
+    class activation map."""
 
-    In float32 also under bf16 autocast: rounded maps would give logits that tie, and ties move every ranking metric.
-    """
-    features_BChw = features_BChw.to(head.weight.dtype)
-    with torch.autocast(features_BChw.device.type, enabled=False):
-        activation_BKhw = head(features_BChw)
-    return Output(activation_BKhw.mean(dim=(2, 3)), features_BChw.mean(dim=(2, 3)), activation_BKhw)
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d(channels, num_classes, 1)
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def draw(self) -> None:
+        """Kaiming's normal weights for a linear layer, and no bias."""
+        nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+
+    def forward(self, maps_BChw: torch.Tensor) -> Output:
+        """In float32 also under bf16 autocast: rounded maps would give logits that tie, and ties move every metric."""
+        maps_BChw = maps_BChw.to(self.weight.dtype)
+        with torch.autocast(maps_BChw.device.type, enabled=False):
+            evidence_BKhw = F.conv2d(maps_BChw, self.weight, self.bias)
+        return Output(evidence_BKhw.mean(dim=(2, 3)), maps_BChw.mean(dim=(2, 3)), evidence_BKhw)

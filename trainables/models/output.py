@@ -11,12 +11,12 @@ from torch import nn
 class Output(NamedTuple):
     """B batch, K classes, C feature channels, h w cells of the last map, N tokens.
 
-    A convolutional network gives activation maps, a ViT gives tokens: `trainables.models.cam.foreground` reads either.
+    A convolutional network gives evidence, a ViT gives tokens: `trainables.models.cam.foreground` reads either.
     """
 
     logits_BK: torch.Tensor  # float32, also under autocast
     features_BC: torch.Tensor  # what the logits are linear in: pooled maps, or a ViT's class token; float32
-    activation_BKhw: torch.Tensor | None  # class activation maps; their mean over cells is the logits
+    evidence_BKhw: torch.Tensor | None  # what each cell says of each class: a linear head's class activation maps
     tokens_BNC: torch.Tensor | None = None  # input of the last block, in the graph: class token, then h * w patches
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.models.head import classify, init_head
+from trainables.models.head import Head
 from trainables.models.output import Network, Output
 
 
@@ -32,7 +34,7 @@ class _Block(nn.Module):
 class WideResNet(Network):
     """WRN-depth-width without dropout. 32 px images give 8 x 8 cells."""
 
-    def __init__(self, depth: int, width: int, num_classes: int) -> None:
+    def __init__(self, depth: int, width: int, head: Callable[[int], Head]) -> None:
         super().__init__()
         blocks = (depth - 4) // 6
         channels = [16, 16 * width, 32 * width, 64 * width]
@@ -46,11 +48,11 @@ class WideResNet(Network):
         )
         self.num_features = channels[3]
         self.bn = nn.BatchNorm2d(channels[3])
-        self.head = nn.Conv2d(channels[3], num_classes, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module is not self.head:
+        self.head = head(channels[3])
+        for module in (*self.stem.modules(), *self.groups.modules()):
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        init_head(self.head)
+        self.head.draw()
 
     def forward(self, images_BCHW: torch.Tensor) -> Output:
-        return classify(self.head, F.relu(self.bn(self.groups(self.stem(images_BCHW)))))
+        return self.head(F.relu(self.bn(self.groups(self.stem(images_BCHW)))))

@@ -29,44 +29,30 @@ def uniform_cross_entropy(logits_BK: torch.Tensor) -> torch.Tensor:
 
 
 def mixed_cross_entropy(
-    logits_BK: torch.Tensor, labels_B: torch.Tensor, partner_labels_B: torch.Tensor, share_B: torch.Tensor
+    logits_BK: torch.Tensor,
+    labels_B: torch.Tensor,
+    partner_labels_B: torch.Tensor,
+    lam_B: torch.Tensor,
+    smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """Asymmetric paper's Eq. 3, of each sample: lambda CE(z, y_i) + (1 - lambda) CE(z, y_j). B."""
-    own = F.cross_entropy(logits_BK, labels_B, reduction="none")
-    other = F.cross_entropy(logits_BK, partner_labels_B, reduction="none")
-    return share_B * own + (1 - share_B) * other
+    """Asymmetric paper's Eq. 3, of each sample: lambda CE(z, y_i) + (1 - lambda) CE(z, y_j). `smoothing` is the part of
+    the uniform label in both. B."""
+    own = F.cross_entropy(logits_BK, labels_B, reduction="none", label_smoothing=smoothing)
+    other = F.cross_entropy(logits_BK, partner_labels_B, reduction="none", label_smoothing=smoothing)
+    return lam_B * own + (1 - lam_B) * other
 
 
 def two_hot(
-    labels_B: torch.Tensor, partner_labels_B: torch.Tensor, share_B: torch.Tensor, num_classes: int
+    labels_B: torch.Tensor, partner_labels_B: torch.Tensor, lam_B: torch.Tensor, num_classes: int
 ) -> torch.Tensor:
     """y_m = lambda y_i + (1 - lambda) y_j (Asymmetric paper, Eq. 2). B,K."""
     own, other = _one_hot(labels_B, num_classes), _one_hot(partner_labels_B, num_classes)
-    return share_B[:, None] * own + (1 - share_B[:, None]) * other
+    return lam_B[:, None] * own + (1 - lam_B[:, None]) * other
 
 
 def _one_hot(labels_B: torch.Tensor, num_classes: int) -> torch.Tensor:
     """True in the column of each label, B,K; torch's own reads the labels back to check them."""
     return labels_B[:, None] == torch.arange(num_classes, device=labels_B.device)
-
-
-def decoupled_cross_entropy(
-    logits_BK: torch.Tensor, labels_B: torch.Tensor, partner_labels_B: torch.Tensor, share_B: torch.Tensor
-) -> torch.Tensor:
-    """Decoupled regulariser (Liu et al., 2022) of each sample: -log phi_ij - log phi_ji, with
-    phi_ij = exp(z_i) / sum_{c != j} exp(z_c): neither class has to win against the other one.
-
-    0 where the two are one class, or one image has no share: there is nothing to decouple. B.
-    """
-    mixed = (labels_B != partner_labels_B) & (share_B > 0) & (share_B < 1)
-
-    def one_way(i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        excluded = _one_hot(j, logits_BK.shape[1]) & mixed[:, None]
-        others = logits_BK.masked_fill(excluded, float("-inf"))
-        return others.logsumexp(dim=1) - logits_BK.gather(1, i[:, None])[:, 0]
-
-    both = one_way(labels_B, partner_labels_B) + one_way(partner_labels_B, labels_B)
-    return torch.where(mixed, both, 0)
 
 
 def pearson_distance(student_BD: torch.Tensor, teacher_BD: torch.Tensor) -> torch.Tensor:

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from trainables.reading.yaml_file import nearest
-from trainables.settings.methods import Range
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number; `open_low` excludes the lower one."""
+
+    low: float
+    high: float = float("inf")
+    open_low: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low < value if self.open_low else self.low <= value
+        return above and value <= self.high and (isinstance(value, int) or math.isfinite(value))
+
+    def __str__(self) -> str:
+        below = f"{'more than' if self.open_low else 'at least'} {self.low:g}"
+        return below if self.high == float("inf") else f"{below} and at most {self.high:g}"
+
+
+Share = Annotated[float, Range(0, 1)]
+Weight = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, open_low=True)]
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 

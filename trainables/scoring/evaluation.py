@@ -1,8 +1,8 @@
 """From a trained network to one line per sample: the table that `scores.parquet` holds.
 
 Columns: part (val, test), set, index, class, label, prediction, one column a score, known_cosine, logits. The scores of
-`trainables.scoring.scores.SCORES` follow from the logits too; feature_norm, known_cosine and the scores on request are there as
-columns only. `trainables.scoring.measured` makes metrics of it.
+`SCORES` follow from the logits too; feature_norm, known_cosine and the scores on request are there as columns only.
+`trainables.scoring.measured` makes metrics of it.
 """
 
 from __future__ import annotations

@@ -17,8 +17,10 @@ import torch.nn.functional as F
 
 from trainables.data.augment import crop_and_flip, inner_view
 from trainables.data.trial_data import TrialData
-from trainables.learners.backmix import BackMix
-from trainables.mixing import cutmix, draw_box, draw_partners, hide
+from trainables.mixes.backmix import BackMix, draw_partners, hide
+from trainables.mixes.boxes import draw_box
+from trainables.mixes.cutmix import cutmix
+from trainables.models.cam import foreground
 from trainables.scoring.evaluation import forward
 from trainables.scoring.measured import known_beside
 from trainables.settings.config import TrialConfig
@@ -73,7 +75,7 @@ def mistakes(
             partners = draw_partners(labels, labels, True, generator)
             box = draw_box(torch.full((size,), 1 - share, device=device), data.image_size, data.image_size, generator)
             mixed = cutmix(pool.seen(ids), partners, box)
-            probability, predicted = model(mixed.images_BCHW).logits_BK.float().softmax(dim=1).max(dim=1)
+            probability, predicted = model(mixed).logits_BK.float().softmax(dim=1).max(dim=1)
             wrong += int(((predicted != labels) & (predicted != labels[partners])).sum())
             sure += int((probability > 0.95).sum())
         seen = BATCH * (count // BATCH)
@@ -97,18 +99,19 @@ class Masks:
 def masks(config: TrialConfig, data: TrialData, weights: Path, device: torch.device, count: int) -> Masks:
     """Foregrounds that a finished BackMix network estimates (BackMix, Figs. 5 and 6), for `count` random images.
 
-    They are mixed by the learner itself, and shown as the network sees them, but for a crop's padding and the mirror.
+    They are mixed by the mix itself, and shown as the network sees them, but for a crop's padding and the mirror.
     From one pass with the final weights, in eval mode: the bank of the training, a moving average, is not kept.
     """
     trainer = Trainer(config, data, device)
-    learner, generator, size = trainer.learner, trainer.generator, data.image_size
-    assert isinstance(learner, BackMix)
-    model = read_weights(config.backbone, data, weights, device)
+    mix, generator, size = trainer.mix, trainer.generator, data.image_size
+    assert isinstance(mix, BackMix)
+    model = read_weights(config.backbone, data, weights, device).eval()
     both = torch.randperm(len(trainer.pool), generator=generator, device=device)[: 2 * count]
     targets, backgrounds = trainer.pool[both[:count]], trainer.pool[both[count:]]
-    cam, _ = learner.cam_of_raw(model, backgrounds, trainer.pool.labels[both[count:]])
-    mixed, view, mask = learner.paste(targets, backgrounds, cam)
-    window = inner_view(view, learner.training.spare)
+    seen = foreground(model(mix.middle(backgrounds)), trainer.pool.labels[both[count:]]).detach()
+    cam, _ = mix.stored(seen, None)
+    mixed, view, mask = mix.paste(targets, backgrounds, cam)
+    window = inner_view(view, mix.images.spare)
 
     def shown(images_NHWC: torch.Tensor) -> Any:
         return crop_and_flip(images_NHWC, window, config.crop_fill, size).cpu().numpy()

@@ -1,6 +1,6 @@
 """Scores: how much a sample looks known, from its logits or features. Higher is more known, for every one of them.
 
-Shapes: N samples, K classes, C feature channels. `trainables.scoring.extra_scores` has those that need more than one pass.
+Shapes: N samples, K classes, C feature channels. `extra_scores`, beside this, has those that need more than one pass.
 """
 
 from __future__ import annotations

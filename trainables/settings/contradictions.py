@@ -9,7 +9,8 @@ from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
 from trainables.settings.backbones import cells
-from trainables.settings.methods import AsymmetricSettings, BackMixSettings, CatImgSettings, TeacherFreeSettings
+from trainables.settings.mixes import BackMixSettings
+from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
 
 if TYPE_CHECKING:
     from trainables.settings.config import TrialConfig
@@ -59,38 +60,23 @@ def _of_schedule(config: TrialConfig) -> Iterator[Problem]:
 
 
 def _of_method(config: TrialConfig) -> Iterator[Problem]:
-    learner = config.learner
-    mix = getattr(learner, "mix", None)
-    if isinstance(learner, AsymmetricSettings | TeacherFreeSettings) and mix == "none":
-        yield Problem(("mix",), f"{config.method} needs one: its losses are about mixed samples")
-    if isinstance(learner, TeacherFreeSettings):
-        if mix == "cutout":
-            yield Problem(("mix",), "teacher-free compares a mix with its two images; cutout has one")
-        if learner.tau_lower > learner.tau_upper:
-            yield Problem(("tau_lower",), f"{learner.tau_lower:g} is above tau_upper, {learner.tau_upper:g}")
+    learnt, mix = config.objective_settings, config.mix_settings
+    if reason := learnt.refuses(mix):
+        yield Problem(("mix",), f"{config.objective} {reason}, not {config.mix}")
+    if isinstance(learnt, TeacherFreeSettings) and learnt.tau_lower > learnt.tau_upper:
+        yield Problem(("tau_lower",), f"{learnt.tau_lower:g} is above tau_upper, {learnt.tau_upper:g}")
     image_size = config.seen_size
     try:
         side = cells(config.backbone, image_size)
     except ValueError as error:
         yield Problem(("backbone",), str(error))
         return
-    if isinstance(learner, BackMixSettings):
-        if side == 1:
-            yield Problem(
-                ("backbone",),
-                f"{config.backbone!r} sees an image of {image_size} px as one cell: BackMix cannot tell object from "
-                "background there",
-            )
-        if learner.cam_from == "mixed":
-            moving = {name: getattr(config, name) for name in ("augment_first", "augment")}
-            for name, value in moving.items():
-                if value != "none":
-                    message = f"{value} moves pixels, so maps of its images do not fit the stored ones"
-                    yield Problem((name,), f"{message}: set cam_from: raw")
-    if config.method == "catimg" and config.backbone.startswith("vit"):
+    if isinstance(mix, BackMixSettings):
+        yield from _of_backmix(config, mix, side)
+    if config.objective == "catimg" and config.backbone.startswith("vit"):
         yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
-    if isinstance(learner, CatImgSettings):
-        yield from _of_outliers(config, learner.outlier_set)
+    if isinstance(learnt, CatImgSettings):
+        yield from _of_outliers(config, learnt.outlier_set)
 
 
 def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:
@@ -107,3 +93,23 @@ def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:
                 "outliers of another collection",
             )
             return
+
+
+def _of_backmix(config: TrialConfig, mix: BackMixSettings, side: int) -> Iterator[Problem]:
+    if side == 1:
+        yield Problem(
+            ("backbone",),
+            f"{config.backbone!r} sees an image of {config.seen_size} px as one cell: BackMix cannot tell object from "
+            "background there",
+        )
+    if mix.cam_from == "raw":
+        return
+    for name in ("augment_first", "augment"):
+        if (moving := getattr(config, name)) != "none":
+            message = f"{moving} moves pixels, so maps of its images do not fit the stored ones: set cam_from: raw"
+            yield Problem((name,), message)
+    if config.objective == "catimg":
+        yield Problem(
+            ("cam_from",),
+            "catimg trains on pictures of twice the height, whose maps fit no stored image: set it to raw",
+        )

@@ -1,8 +1,8 @@
-"""A method of one's own: `method: package.module:Class`, a learner in a module that Python can import from here.
+"""A mix or an objective of one's own: `mix: package.module:Class`, in a module that Python can import from here.
 
-The learner's annotation `settings: ItsSettings` names its settings, a frozen dataclass as in `trainables.settings.methods`.
-What is checked here is what a built-in method has by being written beside the others. Importing such a module imports
-torch; a trial of a built-in method never comes here.
+The class's annotation `settings: ItsSettings` names its settings, a frozen dataclass as in `trainables.settings.mixes`
+and `trainables.settings.objectives`. What is checked here is what a built-in one has by being written beside the
+others. Importing such a module imports torch; a trial of built-in ones never comes here.
 """
 
 from __future__ import annotations
@@ -21,69 +21,76 @@ from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, get_origin, get_type_hints
+from typing import Any, ClassVar, get_origin, get_type_hints
 
 from trainables.reading.values import convert, supported
 from trainables.reading.yaml_file import nearest
-from trainables.settings.methods import METHODS, MethodSettings
-
-if TYPE_CHECKING:
-    from trainables.learners.base import Learner
-    from trainables.settings.config import TrialConfig
+from trainables.settings.mixes import MIXES, MixSettings
+from trainables.settings.objectives import OBJECTIVES, ObjectiveSettings
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _NOT_THE_USERS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
+# What each part of a method is derived from, by name: to import it would be to import torch, and the rooms above.
+_BASES = {"mix": "trainables.mixes.base.Mix", "objective": "trainables.objectives.base.Objective"}
+_SETTINGS: dict[str, type] = {"mix": MixSettings, "objective": ObjectiveSettings}
+
 
 @dataclass(frozen=True)
-class CustomMethod:
-    """What the name of a method of one's own stands for."""
+class CustomPart:
+    """What the name of a mix or an objective of one's own stands for."""
 
-    settings: type[MethodSettings]
-    learner: type[Learner]
+    kind: str  # mix, or objective
+    settings: type[Any]
+    part: type[Any]
     modules: tuple[Path, ...]  # its source, and that of the modules beside it that it imports
     digest: str  # of their text: 16 hex digits
 
 
-def is_custom(method: object) -> bool:
-    """Whether a method is named by module and class, not among the built-in ones."""
-    return isinstance(method, str) and ":" in method
+def is_custom(name: object) -> bool:
+    """Whether a mix or an objective is named by module and class, not among the built-in ones."""
+    return isinstance(name, str) and ":" in name
 
 
-def custom_method(name: str) -> CustomMethod:
-    """The method `package.module:Class`. Raises `ValueError` that says what is missing, and what to write."""
+def custom_part(name: str) -> CustomPart:
+    """The mix or objective `package.module:Class`. Raises `ValueError` that says what is missing, and what to write."""
     found = _load(name)
     if isinstance(found, str):
         raise ValueError(found)
     return found
 
 
-def settings_of(method: str) -> type[MethodSettings]:
-    """The settings of a method, built in or one's own (`ValueError` where that one cannot be used)."""
-    return custom_method(method).settings if is_custom(method) else METHODS[method]
+def mix_settings(name: str) -> type[MixSettings]:
+    """The settings of a mix, built in or one's own (`ValueError` where that one cannot be used)."""
+    return _custom_settings(name, "mix") if is_custom(name) else MIXES[name]
 
 
-def custom_modules(config: TrialConfig) -> list[Path]:
-    """The files that a worker needs for `config` and its teacher, beside `trainables`: empty for built-in methods."""
-    methods = [config.method, *([config.teacher.method] if config.teacher else [])]
-    paths = [path for method in methods if is_custom(method) for path in custom_method(method).modules]
-    return list(dict.fromkeys(paths))
+def objective_settings(name: str) -> type[ObjectiveSettings]:
+    """The settings of an objective, built in or one's own (`ValueError` where that one cannot be used)."""
+    return _custom_settings(name, "objective") if is_custom(name) else OBJECTIVES[name]
+
+
+def _custom_settings(name: str, kind: str) -> type[Any]:
+    part = custom_part(name)
+    if part.kind != kind:
+        raise ValueError(f"{name!r} is {'an' if kind == 'mix' else 'a'} {part.kind}: write it as `{part.kind}`")
+    return part.settings
 
 
 @cache  # a failure is kept, too: a module that cannot be imported is not tried once for each row that names it
-def _load(name: str) -> CustomMethod | str:
+def _load(name: str) -> CustomPart | str:
     if not _NAME.fullmatch(name):
         return f"{name!r}: write a module and its class, as package.module:Class"
     module_name, class_name = name.split(":")
     try:
         module = _import(module_name)
-        learner = _learner(module, class_name)
-        settings = _settings(learner)
+        kind, part = _part(module, class_name)
+        settings = _settings(part, _SETTINGS[kind])
         paths = tuple(sorted({_path(m) for m in _modules(module)}))
     except ValueError as error:
         return f"{name!r}: {error}"
     content = b"\0".join(path.read_bytes() for path in paths)
-    return CustomMethod(settings, learner, paths, hashlib.sha256(content).hexdigest()[:16])
+    return CustomPart(kind, settings, part, paths, hashlib.sha256(content).hexdigest()[:16])
 
 
 def _import(name: str) -> ModuleType:
@@ -124,30 +131,31 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
-def _learner(module: ModuleType, name: str) -> type[Learner]:
-    learner = vars(module).get(name)
-    own = [n for n, v in vars(module).items() if _is_learner(v) and v.__module__ == module.__name__]
-    if learner is None:
+def _part(module: ModuleType, name: str) -> tuple[str, type[Any]]:
+    """The class of that name, and whether it is a mix or an objective."""
+    found = vars(module).get(name)
+    own = [n for n, v in vars(module).items() if _kind(v) and v.__module__ == module.__name__]
+    if found is None:
         raise ValueError(f"{module.__name__} has no class {name!r}{nearest(name, own)}")
-    if not _is_learner(learner):
+    kind = _kind(found)
+    if kind is None:
         has = f"; the module has {', '.join(own)}" if own else ""
-        raise ValueError(f"is not a learner: derive it from trainables.learners.base.Learner{has}")
-    if inspect.isabstract(learner):
-        raise ValueError(f"lacks {', '.join(sorted(learner.__abstractmethods__))}: what one batch does")
-    found: type[Learner] = learner
-    return found
+        raise ValueError(f"is neither a mix nor an objective: derive it from {' or '.join(_BASES.values())}{has}")
+    if inspect.isabstract(found):
+        raise ValueError(f"lacks {', '.join(sorted(found.__abstractmethods__))}: what is done with one batch")
+    return kind, found
 
 
-def _is_learner(value: Any) -> bool:
-    base = sys.modules.get("trainables.learners.base")  # what derives from it has imported it, and torch with it
-    return base is not None and isinstance(value, type) and issubclass(value, base.Learner)
+def _kind(value: Any) -> str | None:
+    above = {f"{c.__module__}.{c.__qualname__}" for c in value.__mro__} if isinstance(value, type) else set()
+    return next((kind for kind, base in _BASES.items() if base in above), None)
 
 
-def _settings(learner: type[Learner]) -> type[MethodSettings]:
-    """The class that the learner's annotation names, if it can be read as the built-in methods' can."""
-    settings = _hints(learner).get("settings")
-    if not (isinstance(settings, type) and issubclass(settings, MethodSettings)):
-        raise ValueError("annotate its settings: `settings: ItsSettings`, a class derived from MethodSettings")
+def _settings(part: type[Any], base: type[Any]) -> Any:
+    """The class that the part's annotation names, if it can be read as the built-in ones' can."""
+    settings: Any = _hints(part).get("settings")
+    if base not in getattr(settings, "__mro__", ()):
+        raise ValueError(f"annotate its settings: `settings: ItsSettings`, a class derived from {base.__name__}")
     if "__dataclass_params__" not in vars(settings):
         raise ValueError(f"{settings.__name__} lacks @dataclass(frozen=True)")
     hints = _hints(settings)
@@ -223,6 +231,6 @@ def _is_the_users(file: str | None) -> bool:
     if not file or not file.endswith(".py"):
         return False
     path = Path(file).resolve()
-    ours = Path(__file__).resolve().parent
+    ours = Path(__file__).resolve().parents[1]
     elsewhere = [ours, ours.parent / "platform", *(Path(p).resolve() for p in _NOT_THE_USERS if p)]
     return not any(path.is_relative_to(folder) for folder in elsewhere)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from trainables.protocols.custom import is_own, own_protocol
 from trainables.protocols.protocols import stored_size
 from trainables.settings.backbones import parse_backbone
-from trainables.settings.custom import custom_method, is_custom
-from trainables.settings.methods import BackMixSettings
+from trainables.settings.custom import custom_part, is_custom
+from trainables.settings.methods import METHODS, method_of
+from trainables.settings.mixes import BackMixSettings
 
 if TYPE_CHECKING:
     from trainables.settings.config import TrialConfig
@@ -21,24 +22,19 @@ if TYPE_CHECKING:
 # What only evaluation sees: trainings that are one may be asked for it differently.
 EVALUATION = frozenset({"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"})
 # Beside it, what the hash has under another name.
-_NOT_WEIGHTS = EVALUATION | {"method", "learner", "protocol", "split_family", "split", "seed", "backbone", "teacher"}
-_NOT_WEIGHTS |= {"flip"}
+_NOT_WEIGHTS = EVALUATION | {"objective", "mix", "objective_settings", "mix_settings", "teacher"}
+_NOT_WEIGHTS |= {"protocol", "split_family", "split", "seed", "backbone", "flip"}
 
-# Settings that count only where one of others has such a value: elsewhere they change nothing.
-_RANDAUGMENT: dict[str, tuple[str, ...]] = {"augment": ("randaugment",), "augment_first": ("agc-randaugment",)}
-_ONLY_WITH: dict[str, dict[str, tuple[str, ...]]] = {
-    "momentum": {"optimizer": ("sgd",)},
-    "nesterov": {"optimizer": ("sgd",)},
-    "milestones": {"schedule": ("multistep",)},
-    "lr_factor": {"schedule": ("multistep",)},
-    "restarts": {"schedule": ("cosine",)},
+# Settings of every trial that count only where one of others has this value: elsewhere they change nothing.
+_RANDAUGMENT = {"augment": "randaugment", "augment_first": "agc-randaugment"}
+_ONLY_WITH: dict[str, dict[str, str]] = {
+    "momentum": {"optimizer": "sgd"},
+    "nesterov": {"optimizer": "sgd"},
+    "milestones": {"schedule": "multistep"},
+    "lr_factor": {"schedule": "multistep"},
+    "restarts": {"schedule": "cosine"},
     "randaugment_ops": _RANDAUGMENT,
     "randaugment_magnitude": _RANDAUGMENT,
-    "mix_probability": {"mix": ("cutout", "mixup", "cutmix", "decoupled-cutmix")},
-    "mix_draw": {"mix": ("cutout", "mixup", "cutmix", "decoupled-cutmix")},
-    "mix_alpha": {"mix": ("mixup", "cutmix", "decoupled-cutmix")},
-    "cutout_size": {"mix": ("cutout",)},
-    "decoupled_weight": {"mix": ("decoupled-cutmix",)},
 }
 
 
@@ -46,13 +42,14 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
     """16 hex digits, given the fingerprint of each of `config.training_images`.
 
     Settings at their default stay out, so a new setting leaves old identities as they are. For the same reason a
-    default must never change its meaning: raise the learner's `version` instead.
+    default must never change its meaning: raise a `version` instead.
     """
+    method = method_of(config.objective, config.mix)
     content = {
-        "method": config.method,
-        "version": config.learner.version,
-        "learner": dict(_changed(config.learner)),
-        "trial": dict(_changed(config)),
+        "method": method or config.objective,
+        "version": config.objective_settings.version + config.mix_settings.version - 1,  # either goes up, never down
+        "learner": dict(_of_method(config, method)),
+        "trial": dict(_of_trial(config)),
         "classes": config.known_classes,
         "flip": config.flips,
         "backbone": config.backbone,
@@ -62,8 +59,9 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
     }
     if mended := list(_mended(config)):
         content["mended"] = mended
-    if is_custom(config.method):
-        content["source"] = custom_method(config.method).digest  # nobody can be relied on to raise its version
+    custom = [custom_part(part) for part in (config.objective, config.mix) if is_custom(part)]
+    if custom:
+        content["source"] = [part.digest for part in custom]  # nobody can be relied on to raise its version
     if is_own(config.protocol):  # its file may change what its unknown set is called by, and the size of its images
         own = own_protocol(config.protocol)
         content["own"] = [own.unknown, repr(own.layout), config.seen_size]
@@ -77,23 +75,43 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
 
 def _mended(config: TrialConfig) -> Iterator[str]:
     """What this trial computes otherwise than once. Trials that compute all of it as ever keep their identity."""
-    if isinstance(config.learner, BackMixSettings) and stored_size(config.seen_size) > config.seen_size:
+    if isinstance(config.mix_settings, BackMixSettings) and stored_size(config.seen_size) > config.seen_size:
         yield "cut size of the seen image"  # and not of the stored one
     if config.precision == "bf16" and parse_backbone(config.backbone).family != "vit":
         yield "logits in float32"  # of class activation maps that are not rounded before they are averaged
 
 
-def _changed(settings: Any) -> Iterator[tuple[str, Any]]:
-    """Settings that are not at their default, of those that shape the weights."""
-    for name, default, only_with in _shaping(settings.__class__):
-        value = getattr(settings, name)
-        counts = not only_with or any(getattr(settings, other) in values for other, values in only_with.items())
-        if counts and (default is MISSING or value != default):
+def _of_method(config: TrialConfig, method: str | None) -> Iterator[tuple[str, Any]]:
+    """Settings of the objective and of the mix that have an effect and are not at their default; and the mix itself,
+    where neither the method nor the objective says it."""
+    learnt, mix = config.objective_settings, config.mix_settings
+    idle = learnt.idle(mix) | mix.idle()
+    for name, default, value in (*_changed(learnt), *_changed(mix)):
+        if name not in idle and value != learnt.defaults.get(name, default):
+            yield name, value
+    if config.mix != METHODS.get(method or "", {}).get("mix", learnt.defaults["mix"]):
+        yield "mix", config.mix
+
+
+def _of_trial(config: TrialConfig) -> Iterator[tuple[str, Any]]:
+    """Settings of every trial that have an effect and are not at their default."""
+    for name, default, value in _changed(config):
+        only_with = _ONLY_WITH.get(name, {})
+        counts = not only_with or any(getattr(config, other) == wanted for other, wanted in only_with.items())
+        if counts and value != default:
             yield name, value
 
 
+def _changed(settings: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What may shape the weights: name, default, value."""
+    for name, default in _shaping(settings.__class__):
+        yield name, default, getattr(settings, name)
+
+
 @cache
-def _shaping(settings: Any) -> list[tuple[str, Any, dict[str, tuple[str, ...]]]]:
-    """What shapes the weights: (name, default, the settings that it counts with and their values)."""
-    only_with = {name: rule for name, rule in _ONLY_WITH.items() if all(hasattr(settings, other) for other in rule)}
-    return [(f.name, f.default, only_with.get(f.name, {})) for f in fields(settings) if f.name not in _NOT_WEIGHTS]
+def _shaping(settings: Any) -> list[tuple[str, Any]]:
+    return [
+        (f.name, f.default if f.default is not MISSING else None)
+        for f in fields(settings)
+        if f.name not in _NOT_WEIGHTS
+    ]

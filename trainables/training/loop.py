@@ -1,4 +1,4 @@
-"""The training loop that every method shares: model, learner, optimiser and schedule of one trial."""
+"""The training loop that every method shares: network, mix, objective, optimiser and schedule of one trial."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from trainables.data.augmentations import (
     randomized_quantization,
 )
 from trainables.data.trial_data import TrialData
-from trainables.learners import learner_of
-from trainables.learners.base import Augmentation, Training
+from trainables.mixes import mix_class
+from trainables.mixes.base import Augmentation, TrainingImages
 from trainables.models import build_model
+from trainables.objectives import objective_class
+from trainables.objectives.base import Given
 from trainables.processes import ALONE, Processes, over_processes
 from trainables.protocols.protocols import protocol_of
 from trainables.settings.backbones import cells, parse_backbone
@@ -33,7 +35,7 @@ from trainables.settings.seeds import seeds
 from trainables.training.schedules import rate_factor
 from trainables.training.teacher import load_teacher
 
-STATE_VERSION = 2  # goes up when `Trainer.state` gets another shape, so that an old one is not misread
+STATE_VERSION = 3  # goes up when `Trainer.state` gets another shape, so that an old one is not misread
 
 
 @dataclass
@@ -68,7 +70,8 @@ class Trainer:
         torch.backends.cudnn.benchmark = True  # shapes of batches are few
         self.config = config
         self.device = device
-        self.model = build_model(config.backbone, len(data.classes), data.image_size).to(device)
+        objective = objective_class(config.objective)
+        self.model = build_model(config.backbone, len(data.classes), data.image_size, objective.head).to(device)
         self.model.to(memory_format=torch.channels_last)
         self.generator = torch.Generator(device).manual_seed(weights_seed)
         self.host = torch.Generator().manual_seed(host_seed)  # on a CPU, equal seeds would be equal numbers
@@ -79,7 +82,7 @@ class Trainer:
         if self.batch_size < processes.size:
             raise ValueError(f"{processes.size} workers cannot share batches of {self.batch_size}: take fewer workers")
         frozen = load_teacher(config, data, teacher, device)
-        training = Training(
+        images = TrainingImages(
             pool=self.pool,
             num_classes=len(data.classes),
             image_size=data.image_size,
@@ -89,21 +92,24 @@ class Trainer:
             flip=data.flip,
             generator=self.generator,
             host=self.host,
-            cam_by_gradient=parse_backbone(config.backbone).family == "vit",
-            num_features=self.model.num_features,
-            num_teacher_features=frozen.num_features if frozen else 0,
             augmentation_first=_augmentation_first(config, self.generator, self.host),
             augmentation=_augmentation(config, self.generator, self.host),
+        )
+        given = Given(
+            num_features=self.model.num_features,
+            cam_by_gradient=parse_backbone(config.backbone).family == "vit",
+            num_teacher_features=frozen.num_features if frozen else 0,
             teacher=frozen,
             outliers=data.outliers.for_training(device, self.host, processes) if data.outliers else None,
             processes=processes,
         )
-        self.learner = learner_of(config.method)(config.learner, training)
+        self.mix = mix_class(config.mix)(config.mix_settings, images)
+        self.objective = objective(config.objective_settings, self.mix, given)
         self.trained: nn.Module = self.model
         if processes.size > 1:
             over_processes(self.model, processes, device)
             self.trained = DistributedDataParallel(self.model, broadcast_buffers=False)
-        self.optimizer = _optimizer(config, [*self.model.parameters(), *self.learner.parameters()])
+        self.optimizer = _optimizer(config, [*self.model.parameters(), *self.objective.parameters()])
         factor = partial(rate_factor, config, steps_per_epoch=self.steps_per_epoch)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.epochs_done = 0
@@ -133,7 +139,7 @@ class Trainer:
     def begin_epoch(self) -> Epoch:
         """The epoch under way; a new one where the last has been counted."""
         if self.under_way is None:
-            self.learner.start_epoch()
+            self.mix.start_epoch()
             order = torch.randperm(len(self.pool), generator=self.generator, device=self.device)
             lr = self.optimizer.param_groups[0]["lr"]
             self.under_way = Epoch(order, lr, torch.zeros((), device=self.device))
@@ -184,7 +190,7 @@ class Trainer:
             "trains": self.trains,
             "made_on": self.device.type,
             "model": self.model.state_dict(),
-            "learner": self.learner.state(),
+            "objective": self.objective.state(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "random": {
@@ -217,7 +223,7 @@ class Trainer:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.learner.load_state(state["learner"])
+        self.objective.load_state(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         random = state["random"]
@@ -241,7 +247,7 @@ class Trainer:
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """One update on the global batch of sample numbers `ids`; the loss, still on the device."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss = self.learner.loss(self.trained, ids)
+            loss = self.objective.loss(self.trained, ids)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -252,19 +258,20 @@ class Trainer:
 def advice(config: TrialConfig) -> str:
     """What to try where numbers stop being finite: less of the setting that is furthest above its default, where that
     is ten times or more, else a lower learning rate."""
-    learner = config.learner
-    own = [(f.name, f.default) for f in fields(learner) if f.name.endswith("_weight") and isinstance(f.default, float)]
-    above = {name: getattr(learner, name) / default for name, default in own if default}
+    told = config.settings()
+    own = [
+        f for of in (config.objective_settings, config.mix_settings) for f in fields(of) if f.name.endswith("_weight")
+    ]
+    above = {f.name: told[f.name] / f.default for f in own if isinstance(f.default, float) and f.default}
     above |= {"lr": config.lr / TrialConfig.lr, "weight_decay": config.weight_decay / TrialConfig.weight_decay}
     if config.optimizer == "sgd":  # a gradient acts by lr / (1 - momentum) in all
         above["momentum"] = (1 - TrialConfig.momentum) / (1 - config.momentum)
-    if temperature := getattr(learner, "temperature", None):  # logits are divided by it
+    if temperature := told.get("temperature"):  # logits are divided by it
         above["temperature"] = 1 / temperature
     name = max(above, key=lambda name: above[name])
     if above[name] < 10:
         name = "lr"
-    value = getattr(config, name) if hasattr(config, name) else getattr(learner, name)
-    return f"try a {'higher' if name == 'temperature' else 'lower'} {name} than {value:g}"
+    return f"try a {'higher' if name == 'temperature' else 'lower'} {name} than {told[name]:g}"
 
 
 def _optimizer(config: TrialConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

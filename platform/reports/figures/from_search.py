@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from platform.planning.results import own_metrics
 from platform.planning.search import Tried, plots
 from platform.reports.figures.drawing import Drawing, MissingError, Runs
+from platform.tracking.evaluations import own_metrics
 from trainables.reading import yaml_file
-from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 
 def search(runs: Runs) -> list[Drawing]:
@@ -19,7 +19,7 @@ def search(runs: Runs) -> list[Drawing]:
         raise MissingError("the search has not run in this profile")
     cells = [cell for cell in runs.reader.cells(sweep) if cell["phase"] == "search" and cell["run_id"]]
     found = runs.reader.runs([cell["run_id"] for cell in cells])
-    config = TrialConfig.from_settings(spec.search_settings())
+    config = resolve(spec.search_settings())
     tried = []
     for cell in cells:
         if cell["run_id"] not in found:

@@ -1,9 +1,9 @@
 """The teacher-free edition (Asymmetric paper, App. C): mixes that the network is sure of, and mixes it is not.
 
-One pass sees the raw batch and two mixes of it. A mix classified with confidence as one of its two classes is drawn
-towards that raw image (Eq. 9), an uncertain one towards the uniform prediction (Eq. 10). As in the asymmetric
-distiller, -I is DIST; the equations stop no gradient, so raw and mixed samples move towards each other.
-With Decoupled CutMix its regulariser is added, which the paper does not say.
+One pass sees the raw batch and two mixes of it; no coin leaves one out. A mix classified with confidence as one of its
+two classes is drawn towards that raw image (Eq. 9), an uncertain one towards the uniform prediction (Eq. 10). As in the
+asymmetric distiller, -I is DIST; the equations stop no gradient, so raw and mixed samples move towards each other. A
+mix that has a term of its own keeps it, which the paper does not say.
 """
 
 from __future__ import annotations
@@ -12,34 +12,33 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables.learners.base import Learner
-from trainables.learners.mixed import mix
-from trainables.objectives.losses import decoupled_cross_entropy, dist, uniform_cross_entropy
-from trainables.settings.methods import TeacherFreeSettings
+from trainables.mixes.base import SeenMix
+from trainables.objectives.base import Objective
+from trainables.objectives.losses import dist, uniform_cross_entropy
+from trainables.settings.objectives import TeacherFreeSettings
 
 MIXES = 2  # "the amount of the mixed samples two times the initial ones", each with coefficients of its own
 
 
-class TeacherFree(Learner):
+class TeacherFree(Objective):
     settings: TeacherFreeSettings
+    mix: SeenMix
 
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
-        t, s, B = self.training, self.settings, len(ids_B)
-        labels = t.pool.labels[ids_B]
-        images, _ = t.augment(t.pool[ids_B])
-        mixes = [mix(s, images, t) for _ in range(MIXES)]
+        s, B = self.settings, len(ids_B)
+        raw_batch = self.mix.raw(ids_B)
+        mixes = [self.mix.mix(raw_batch) for _ in range(MIXES)]
         # One pass for all: batch statistics are those of raw and mixed images together.
-        every = t.forward(model, torch.cat([images, *(m.images_BCHW for m in mixes)])).logits_BK
+        every = self.see(model, torch.cat([raw_batch.raw_BCHW, *(m.images_BCHW for m in mixes)])).logits_BK
         raw, mixed = every[:B], every[B:]
-        partners = torch.cat([m.partners_B for m in mixes])
-        share = torch.cat([m.share_B for m in mixes])
-        loss = F.cross_entropy(raw, labels)
-        loss = loss + s.mi_weight * self.mutual_information(raw, mixed, labels, partners)
+        partners = torch.cat([m.partners_B for m in mixes if m.partners_B is not None])
+        lam = torch.cat([m.lam_B for m in mixes if m.lam_B is not None])
+        loss = F.cross_entropy(raw, raw_batch.labels_B)
+        loss = loss + s.mi_weight * self.mutual_information(raw, mixed, raw_batch.labels_B, partners)
         loss = loss + s.uniform_weight * self.uncertain(mixed)
-        if s.mix == "decoupled-cutmix":
-            pair = (labels.repeat(MIXES), labels[partners], share)
-            loss = loss + s.decoupled_weight * decoupled_cross_entropy(mixed, *pair).mean()
-        return loss
+        all_mixes = raw_batch._replace(labels_B=raw_batch.labels_B.repeat(MIXES), partners_B=partners, lam_B=lam)
+        term = self.mix.term(mixed, all_mixes)
+        return loss if term is None else loss + term
 
     def mutual_information(
         self, raw_BK: torch.Tensor, mixed_MK: torch.Tensor, labels_B: torch.Tensor, partners_M: torch.Tensor

@@ -1,0 +1,96 @@
+"""What a finished trial was evaluated on: what it lacks for somebody, and its metrics as they mean them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+
+from platform.tracking.index import Known
+from platform.tracking.trials import TrialState
+from trainables.images.listing import Content
+from trainables.settings.config import RequestedScore, TrialConfig
+
+SHORT = ("auroc", "oscr")  # metrics that a part has one of, as the settings of who asks mean it
+_ASKERS = frozenset(f"{part}/{metric}" for part in ("val", "test") for metric in SHORT)
+
+
+def known_of(trial: TrialState) -> Known:
+    """What is known of a trial that finished just now."""
+    details = json.dumps({"params": {}, "metrics": trial.metrics, **saw(trial)})
+    where = (trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase)
+    return Known(*where, "", "", time.time(), 0.0, trial.device, details)
+
+
+def saw(trial: TrialState) -> dict[str, Any]:
+    """What the evaluation of a finished trial saw, as its run keeps it: the images, and the settings of ODIN."""
+    config = trial.config
+    odin = "odin" in config.scores_on_request(last=True)
+    return {"tested": trial.tested} | ({"odin": (config.odin_temperature, config.odin_epsilon)} if odin else {})
+
+
+def lacks(known: Known, config: TrialConfig, tested: Mapping[str, Content]) -> bool:
+    """Whether a finished trial has to be evaluated for `config`: not yet on all of its sets, or by all of its scores,
+    or on other images than those that are to be `tested`, or by ODIN with other settings.
+
+    What a run does not say, since it is older than that record, is taken to be as it is here.
+    """
+    parts = [("test", config.evaluation_sets)] if config.test else []
+    parts += [("val", ("pseudo-unknown",))] if config.holdout and config.pseudo_unknown else []
+    scores = {config.score, *config.scores_on_request(last=True)}
+    names = (f"{part}/{name}/{score}/auroc" for part, sets in parts for name in sets for score in scores)
+    if any(name not in known.metrics for name in names):
+        return True
+    if "odin" in scores and known.odin not in (None, (config.odin_temperature, config.odin_epsilon)):
+        return True
+    return any(known.tested.get(name, here).fingerprint != here.fingerprint for name, here in tested.items())
+
+
+def own_metrics(metrics: Mapping[str, float], config: TrialConfig) -> dict[str, float]:
+    """`metrics` with what `config` means by the short names (`val/auroc`, `test/oscr`, …): its score, the mean over its
+    unknown sets. A short name that is there already is somebody else's: it stays only if `config` means the same."""
+    own = shared_metrics(metrics)
+    for part, sets in (("val", ("pseudo-unknown",)), ("test", config.evaluation_sets if config.test else ())):
+        for metric in SHORT:
+            values = [metrics.get(f"{part}/{name}/{config.score}/{metric}") for name in sets]
+            if values and all(value is not None for value in values):
+                own[f"{part}/{metric}"] = float(np.mean([v for v in values if v is not None]))
+    return own
+
+
+def shared_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those that mean the same whoever asks, which is what the run of a trial records. It may serve sweeps with other
+    scores and sets, so `test/auroc` is nothing of its own: each sweep makes it of `test/<set>/<score>/auroc`."""
+    return {name: value for name, value in metrics.items() if name not in _ASKERS}
+
+
+def full_names(metric: str, config: TrialConfig) -> list[str]:
+    """What the run of a trial calls a metric that `config` names shortly; of several unknown sets one each."""
+    if metric not in _ASKERS:
+        return [metric]
+    part, _, name = metric.partition("/")
+    sets = config.evaluation_sets if part == "test" else ("pseudo-unknown",)
+    return [f"{part}/{one}/{config.score}/{name}" for one in sets]
+
+
+def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
+    """The same training, evaluated on the sets and by the scores of both."""
+    if config == other:
+        return config
+    sets = tuple(dict.fromkeys((*config.evaluation_sets, *other.evaluation_sets)))
+    asked = (*config.scores_on_request(last=True), *other.scores_on_request(last=True))
+    scores = tuple(s for s in get_args(RequestedScore) if s in asked and s != config.score)
+    return replace(config, evaluate=sets, extra_scores=scores or None, test=config.test or other.test)
+
+
+def evaluated_too(config: TrialConfig, metrics: Mapping[str, float]) -> TrialConfig:
+    """`config` with every set and score that a finished trial was evaluated on: its scores are written anew."""
+    found = [name.split("/") for name in metrics if name.startswith("test/") and name.endswith("/auroc")]
+    sets = tuple(dict.fromkeys(part[1] for part in found if len(part) == 4))
+    scores = tuple(s for s in get_args(RequestedScore) if any(part[2] == s for part in found if len(part) == 4))
+    others = replace(config, evaluate=sets or config.evaluate, extra_scores=scores or None, test=bool(sets))
+    return merged(config, others)

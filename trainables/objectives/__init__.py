@@ -1,0 +1,26 @@
+"""What is learnt from batches, one objective a file."""
+
+from __future__ import annotations
+
+from trainables.objectives.asymmetric import Asymmetric
+from trainables.objectives.base import Objective
+from trainables.objectives.cross_entropy import CrossEntropy
+from trainables.objectives.distill import Distill
+from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
+from trainables.objectives.teacher_free import TeacherFree
+from trainables.settings.custom import custom_part, is_custom
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "ce": CrossEntropy,
+    "distill": Distill,
+    "asymmetric": Asymmetric,
+    "teacher-free": TeacherFree,
+    "oe": OutlierExposure,
+    "catimg": CatImg,
+    "ftavg": FtAvg,
+}
+
+
+def objective_class(name: str) -> type[Objective]:
+    """The objective of a name, built in or one's own (`ValueError` where that one cannot be used)."""
+    return custom_part(name).part if is_custom(name) else OBJECTIVES[name]

@@ -1,0 +1,108 @@
+"""What every objective has: the network's head, a loss on a batch, and what it is given for it.
+
+Shapes: B batch, K classes, C features, h w cells of the network's last map.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainables.data.pools import ImagePool
+from trainables.mixes.base import Batch, Mix
+from trainables.models.cam import foreground
+from trainables.models.head import Head, LinearHead
+from trainables.models.output import Output
+from trainables.objectives.losses import mixed_cross_entropy, soft_cross_entropy
+from trainables.processes import ALONE, Processes
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a trial gives to its objective."""
+
+    num_features: int  # of the network that is trained
+    cam_by_gradient: bool  # a ViT's maps need the graph of the pass that they come from
+    num_teacher_features: int = 0
+    teacher: nn.Module | None = None  # frozen, in eval mode
+    outliers: ImagePool | None = None
+    processes: Processes = ALONE
+
+
+class Objective(nn.Module, ABC):
+    """What is learnt from the batches of a mix. Its parameters are trained beside those of the network."""
+
+    head: ClassVar[type[Head]] = LinearHead  # what makes logits of the network's features
+
+    def __init__(self, settings: Any, mix: Mix, given: Given) -> None:
+        super().__init__()
+        self.settings = settings
+        self.mix = mix
+        self.given = given
+
+    @abstractmethod
+    def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar, of the batch of sample numbers `ids_B` (distinct)."""
+
+    def see(self, model: nn.Module, images_BCHW: torch.Tensor, batch: Batch | None = None) -> Output:
+        """Logits and features of all images; each process runs the network on its own part of them.
+
+        With `batch`, its images are the first of `images_BCHW`, and a mix that looks is shown their foreground.
+        """
+        processes = self.given.processes
+        output = model(processes.mine(images_BCHW))
+        whole = Output(processes.gather(output.logits_BK), processes.gather(output.features_BC), None)
+        if batch is not None and self.mix.looks:
+            self.mix.look(batch, self._foreground(model, output, batch, len(images_BCHW)))
+        return whole
+
+    def _foreground(self, model: nn.Module, output: Output, batch: Batch, images: int) -> torch.Tensor:
+        """How much each cell speaks for the true class, B,h,w in 0..1: from the pass that gave `output`, or from one of
+        its own in eval mode, which leaves batch statistics alone."""
+        processes, labels = self.given.processes, batch.labels_B
+        if batch.foreground_BCHW is None:
+            every = F.pad(labels, (0, images - len(labels)))  # what follows the batch has no label, and no place in it
+            return processes.gather(foreground(output, processes.mine(every)))[: len(labels)]
+        model.eval()
+        with torch.set_grad_enabled(self.given.cam_by_gradient):
+            own = model(processes.mine(batch.foreground_BCHW))
+            found = processes.gather(foreground(own, processes.mine(labels)))
+        model.train()
+        return found
+
+    @torch.no_grad()
+    def teach(self, images_BCHW: torch.Tensor) -> Output:
+        """What the teacher says of the whole batch. Raises `RuntimeError` where the trial has none."""
+        if self.given.teacher is None:
+            raise RuntimeError("this objective needs a teacher's weights")
+        return self.see(self.given.teacher, images_BCHW)
+
+    def cross_entropy(self, logits_BK: torch.Tensor, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Cross-entropy with the labels of the batch, both of them by their parts where it is mixed, and the mix's own
+        term. `smoothing` is the part of the uniform label. A scalar."""
+        labels = batch.labels_B
+        if batch.targets_BK is not None:
+            targets = (1 - smoothing) * batch.targets_BK + smoothing / logits_BK.shape[1]
+            loss = soft_cross_entropy(logits_BK, targets).mean()
+        elif batch.partners_B is None or batch.lam_B is None:
+            loss = F.cross_entropy(logits_BK, labels, label_smoothing=smoothing)
+        else:
+            pair = (labels, labels[batch.partners_B], batch.lam_B)
+            loss = mixed_cross_entropy(logits_BK, *pair, smoothing=smoothing).mean()
+        term = self.mix.term(logits_BK, batch)
+        return loss if term is None else loss + term
+
+    def state(self) -> dict[str, Any]:
+        """What changes while it trains, the mix's included. An objective that keeps more than parameters and buffers
+        adds it, so that an interrupted trial goes on as if nothing had happened."""
+        return {"own": self.state_dict(), "mix": self.mix.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave; its tensors may be on another device."""
+        self.load_state_dict(state["own"])
+        self.mix.load_state(state["mix"])

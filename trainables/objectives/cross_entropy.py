@@ -1,0 +1,18 @@
+"""Cross-entropy, with whatever labels the mix gives: the baseline of every table, and BackMix."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trainables.objectives.base import Objective
+from trainables.settings.objectives import CrossEntropySettings
+
+
+class CrossEntropy(Objective):
+    settings: CrossEntropySettings
+
+    def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
+        batch = self.mix.batch(ids_B)
+        output = self.see(model, batch.images_BCHW, batch)
+        return self.cross_entropy(output.logits_BK, batch, self.settings.label_smoothing)
