@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,8 @@ def test_every_protocol_tests_on_images_of_other_collections_than_it_trains_on()
 def test_duplicates_of_cifar10_are_counted_and_not_refused() -> None:
     data = build(trial(protocol="cifar10", split_family="full", evaluate=["cifar100"]), SHARED)
     assert len(data.train) == 49_067
-    assert data.duplicates == tuple(
-        f"1 of 10,000 images of {SHARED}/cifar100/test.parquet are in {SHARED}/cifar10/{part}.parquet too"
-        for part in ("train", "test")
-    )
+    # A cache names the folder by the way in which its images were first read, which may be another link to it.
+    said = [re.sub(r"\S+/(cifar\d+/)", r"\1", text) for text in data.duplicates]
+    assert said == [
+        f"1 of 10,000 images of cifar100/test.parquet are in cifar10/{part}.parquet too" for part in ("train", "test")
+    ]

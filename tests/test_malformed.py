@@ -141,7 +141,8 @@ MISTAKES = [
     Mistake("3: base.augment: False is not one of none, randaugment", "epochs: 4", "augment: off"),
     Mistake("3: base.split: has no place in an ablation's base: write `splits", "epochs: 4", "split: 1"),
     Mistake("3: base.momentum: Nesterov needs", "epochs: 4", "momentum: 0"),
-    Mistake("3: base.method: 'nosuch.module:Class': there is no module 'nosuch'", "cutmix", "nosuch.module:Class"),
+    Mistake("3: base.method: 'no.module:Class': what is one's own is a mix or an", "cutmix", "no.module:Class"),
+    Mistake("3: base.objective: 'nosuch:A': there is no module 'nosuch'", "method: cutmix", "objective: 'nosuch:A'"),
     # Rows.
     Mistake("9: rows: is empty", ABLATION[ABLATION.index("rows:"):ABLATION.index("grid:")], "rows: []\n"),
     Mistake("9: rows: {'name': 'x'} is not a list", ABLATION[ABLATION.index("rows:"):ABLATION.index("grid:")],
