@@ -25,7 +25,7 @@ name: toy
 base: {protocol: digits, backbone: wrn10-1, epochs: 12, batch_size: 64, images_per_class: 60}
 splits: [0]
 seeds: [0, 1, 2]
-rows: [{name: NoiseMix, set: {method: "mine.noise:NoiseMix"}}]
+rows: [{name: NoiseMix, set: {objective: ce, mix: "mine.noise:NoiseMix"}}]
 resources: {gpus_per_worker: 0.5}
 """
 TAUGHT = """\
@@ -41,7 +41,7 @@ rows: [{name: DIST, set: {}}, {name: KL, set: {distillation: kl}}]
 
 @pytest.fixture(scope="module")
 def shared_gpu(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int, set[str]]:
-    """Three trials of a method of one's own, where there is one GPU and half of it for each.
+    """Three trials of a mix of one's own, where there is one GPU and half of it for each.
 
     With what the command said, how many ran together at most, and which files their processes were given.
     """

@@ -1,1 +1,1 @@
-"""Training side: learners, data, metrics. Knows nothing of the driver in `platform/`."""
+"""Training side: settings, images, mixes, objectives, networks, scores. Knows nothing of the driver in `platform/`."""

@@ -2,7 +2,7 @@
 
 Every process draws the same random numbers for the global batch and gathers what the network gave for it, so
 partners come from the whole batch, DIST sees all its logits, and a CAM bank is whole everywhere. Batch norm takes the
-statistics of the whole batch, and dropout draws for it. So a learner is written as if there were one process, the
+statistics of the whole batch, and dropout draws for it. So mixes and objectives are written as if there were one, the
 number of processes changes results by rounding only, and what changes in training is the same in each of them.
 
 Shapes: B rows, C channels, H W a feature map.

@@ -150,7 +150,7 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
                 timed += 1
                 try:
                     costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
-                except Exception as error:  # a method of one's own may raise anything
+                except Exception as error:  # a mix or an objective of one's own may raise anything
                     return _not_timed(config, error)
             else:
                 return "no such trial has run on this cluster: known after the first"
