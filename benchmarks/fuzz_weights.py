@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from trainables.data.trial_data import TrialData, build
-from trainables.models import build_model
+from trainables.objectives import network_of
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights, kept_weights
 from trainables.training.teacher import WeightsError, read_weights
 
 CPU = torch.device("cpu")
-BACKBONE = "wrn10-1"
+CONFIG = resolve({"method": "plain", "backbone": "wrn10-1"})
 State = dict[str, torch.Tensor]
 Harm = Callable[[bytes, random.Random], bytes]
 
@@ -144,7 +144,7 @@ def read_as_teacher(kept: Folder, data: TrialData, scratch: Path) -> State:
     if content is None:
         raise WeightsError("missing or damaged")
     scratch.write_bytes(content)
-    return dict(read_weights(BACKBONE, data, scratch, CPU).state_dict())
+    return dict(read_weights(CONFIG, data, scratch, CPU).state_dict())
 
 
 def main() -> int:
@@ -154,12 +154,12 @@ def main() -> int:
     args = parser.parse_args()
     draw = random.Random(args.seed)
     torch.manual_seed(args.seed)
-    data = build(resolve({"method": "plain", "backbone": BACKBONE}), Path())
+    data = build(CONFIG, Path())
     harms = {**IN_ITS_BYTES, **ONLY_BY_DIGEST}
     found: dict[tuple[str, str], Counter[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file, kept = Path(folder) / "weights.pt", Folder.at(Path(folder) / "teachers")
-        torch.save(build_model(BACKBONE, len(data.classes), data.image_size).state_dict(), file)
+        torch.save(network_of(CONFIG, len(data.classes), data.image_size).state_dict(), file)
         whole, exact = file.read_bytes(), torch.load(file, weights_only=True)
         keep_weights(file, kept, "identity")
         for number in range(args.files):
@@ -170,7 +170,7 @@ def main() -> int:
             found.setdefault((kind, "a teacher's"), Counter())[result] += 1
             if kind in IN_ITS_BYTES:
                 file.write_bytes(harmed)
-                result = outcome(lambda: dict(read_weights(BACKBONE, data, file, CPU).state_dict()), exact)
+                result = outcome(lambda: dict(read_weights(CONFIG, data, file, CPU).state_dict()), exact)
                 found.setdefault((kind, "a run's"), Counter())[result] += 1
     table = Table("harm", "read as", "files", "refused", "same numbers", "other numbers", "anything else")
     known = ("refused", "same numbers", "OTHER NUMBERS")

@@ -68,7 +68,7 @@ def methods_page() -> str:
         objective, mix = parts["objective"], parts.get("mix")
         of = MIXES[mix] if mix and mix != "none" else OBJECTIVES[objective]
         said = re.split(r"(?<!al)(?<!App)(?<!Eq)\. (?=[A-Z`])", " ".join((inspect.getdoc(of) or "").split()))[0]
-        shown = f"`{mix}`" if mix else f"any; `{OBJECTIVES[objective].defaults['mix']}` unless said"
+        shown = f"`{mix}`" if mix else f"any; `{OBJECTIVES[objective].defaults.get('mix', 'none')}` unless said"
         text += f"| `{method}` | `{objective}` | {shown} | {said.rstrip('.')} |\n"
     return text
 

@@ -23,7 +23,8 @@ from platform.files.search_file import PAPER, SearchFile
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES
+from trainables.settings.config import EXTRA_SCORES
+from trainables.settings.resolving import SCORES
 
 if TYPE_CHECKING:
     from platform.reports.page import Figure, Links
@@ -79,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as the sweep was started with")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal; markdown where the output is piped")
     parser.add_argument("--out", type=Path, help="write there; a folder for html (default: reports)")
-    parser.add_argument(
-        "--score", metavar="SCORE", help=f"recompute with it: {', '.join((*SCORE_NAMES, *EXTRA_SCORES))}"
-    )
+    parser.add_argument("--score", metavar="SCORE", help=f"recompute with it: {', '.join(SCORES)}")
     parser.add_argument("--metric", metavar="METRIC", help="recompute with it: auroc, auroc.arpl, oscr, tnr95, …")
     parser.add_argument(
         "--recompute", action="store_true", help="every number from scores.parquet, not as its run recorded it"
@@ -134,7 +133,7 @@ def _paths(args: argparse.Namespace) -> list[Path]:
 
 def _check_choices(args: argparse.Namespace) -> None:
     choices = {
-        "score": (*SCORE_NAMES, *EXTRA_SCORES),
+        "score": SCORES,
         "metric": (*RANKING_METRICS, *OPEN_SET_METRICS, *BALANCED, "f1.test95"),
     }
     for option, allowed in choices.items():

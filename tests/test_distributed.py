@@ -27,9 +27,9 @@ from trainables.data.pools import StreamedPool
 from trainables.data.trial_data import Samples, TrialData
 from trainables.images.encoded import Encoded
 from trainables.mixes.backmix import BackMix
-from trainables.models import build_model
 from trainables.models.output import Network
 from trainables.models.vit import ViT
+from trainables.objectives import network_of
 from trainables.one_trial import Trial
 from trainables.processes import ALONE, Processes
 from trainables.protocols.protocols import UNKNOWN
@@ -109,7 +109,7 @@ def exact() -> Iterator[None]:
         return in_float64(found) if found else None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "build_model", lambda *network: in_float64(build_model(*network)))
+        patch.setattr(loop, "network_of", lambda *network: in_float64(network_of(*network)))
         patch.setattr(loop, "load_teacher", frozen)
         yield
 

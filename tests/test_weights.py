@@ -24,9 +24,12 @@ CPU = torch.device("cpu")
 Harm = Callable[[bytes], bytes]
 
 
+CONFIG = resolve({"method": "plain", "backbone": "wrn10-1"})
+
+
 @pytest.fixture(scope="module")
 def data() -> TrialData:
-    return build(resolve({"method": "plain", "backbone": "wrn10-1"}), Path())
+    return build(CONFIG, Path())
 
 
 @pytest.fixture
@@ -76,14 +79,14 @@ WRONG: dict[str, Harm] = {
 def test_damaged_or_wrong_weights_are_refused_in_one_line(harm: str, weights: Path, data: TrialData) -> None:
     weights.write_bytes({**DAMAGED, **WRONG}[harm](weights.read_bytes()))
     with pytest.raises(WeightsError, match=r"weights.pt does not hold the weights of wrn10-1: \S") as refused:
-        read_weights("wrn10-1", data, weights, CPU)
+        read_weights(CONFIG, data, weights, CPU)
     assert "\n" not in str(refused.value)
 
 
 def test_whole_weights_are_read_as_they_were_written(weights: Path, data: TrialData, tmp_path: Path) -> None:
     keep_weights(weights, Folder.at(tmp_path / "teachers"), "identity")
     assert kept_weights(Folder.at(tmp_path / "teachers"), "identity") == weights.read_bytes()
-    read = read_weights("wrn10-1", data, tmp_path / "teachers" / "identity.pt", CPU).state_dict()
+    read = read_weights(CONFIG, data, tmp_path / "teachers" / "identity.pt", CPU).state_dict()
     torch.testing.assert_close(dict(read), torch.load(weights, weights_only=True), rtol=0, atol=0)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from trainables.data.trial_data import TrialData
 from trainables.processes import ALONE, Processes
-from trainables.scoring.evaluation import score_samples
+from trainables.scoring.evaluation import fit_head, score_samples
 from trainables.scoring.extra_scores import extra_scores
 from trainables.scoring.measured import metrics_of
 from trainables.settings.config import TrialConfig, config_yaml
@@ -203,21 +203,28 @@ def evaluate_again(
 
     `out` gets the files of a trial. Raises `WeightsError` where the weights are missing or of another network.
     """
-    model = read_weights(config.backbone, data, weights, device)
-    return _evaluate(config, data, model, device, out)
+    model = read_weights(config, data, weights, device)
+    return _evaluate(config, data, model, device, out, fitted=True)
 
 
 def _evaluate(
-    config: TrialConfig, data: TrialData, model: torch.nn.Module, device: torch.device, out: Path | None
+    config: TrialConfig,
+    data: TrialData,
+    model: torch.nn.Module,
+    device: torch.device,
+    out: Path | None,
+    fitted: bool = False,
 ) -> dict[str, float]:
-    """Validation metrics; with `out`, at the end of training, those of the test set and the files too."""
+    """Validation metrics; with `out`, at the end of training, those of the test set and the files too. A head that was
+    `fitted` before is left as it is."""
     parts = {"val": data.validation} | ({"test": data.test} if out else {})
+    own = config.objective_settings.own_scores
     try:
+        if own and not fitted:
+            fit_head(model, data.train, device, config.precision)
         extra = extra_scores(config.scores_on_request(last=out is not None), config, model, data.train, device)
-        scored = (
-            score_samples(model, part, sets, device, config.precision, extra) for part, sets in parts.items() if sets
-        )
-        tables = list(scored)
+        present = {part: sets for part, sets in parts.items() if sets}
+        tables = [score_samples(model, *one, device, config.precision, extra, own) for one in present.items()]
     except FloatingPointError as error:
         raise FloatingPointError(f"{error}: {advice(config)}") from error
     metrics: dict[str, float] = {}

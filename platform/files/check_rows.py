@@ -15,7 +15,7 @@ from trainables.protocols.protocols import PROTOCOLS, evaluation_sets, known_cla
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig
+from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.resolving import called, check_settings, owners_of, resolve
 
 # Of what a row may not change: the first are the file's lists, the others would put numbers of other data in a column.
@@ -307,7 +307,7 @@ def _advice(column: Column) -> str:
 
 
 def _metrics_of(config: TrialConfig) -> frozenset[str]:
-    scores = (*SCORE_NAMES, *config.scores_on_request(last=True))
+    scores = (*config.recorded_scores, *config.scores_on_request(last=True))
     sets = config.evaluation_sets
     shown = tuple(name for name in sets if part_of_set(config.protocol, name).known != "raw")
     return test_metrics(sets, scores, config.holdout > 0, shown)

@@ -14,8 +14,8 @@ from platform.files.spec import Row, Spec
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metrics import OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES
-from trainables.settings.resolving import called, check_settings, owners_of, resolve
+from trainables.settings.config import SCORE_NAMES
+from trainables.settings.resolving import SCORES, called, check_settings, owners_of, resolve
 
 # How trials are divided and judged: a search over these would choose its own judge.
 NOT_SEARCHABLE = {
@@ -120,7 +120,7 @@ def validation_metrics(scores: Iterable[str]) -> list[str]:
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:
-    allowed = validation_metrics([*SCORE_NAMES, *(s for s in EXTRA_SCORES if s == spec.base.get("score"))])
+    allowed = validation_metrics([*SCORE_NAMES, *(s for s in SCORES if s == spec.base.get("score"))])
     metrics = [objective.metric for objective in spec.objectives]
     for i, metric in enumerate(metrics):
         path: KeyPath = ("objective", i, "metric") if len(metrics) > 1 else ("objective", "metric")
@@ -132,7 +132,7 @@ def _objective_problems(spec: Spec) -> Iterator[Problem]:
                 f"{metric} would choose settings on the test set, and the result would no longer say how the method "
                 f"does on unseen unknowns. Use {instead}, from training images; `confirm` reports the test set",
             )
-        elif metric not in allowed and metric in validation_metrics(EXTRA_SCORES):
+        elif metric not in allowed and metric in validation_metrics(SCORES):
             score = metric.split("/")[2]
             yield Problem(path, f"{score} is not computed in every validation unless base has `score: {score}`")
         elif metric not in allowed:

@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from statistics import fmean, median
 
@@ -18,7 +17,7 @@ from platform.planning.search import Study
 from platform.tracking.evaluations import lacks
 from platform.tracking.index import Known
 from trainables.data.trial_data import TrialData
-from trainables.models import build_model
+from trainables.objectives import network_of
 from trainables.one_trial import pick_device
 from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.scoring.evaluation import score_samples
@@ -239,12 +238,12 @@ def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
 def _bytes(config: TrialConfig, data: TrialData) -> int:
     """Of the files of a finished trial: weights, and a line for each sample."""
     samples = sum(len(s) for part in (data.validation, data.test) for s in part.values())
-    weights = _bytes_of_weights(config.backbone, len(data.classes), data.image_size)
-    return weights + samples * (60 + 4 * len(data.classes))
+    kind = (config.objective, config.backbone, len(data.classes), data.image_size)
+    if kind not in _WEIGHTS:
+        with torch.device("meta"):
+            state = network_of(config, *kind[2:]).state_dict()
+        _WEIGHTS[kind] = sum(t.numel() * t.element_size() for t in state.values())
+    return _WEIGHTS[kind] + samples * (60 + 4 * len(data.classes))
 
 
-@cache
-def _bytes_of_weights(backbone: str, classes: int, image_size: int) -> int:
-    with torch.device("meta"):
-        model = build_model(backbone, classes, image_size)
-    return sum(t.numel() * t.element_size() for t in model.state_dict().values())
+_WEIGHTS: dict[tuple[str, str, int, int], int] = {}  # bytes, by objective, backbone, classes and image size

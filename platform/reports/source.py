@@ -113,7 +113,7 @@ class Source:
 
     def _trial(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> ReportTrial:
         if self.score:
-            config = replace(config, score=self.score)  # type: ignore[arg-type]
+            config = replace(config, score=self.score)
         if self.reader is None or any(name not in images for name in config.training_images):
             return ReportTrial(config, "", "missing")
         identity = config.identity({name: images[name][0] for name in config.training_images})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from trainables.models.convnets import ConvNet, mobilenetv2, resnet, vgg, vgg32
 from trainables.models.head import Head, LinearHead
@@ -24,8 +25,11 @@ _CONVOLUTIONAL: dict[str, Callable[[Backbone, MakeHead, int], Network]] = {
 }
 
 
-def build_model(backbone: str, num_classes: int, image_size: int, head: type[Head] = LinearHead) -> Network:
-    """A freshly initialised network for square images of `image_size` px, by torch's global generator.
+def build_model(
+    backbone: str, num_classes: int, image_size: int, head: type[Head] = LinearHead, settings: Any = None
+) -> Network:
+    """A freshly initialised network for square images of `image_size` px, by torch's global generator. `settings` are
+    those of the objective that the head is of.
 
     Raises `ValueError` for an unknown name, for images that the network's cells do not divide, and for a head that is
     not linear on a ViT, whose logits are of its class token.
@@ -36,4 +40,4 @@ def build_model(backbone: str, num_classes: int, image_size: int, head: type[Hea
         if head is not LinearHead:
             raise ValueError(f"{backbone} has a linear head on its class token, and takes no {head.__name__}")
         return ViT(parsed.width, parsed.patch, image_size, num_classes)
-    return _CONVOLUTIONAL[parsed.family](parsed, partial(head, num_classes=num_classes), image_size)
+    return _CONVOLUTIONAL[parsed.family](parsed, partial(head, num_classes=num_classes, settings=settings), image_size)

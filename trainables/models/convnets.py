@@ -13,11 +13,11 @@ import torchvision
 from torch import nn
 
 from trainables.models.head import Head
-from trainables.models.output import Network, Output
+from trainables.models.output import ConvolutionalNetwork
 from trainables.settings.backbones import SMALL_IMAGE
 
 
-class ConvNet(Network):
+class ConvNet(ConvolutionalNetwork):
     """`body` turns images B,3,H,W into feature maps B,channels,h,w."""
 
     def __init__(self, body: nn.Module, channels: int, head: Callable[[int], Head]) -> None:
@@ -27,8 +27,9 @@ class ConvNet(Network):
         self.head = head(channels)
         self.head.draw()
 
-    def forward(self, images_BCHW: torch.Tensor) -> Output:
-        return self.head(self.body(images_BCHW))
+    def maps(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        maps_BChw: torch.Tensor = self.body(images_BCHW)
+        return maps_BChw
 
 
 def resnet(depth: int, image_size: int) -> tuple[nn.Module, int]:

@@ -6,6 +6,8 @@ Shapes: B batch, C channels, K classes, h w cells.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,10 @@ from trainables.models.output import Output
 
 
 class Head(nn.Module, ABC):
-    """What an objective puts on a convolutional network. It is made of (channels, num_classes)."""
+    """What an objective puts on a network. It is made of (channels, num_classes, the objective's settings)."""
+
+    def __init__(self, channels: int, num_classes: int, settings: Any = None) -> None:
+        super().__init__()
 
     @abstractmethod
     def draw(self) -> None:
@@ -25,13 +30,20 @@ class Head(nn.Module, ABC):
     def forward(self, maps_BChw: torch.Tensor) -> Output:
         """Logits, pooled features and evidence of the last feature maps."""
 
+    def fit(self, maps: Callable[[], Iterator[torch.Tensor]]) -> None:
+        """Take what the head's own scores need of the training images, in eval mode, before an evaluation.
+
+        Each call of `maps` goes through the last feature maps of all of them, B,C,h,w a batch. What is found must be
+        buffers: they are written with the weights.
+        """
+
 
 class LinearHead(Head):
     """Conv 1x1, GAP (BackMix section IV-A): the same function as GAP, Linear, but its output before the pooling is the
     class activation map."""
 
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__()
+    def __init__(self, channels: int, num_classes: int, settings: Any = None) -> None:
+        super().__init__(channels, num_classes)
         conv = nn.Conv2d(channels, num_classes, 1)
         self.weight, self.bias = conv.weight, conv.bias
 

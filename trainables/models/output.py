@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -18,9 +21,24 @@ class Output(NamedTuple):
     features_BC: torch.Tensor  # what the logits are linear in: pooled maps, or a ViT's class token; float32
     evidence_BKhw: torch.Tensor | None  # what each cell says of each class: a linear head's class activation maps
     tokens_BNC: torch.Tensor | None = None  # input of the last block, in the graph: class token, then h * w patches
+    more: Mapping[str, torch.Tensor] = MappingProxyType({})  # what an objective's own head says besides; B rows each
 
 
 class Network(nn.Module):
     """A backbone with its head: images B,3,H,W to an `Output`."""
 
     num_features: int  # C
+
+
+class ConvolutionalNetwork(Network):
+    """Feature maps, and an objective's head on them."""
+
+    head: nn.Module  # of `trainables.models.head`
+
+    @abstractmethod
+    def maps(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """The last feature maps of images, B,C,h,w: what the head is given."""
+
+    def forward(self, images_BCHW: torch.Tensor) -> Output:
+        output: Output = self.head(self.maps(images_BCHW))
+        return output

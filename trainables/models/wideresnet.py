@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.models.head import Head
-from trainables.models.output import Network, Output
+from trainables.models.output import ConvolutionalNetwork
 
 
 class _Block(nn.Module):
@@ -31,7 +31,7 @@ class _Block(nn.Module):
         return out + (x if self.shortcut is None else self.shortcut(active))
 
 
-class WideResNet(Network):
+class WideResNet(ConvolutionalNetwork):
     """WRN-depth-width without dropout. 32 px images give 8 x 8 cells."""
 
     def __init__(self, depth: int, width: int, head: Callable[[int], Head]) -> None:
@@ -54,5 +54,5 @@ class WideResNet(Network):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.head.draw()
 
-    def forward(self, images_BCHW: torch.Tensor) -> Output:
-        return self.head(F.relu(self.bn(self.groups(self.stem(images_BCHW)))))
+    def maps(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.bn(self.groups(self.stem(images_BCHW))))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from trainables.models import build_model
+from trainables.models.output import Network
 from trainables.objectives.asymmetric import Asymmetric
 from trainables.objectives.base import Objective
 from trainables.objectives.cross_entropy import CrossEntropy
 from trainables.objectives.distill import Distill
 from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.objectives.teacher_free import TeacherFree
+from trainables.settings.config import TrialConfig
 from trainables.settings.custom import custom_part, is_custom
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -24,3 +27,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
 def objective_class(name: str) -> type[Objective]:
     """The objective of a name, built in or one's own (`ValueError` where that one cannot be used)."""
     return custom_part(name).part if is_custom(name) else OBJECTIVES[name]
+
+
+def network_of(config: TrialConfig, num_classes: int, image_size: int) -> Network:
+    """The freshly initialised network of a trial, with its objective's head, by torch's global generator."""
+    head = objective_class(config.objective).head
+    return build_model(config.backbone, num_classes, image_size, head, config.objective_settings)

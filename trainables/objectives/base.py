@@ -50,13 +50,14 @@ class Objective(nn.Module, ABC):
         """The loss, a scalar, of the batch of sample numbers `ids_B` (distinct)."""
 
     def see(self, model: nn.Module, images_BCHW: torch.Tensor, batch: Batch | None = None) -> Output:
-        """Logits and features of all images; each process runs the network on its own part of them.
+        """What the network says of all images: logits, features and `more`. Each process runs it on its own part.
 
         With `batch`, its images are the first of `images_BCHW`, and a mix that looks is shown their foreground.
         """
         processes = self.given.processes
         output = model(processes.mine(images_BCHW))
-        whole = Output(processes.gather(output.logits_BK), processes.gather(output.features_BC), None)
+        more = {name: processes.gather(said) for name, said in output.more.items()}
+        whole = Output(processes.gather(output.logits_BK), processes.gather(output.features_BC), None, more=more)
         if batch is not None and self.mix.looks:
             self.mix.look(batch, self._foreground(model, output, batch, len(images_BCHW)))
         return whole

@@ -7,7 +7,8 @@ Columns: part (val, test), set, index, class, label, prediction, one column a sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ import torch
 from torch import nn
 
 from trainables.data.trial_data import Samples
+from trainables.models.head import Head
+from trainables.models.output import ConvolutionalNetwork, Output
 from trainables.scoring.measured import known_beside
 from trainables.scoring.scores import F64, SCORES, feature_norm, mean_cosine
 
@@ -26,27 +29,56 @@ F32 = npt.NDArray[np.float32]
 ExtraScore = Callable[[Samples, F32], F64]  # samples (N) and their features N,C -> N
 
 
-@torch.inference_mode()
-def forward(model: nn.Module, samples: Samples, device: torch.device, precision: str) -> tuple[F32, F32]:
-    """Logits N,K and pooled features N,C in eval mode, without augmentation; the network is put back in train mode.
+class Seen(NamedTuple):
+    """What a network says of N samples."""
 
-    Raises `FloatingPointError` where one of them is not finite.
-    """
+    logits_NK: F32
+    features_NC: F32
+    own_scores: dict[str, F32]  # N each: those that its head alone defines
+
+
+@torch.inference_mode()
+def forward(
+    model: nn.Module, samples: Samples, device: torch.device, precision: str, own_scores: tuple[str, ...] = ()
+) -> Seen:
+    """Logits, pooled features and the head's `own_scores`, in eval mode, without augmentation; the network is put back
+    in train mode. Raises `FloatingPointError` where one of them is not finite."""
     model.eval()
-    pool = samples.on(device)
-    logits, features = [], []
+    said: list[tuple[torch.Tensor, ...]] = []
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        batches = torch.arange(len(pool), device=device).split(max(1, min(BATCH, PIXELS // pool.image_size**2)))
-        pool.ahead(batches)
-        for ids in batches:
-            output = model(pool.seen(ids))
-            logits.append(output.logits_BK.float())
-            features.append(output.features_BC.float())
+        for images_BCHW in _batches(samples, device):
+            output: Output = model(images_BCHW)
+            columns = (output.logits_BK, output.features_BC, *(output.more[name] for name in own_scores))
+            said.append(tuple(column.float() for column in columns))
     model.train()
-    logits_NK, features_NC = torch.cat(logits).cpu().numpy(), torch.cat(features).cpu().numpy()
-    if not (np.isfinite(logits_NK).all() and np.isfinite(features_NC).all()):
+    logits_NK, features_NC, *own = (torch.cat(column).cpu().numpy() for column in zip(*said, strict=True))
+    if not all(np.isfinite(values).all() for values in (logits_NK, features_NC, *own)):
         raise FloatingPointError("the network's logits or features are not finite")
-    return logits_NK, features_NC
+    return Seen(logits_NK, features_NC, dict(zip(own_scores, own, strict=True)))
+
+
+@torch.no_grad()
+def fit_head(model: nn.Module, train: Samples, device: torch.device, precision: str) -> None:
+    """Let the network's head take what its own scores need of the training images, as they are seen in a test."""
+    if not isinstance(model, ConvolutionalNetwork) or not isinstance(model.head, Head):
+        return
+
+    def maps() -> Iterator[torch.Tensor]:
+        for images_BCHW in _batches(train, device):
+            yield model.maps(images_BCHW)
+
+    model.eval()
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        model.head.fit(maps)
+    model.train()
+
+
+def _batches(samples: Samples, device: torch.device) -> Iterator[torch.Tensor]:
+    """All images as a network sees them in a test, B,C,H,W."""
+    pool = samples.on(device)
+    batches = torch.arange(len(pool), device=device).split(max(1, min(BATCH, PIXELS // pool.image_size**2)))
+    pool.ahead(batches)
+    return (pool.seen(ids) for ids in batches)
 
 
 def score_samples(
@@ -56,18 +88,19 @@ def score_samples(
     device: torch.device,
     precision: str,
     extra: Mapping[str, ExtraScore] | None = None,
+    own_scores: tuple[str, ...] = (),
 ) -> pd.DataFrame:
-    """One line per sample of `sets`, with a column for each score of every trial and each of `extra`.
+    """One line per sample of `sets`, with a column for each score of every trial, the head's own and each of `extra`.
 
     `known_cosine` is the mean cosine with the features of the known samples that the set is judged beside, the sample
     itself included where it is known; NaN where there are none. Raises `FloatingPointError` as `forward` does.
     """
-    outputs = {name: forward(model, samples, device, precision) for name, samples in sets.items()}
+    outputs = {name: forward(model, samples, device, precision, own_scores) for name, samples in sets.items()}
     frames = []
     for name, samples in sets.items():
-        logits_NK, features_NC = outputs[name]
+        logits_NK, features_NC, own = outputs[name]
         beside = known_beside(name, outputs)
-        known_MC = outputs[beside][1] if beside in outputs else features_NC[:0]
+        known_MC = outputs[beside].features_NC if beside in outputs else features_NC[:0]
         frame = pd.DataFrame(
             {
                 "part": part,
@@ -78,6 +111,7 @@ def score_samples(
                 "prediction": logits_NK.argmax(axis=1),
                 **{score: function(logits_NK.astype(np.float64)) for score, function in SCORES.items()},
                 "feature_norm": feature_norm(features_NC.astype(np.float64)),
+                **own,
                 **{score: function(samples, features_NC) for score, function in (extra or {}).items()},
                 "known_cosine": mean_cosine(features_NC.astype(np.float64), known_MC.astype(np.float64)),
                 "logits": list(logits_NK),

@@ -67,7 +67,7 @@ def perturbed(
 
 
 def _mahalanobis(config: TrialConfig, model: nn.Module, train: Samples, device: torch.device) -> ExtraScore:
-    _, features_NC = forward(model, train, device, config.precision)
+    features_NC = forward(model, train, device, config.precision).features_NC
     fitted = Mahalanobis.fit(features_NC, train.labels)
     return lambda _, features_NC: fitted.score(features_NC)
 

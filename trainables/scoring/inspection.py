@@ -43,13 +43,13 @@ class Features:
 
 def features(config: TrialConfig, data: TrialData, weights: Path, device: torch.device) -> Features:
     """Of the known test images and of the first unknown set. Raises `WeightsError` as `read_weights` does."""
-    model = read_weights(config.backbone, data, weights, device)
+    model = read_weights(config, data, weights, device)
     unknown = config.evaluation_sets[0]
     beside = known_beside(unknown, data.test)
     found, classes, known = [], [], []
     for name in (beside, unknown):
         samples = data.test[name]
-        found.append(forward(model, samples, device, config.precision)[1])
+        found.append(forward(model, samples, device, config.precision).features_NC)
         classes.append(samples.source.labels[samples.rows])
         known.append(np.full(len(samples), name == beside))
     return Features(np.concatenate(found), np.concatenate(classes), np.concatenate(known))
@@ -64,7 +64,7 @@ def mistakes(
     Columns: share; error, how often its class is neither of the two that were mixed; overconfident, how often its
     largest probability exceeds 0.95 (asymmetric paper, section 2.3). Partners are of another class.
     """
-    model = read_weights(config.backbone, data, weights, device).eval()
+    model = read_weights(config, data, weights, device).eval()
     pool, generator = data.train.on(device), torch.Generator(device).manual_seed(0)
     lines = []
     for share in shares:
@@ -105,7 +105,7 @@ def masks(config: TrialConfig, data: TrialData, weights: Path, device: torch.dev
     trainer = Trainer(config, data, device)
     mix, generator, size = trainer.mix, trainer.generator, data.image_size
     assert isinstance(mix, BackMix)
-    model = read_weights(config.backbone, data, weights, device).eval()
+    model = read_weights(config, data, weights, device).eval()
     both = torch.randperm(len(trainer.pool), generator=generator, device=device)[: 2 * count]
     targets, backgrounds = trainer.pool[both[:count]], trainer.pool[both[count:]]
     seen = foreground(model(mix.middle(backgrounds)), trainer.pool.labels[both[count:]]).detach()

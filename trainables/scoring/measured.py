@@ -9,8 +9,8 @@ import pandas as pd
 
 from trainables.protocols.protocols import UNKNOWN
 from trainables.scoring.metrics import accuracy, open_set_metrics
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES
 
+NO_SCORES = ("part", "set", "index", "class", "label", "prediction", "known_cosine", "logits")  # the other columns
 KNOWN = "known"  # the set of known samples; one shown otherwise, for an unknown set alone, is `known-<set>`
 
 
@@ -28,7 +28,7 @@ def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: 
     if len(known):
         result[f"{part}/accuracy"] = accuracy(known["prediction"].to_numpy(), known["label"].to_numpy())
     held_out = table[(table["part"] == "val") & (table["set"] == KNOWN)] if part == "test" else None
-    scores = [score for score in (*SCORE_NAMES, *EXTRA_SCORES) if score in table]
+    scores = [column for column in table if column not in NO_SCORES]
     unknown_sets = list(dict.fromkeys(of_part.loc[of_part["label"] == UNKNOWN, "set"]))
     if not len(known) or not unknown_sets:
         return result

@@ -64,7 +64,7 @@ class TrialConfig:
     holdout: Annotated[float, Range(0, 0.5)] = 0.0  # share of the known training images kept for validation
     pseudo_unknown: Annotated[int, Range(0)] = 0  # known classes kept out of training, unknown in validation
 
-    score: Literal[RecordedScore, RequestedScore] = "msp"  # what `test/auroc` and `val/auroc` mean
+    score: str = "msp"  # what `test/auroc` and `val/auroc` mean: one that is recorded, or on request
     extra_scores: tuple[RequestedScore, ...] | None = None  # recorded at the end of the trial beside those of every one
     odin_temperature: Annotated[float, Range(0, open_low=True)] = 1000.0
     odin_epsilon: Annotated[float, Range(0)] = 0.0014  # of a pixel in 0..1, as the released code has it
@@ -127,6 +127,11 @@ class TrialConfig:
         """What `training_sets` are called among fingerprints, at the size at which they are stored."""
         stored = stored_size(self.seen_size)
         return tuple(images_key(name, stored) for name in self.training_sets)
+
+    @property
+    def recorded_scores(self) -> tuple[str, ...]:
+        """Scores that every evaluation has, those that only its objective defines included."""
+        return (*SCORE_NAMES, *self.objective_settings.own_scores)
 
     def scores_on_request(self, *, last: bool) -> tuple[str, ...]:
         """Which of `EXTRA_SCORES` an evaluation computes: `score` always, since a search is judged by it after any

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
-from trainables.settings.backbones import cells
+from trainables.settings.backbones import cells, parse_backbone
+from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
-
-if TYPE_CHECKING:
-    from trainables.settings.config import TrialConfig
 
 
 def contradictions(config: TrialConfig) -> Iterator[Problem]:
@@ -39,6 +36,12 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
                 f"{name!r} is not an unknown set of {config.protocol}, family {config.split_family}"
                 f"{nearest(name, allowed)}; it has {', '.join(allowed)}",
             )
+    scores = (*config.recorded_scores, *EXTRA_SCORES)
+    if config.score not in scores:
+        yield Problem(("score",), f"{config.method} has no score {config.score!r}; it has {', '.join(scores)}")
+    if config.objective_settings.own_head and parse_backbone(config.backbone).family == "vit":
+        message = f"a ViT's head is linear, and {config.objective} has one of its own: take a convolutional network"
+        yield Problem(("backbone",), message)
     if config.training_view != "raw" and not protocol.masks:
         yield Problem(
             ("training_view",), f"{config.training_view} needs masks of the objects: {config.protocol} has none"

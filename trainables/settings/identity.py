@@ -89,7 +89,7 @@ def _of_method(config: TrialConfig, method: str | None) -> Iterator[tuple[str, A
     for name, default, value in (*_changed(learnt), *_changed(mix)):
         if name not in idle and value != learnt.defaults.get(name, default):
             yield name, value
-    if config.mix != METHODS.get(method or "", {}).get("mix", learnt.defaults["mix"]):
+    if config.mix != METHODS.get(method or "", {}).get("mix", learnt.defaults.get("mix", "none")):
         yield "mix", config.mix
 
 

@@ -35,7 +35,9 @@ class ObjectiveSettings:
 
     version: ClassVar[int] = 1
     recipes: ClassVar[Recipes] = {"paper": {}}
-    defaults: ClassVar[dict[str, Any]] = {"mix": "none"}  # of its trial's mix, where nothing else is said
+    defaults: ClassVar[dict[str, Any]] = {}  # of its trial's mix and score, where nothing else is said
+    own_scores: ClassVar[tuple[str, ...]] = ()  # that it alone defines: what its head says of a sample by these names
+    own_head: ClassVar[bool] = False  # whether its logits are others than those of a linear head
 
     def refuses(self, mix: MixSettings) -> str:
         """Why it makes no sense with a mix; empty where it does."""

@@ -14,14 +14,15 @@ from trainables.protocols.protocols import protocol_of
 from trainables.reading.values import convert, misread, shown
 from trainables.reading.yaml_file import SHOWN_PROBLEMS, ConfigError, Problem, nearest, under
 from trainables.settings.backbones import parse_backbone
-from trainables.settings.config import OWN, TrialConfig
+from trainables.settings.config import EXTRA_SCORES, OWN, SCORE_NAMES, TrialConfig
 from trainables.settings.contradictions import contradictions
 from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings
 from trainables.settings.methods import METHODS, laid_over, method_of
 from trainables.settings.mixes import MIXES
-from trainables.settings.objectives import OBJECTIVES
+from trainables.settings.objectives import OBJECTIVES, ObjectiveSettings
 
 Settings = Mapping[str, Any]
+OWN_SCORES = tuple(dict.fromkeys(score for objective in OBJECTIVES.values() for score in objective.own_scores))
 
 
 def resolve(settings: Settings) -> TrialConfig:
@@ -130,6 +131,8 @@ def _teacher_of(student: Settings, changes: Settings) -> TrialConfig:
             _recipe(*parts_of(told), given["recipe"])
         except ConfigError:
             del given["recipe"]
+    if given.get("score") in OWN_SCORES and given["score"] not in objective_settings(parts_of(told)[0]).own_scores:
+        del given["score"]  # its student's objective alone defines it
     given = {**given, **told}
     key = repr(sorted(given.items()))
     if key not in _TEACHERS:
@@ -172,6 +175,7 @@ def _known_settings() -> dict[str, Setting]:
     table = {name: Setting(hints[name]) for name in OWN}
     for name, known in (("objective", OBJECTIVES), ("mix", MIXES), ("method", METHODS)):
         table[name] = Setting(Literal[tuple(known)])
+    table["score"] = Setting(Literal[(*SCORE_NAMES, *EXTRA_SCORES, *OWN_SCORES)])
     parts: dict[str, type[Any]] = {**OBJECTIVES, **MIXES}
     table["recipe"] = Setting(Literal[tuple(dict.fromkeys(r for part in parts.values() for r in part.recipes))])
     for owner, part in parts.items():
@@ -188,6 +192,7 @@ def _settings_of_part(owner: str, part: type[Any], table: Mapping[str, Setting])
 
 
 SETTINGS: dict[str, Setting] = _known_settings()  # of the built-in objectives and mixes
+SCORES: tuple[str, ...] = get_args(SETTINGS["score"].annotation)
 
 
 def settings_table(parts: Iterable[str] = ()) -> dict[str, Setting]:
@@ -212,6 +217,9 @@ def _table(custom: tuple[str, ...]) -> dict[str, Setting]:
             table[name] = setting
         recipes = dict.fromkeys([*get_args(table["recipe"].annotation), *settings.recipes])
         table["recipe"] = Setting(Literal[tuple(recipes)])
+        if issubclass(settings, ObjectiveSettings):
+            scores = dict.fromkeys([*get_args(table["score"].annotation), *settings.own_scores])
+            table["score"] = Setting(Literal[tuple(scores)])
     return table
 
 

@@ -24,8 +24,7 @@ from trainables.data.augmentations import (
 from trainables.data.trial_data import TrialData
 from trainables.mixes import mix_class
 from trainables.mixes.base import Augmentation, TrainingImages
-from trainables.models import build_model
-from trainables.objectives import objective_class
+from trainables.objectives import network_of, objective_class
 from trainables.objectives.base import Given
 from trainables.processes import ALONE, Processes, over_processes
 from trainables.protocols.protocols import protocol_of
@@ -71,7 +70,7 @@ class Trainer:
         self.config = config
         self.device = device
         objective = objective_class(config.objective)
-        self.model = build_model(config.backbone, len(data.classes), data.image_size, objective.head).to(device)
+        self.model = network_of(config, len(data.classes), data.image_size).to(device)
         self.model.to(memory_format=torch.channels_last)
         self.generator = torch.Generator(device).manual_seed(weights_seed)
         self.host = torch.Generator().manual_seed(host_seed)  # on a CPU, equal seeds would be equal numbers

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from trainables.data.trial_data import TrialData
-from trainables.models import build_model
 from trainables.models.output import Network
+from trainables.objectives import network_of
 from trainables.settings.config import TrialConfig
 from trainables.storage.weights import is_whole
 
@@ -29,7 +29,7 @@ def untrained_weights(config: TrialConfig, data: TrialData, folder: Path) -> Pat
     if config.teacher is None:
         return None
     path = folder / "untrained.pt"
-    torch.save(build_model(config.teacher.backbone, len(data.classes), data.image_size).state_dict(), path)
+    torch.save(network_of(config.teacher, len(data.classes), data.image_size).state_dict(), path)
     return path
 
 
@@ -44,20 +44,20 @@ def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, dev
     if weights is None:
         raise TeacherError(f"{config.method} needs the weights of its teacher ({teacher.method}, {teacher.backbone})")
     try:
-        model = read_weights(teacher.backbone, data, weights, device)
+        model = read_weights(teacher, data, weights, device)
     except WeightsError as error:
         raise TeacherError(f"the teacher: {error}") from error
     return model.eval().requires_grad_(False)
 
 
-def read_weights(backbone: str, data: TrialData, weights: Path, device: torch.device) -> Network:
-    """The network of a trial on `data` that ended with `weights`; it is in train mode.
+def read_weights(config: TrialConfig, data: TrialData, weights: Path, device: torch.device) -> Network:
+    """The network of trial `config` on `data`, which ended with `weights`; it is in train mode.
 
     Raises `WeightsError` where they are missing, damaged, not finite, or not those of this network.
     """
     if not weights.is_file():
         raise WeightsError(f"the weights are not at {weights} on {socket.gethostname()}")
-    model = build_model(backbone, len(data.classes), data.image_size)
+    model = network_of(config, len(data.classes), data.image_size)
     try:
         if not is_whole(weights):
             raise ValueError("its bytes are not those that were written")
@@ -74,5 +74,5 @@ def read_weights(backbone: str, data: TrialData, weights: Path, device: torch.de
     except Exception as error:  # whatever a parser says to what is no file of its own
         objects = "it holds more than tensors" if isinstance(error, pickle.UnpicklingError) else ""
         reason = (objects or str(error) or "it is empty").splitlines()[0]
-        raise WeightsError(f"{weights} does not hold the weights of {backbone}: {reason}") from error
+        raise WeightsError(f"{weights} does not hold the weights of {config.backbone}: {reason}") from error
     return model.to(device).to(memory_format=torch.channels_last)
