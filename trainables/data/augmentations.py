@@ -1,4 +1,4 @@
-"""RandAugment, AugMix and randomized quantization of whole batches, drawn anew for every sample.
+"""RandAugment, AugMix, CSSR's and randomized quantization of whole batches, drawn anew for every sample.
 
 torchvision's v2 transforms draw ONE operation for all of a batch; here each sample draws its own, as if it were
 transformed alone. Nothing is read back from the device: how many samples take each operation is drawn on the host,
@@ -78,6 +78,23 @@ AUGMIX: Mapping[str, tuple[Operation, Strength]] = {
 }
 MAX_DEPTH = 3  # of AugMix's chains
 
+# What configs/basic.json of CSSR's code chooses from methods/augtools.py, for whole levels of 1 to 9. Its grey versions
+# of an image are rounded as Pillow does, ours rounded down.
+CSSR: Mapping[str, tuple[Operation, Strength]] = {
+    "Brightness": (ops.brightness, lambda level, H, W: 1.8 * level.abs() / 10 - 0.9),
+    "Color": (ops.color, lambda level, H, W: 0.9 * level.abs() / 10 - 0.95),
+    "Equalize": (ops.equalize, lambda level, H, W: level),
+    "Identity": (ops.identity, lambda level, H, W: level),
+    "Posterize": (ops.posterize, lambda level, H, W: 4 + (4 * level.abs() / 10).trunc()),
+    "Rotate": (ops.rotate, lambda level, H, W: (15 * level / 10).trunc()),
+    "Sharpness": (ops.sharpness, lambda level, H, W: 1.8 * level.abs() / 10 - 0.95),
+    "ShearX": (ops.shear_x, lambda level, H, W: 0.3 * level / 10),
+    "ShearY": (ops.shear_y, lambda level, H, W: 0.3 * level / 10),
+    "Solarize": (ops.solarize, lambda level, H, W: 256 - (256 * level.abs() / 10).trunc()),
+}
+# An operation is drawn evenly, and then a coin whether to apply it: as if there were as many that change nothing.
+_CSSR_OR_NONE = {**CSSR, **{f"not {name}": CSSR["Identity"] for name in CSSR}}
+
 
 def rand_augment(
     images_BHWC: torch.Tensor, num_ops: int, magnitude: int, generator: torch.Generator, host: torch.Generator
@@ -122,6 +139,26 @@ def agc_rand_augment(
         level_B = _random_sign(len(images_BHWC), generator) * (magnitude / 30)
         images_BHWC = _one_operation_each(images_BHWC, level_B, space, generator, host)
     return images_BHWC
+
+
+def cssr_augment(images_BHWC: torch.Tensor, generator: torch.Generator, host: torch.Generator) -> torch.Tensor:
+    """What CSSR's code calls strong augmentation CUST, after crop and flip: two operations, each drawn evenly from the
+    10, applied with probability 1/2, at a level of 1 to 9 with a coin for its direction. Then always a grey box, half
+    of the image's side. uint8 B,H,W,C; geometric operations read the nearest pixel and fill with black.
+
+    `random_contrast` belongs to it, once the images are normalised.
+    """
+    for _ in range(2):
+        level_B = torch.randint(1, 10, (len(images_BHWC),), generator=generator, device=generator.device)
+        signed_B = _random_sign(len(images_BHWC), generator) * level_B
+        images_BHWC = _one_operation_each(images_BHWC, signed_B, _CSSR_OR_NONE, generator, host)
+    return ops.cutout_grey(images_BHWC, images_BHWC.shape[1] // 2, generator)
+
+
+def random_contrast(images_BCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normalised images times U(0.1, 2), a number each: CSSR's `manual_contrast`. Float B,C,H,W."""
+    u_B = torch.rand(len(images_BCHW), generator=generator, device=generator.device)
+    return images_BCHW * (0.1 + 1.9 * u_B)[:, None, None, None]
 
 
 def augmix(

@@ -104,28 +104,38 @@ def solarize_add(images_BHWC: torch.Tensor, strength_B: torch.Tensor) -> torch.T
 
 
 def cutout_abs(images_BHWC: torch.Tensor, strength_B: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A box of one colour, `strength` px and one more on a side, its place drawn for each sample: AGC's CutoutAbs.
-
-    A point is drawn evenly from 1..size. The box begins `strength / 2` px before it, or at the border where that is
-    outside, and is measured from there: it is cut off at the right and at the bottom alone.
-    """
+    """A box in ImageNet's mean colour, `strength` px and one more on a side, its place drawn for each sample: AGC's
+    CutoutAbs. Its point is drawn evenly from 1..size: numpy's uniform(size) is uniform(low=size, high=1)."""
     B, H, W, _ = images_BHWC.shape
-    device = images_BHWC.device
-    u = torch.rand(2, B, generator=generator, device=device)
+    u = torch.rand(2, B, generator=generator, device=images_BHWC.device)
+    return _boxed(images_BHWC, H + (1 - H) * u[0], W + (1 - W) * u[1], strength_B, (125, 123, 114))
+
+
+def cutout_grey(images_BHWC: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
+    """A grey box, `side` px and one more on a side, around a point drawn evenly from the image: CSSR's CutoutAbs."""
+    B, H, W, _ = images_BHWC.shape
+    u = torch.rand(2, B, generator=generator, device=images_BHWC.device)
+    side_B = torch.full((B,), float(side), device=images_BHWC.device)
+    return _boxed(images_BHWC, H * u[0], W * u[1], side_B, (127, 127, 127))
+
+
+def _boxed(
+    images_BHWC: torch.Tensor, y_B: torch.Tensor, x_B: torch.Tensor, side_B: torch.Tensor, colour: tuple[int, int, int]
+) -> torch.Tensor:
+    """Images with a box in one colour. It begins `side / 2` px before the point, or at the border where that is
+    outside, and is measured from there: it is cut off at the right and at the bottom alone."""
     inside = []
-    for size, u_B in ((H, u[0]), (W, u[1])):
-        centre_B = size + (1 - size) * u_B  # numpy's uniform(size) is uniform(low=size, high=1)
-        first_B = (centre_B - strength_B / 2).clamp_(min=0).trunc_()
-        position = torch.arange(size, device=device)
-        inside.append((position >= first_B[:, None]) & (position <= (first_B + strength_B).trunc_()[:, None]))
+    for size, point_B in zip(images_BHWC.shape[1:3], (y_B, x_B), strict=True):
+        first_B = (point_B - side_B / 2).clamp_(min=0).trunc_()
+        position = torch.arange(size, device=images_BHWC.device)
+        inside.append((position >= first_B[:, None]) & (position <= (first_B + side_B).trunc_()[:, None]))
     box_BHW = inside[0][:, :, None] & inside[1][:, None, :]
-    return torch.where(box_BHW[..., None], _box_colour(device), images_BHWC)
+    return torch.where(box_BHW[..., None], _on(colour, images_BHWC.device), images_BHWC)
 
 
 @cache  # a copy to a device is not asked for at every batch
-def _box_colour(device: torch.device) -> torch.Tensor:
-    """ImageNet's mean, which AutoAugment's list fills with."""
-    return torch.tensor([125, 123, 114], dtype=torch.uint8).to(device)
+def _on(colour: tuple[int, int, int], device: torch.device) -> torch.Tensor:
+    return torch.tensor(colour, dtype=torch.uint8).to(device)
 
 
 def autocontrast(images_BHWC: torch.Tensor, strength_B: torch.Tensor) -> torch.Tensor:

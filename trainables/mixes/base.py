@@ -15,7 +15,7 @@ import torch
 from trainables.data.augment import View, crop_and_flip, draw_view, normalise
 from trainables.data.pools import ImagePool
 
-Augmentation = Callable[[torch.Tensor], torch.Tensor]  # uint8 B,H,W,C to the same, each image by its own draws
+Augmentation = Callable[[torch.Tensor], torch.Tensor]  # a batch of images to the same shape, each by its own draws
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class TrainingImages:
     host: torch.Generator  # on the CPU: draws that decide what a step does, without waiting for the device
     augmentation_first: Augmentation | None = None  # before crop and flip
     augmentation: Augmentation | None = None  # after them
+    augmentation_last: Augmentation | None = None  # of normalised images B,C,H,W; the others of uint8 B,H,W,C
 
     @property
     def spare(self) -> int:
@@ -53,7 +54,8 @@ class TrainingImages:
         seen = crop_and_flip(images_BHWC, view, self.crop_fill, self.image_size)
         if self.augmentation:
             seen = self.augmentation(seen)
-        return normalise(seen, self.pool.statistics)
+        normalised = normalise(seen, self.pool.statistics)
+        return self.augmentation_last(normalised) if self.augmentation_last else normalised
 
     def augment(self, images_BHWC: torch.Tensor) -> tuple[torch.Tensor, View]:
         """`through` a view of each image that is drawn here."""

@@ -56,7 +56,7 @@ class TrialConfig:
     crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; both official codes pad with black
     flip: bool | None = None  # whether half of the images are mirrored; None: all but signs (the protocol's)
     augment_first: Literal["none", "agc-randaugment"] = "none"  # before crop and flip: the asymmetric code, and AGC's
-    augment: Literal["none", "randaugment", "augmix", "randomized-quantization"] = "none"  # after crop and flip
+    augment: Literal["none", "randaugment", "augmix", "randomized-quantization", "cssr"] = "none"  # after crop and flip
     randaugment_ops: Annotated[int, Range(1, 14)] = 1  # N of either; the asymmetric code has (1, 9) for every set
     randaugment_magnitude: Annotated[int, Range(0, 30)] = 9  # M of either
     precision: Literal["fp32", "bf16"] = "fp32"

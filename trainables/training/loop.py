@@ -18,7 +18,9 @@ from trainables.data.augmentations import (
     OF_DIGITS,
     agc_rand_augment,
     augmix,
+    cssr_augment,
     rand_augment,
+    random_contrast,
     randomized_quantization,
 )
 from trainables.data.trial_data import TrialData
@@ -93,6 +95,7 @@ class Trainer:
             host=self.host,
             augmentation_first=_augmentation_first(config, self.generator, self.host),
             augmentation=_augmentation(config, self.generator, self.host),
+            augmentation_last=_augmentation_last(config, self.generator),
         )
         given = Given(
             num_features=self.model.num_features,
@@ -301,5 +304,11 @@ def _augmentation(config: TrialConfig, generator: torch.Generator, host: torch.G
         ),
         "augmix": lambda images: augmix(images, generator, host),
         "randomized-quantization": lambda images: randomized_quantization(images, regions, generator),
+        "cssr": lambda images: cssr_augment(images, generator, host),
     }
     return known[config.augment]
+
+
+def _augmentation_last(config: TrialConfig, generator: torch.Generator) -> Augmentation | None:
+    """What belongs to `augment` once images are normalised."""
+    return (lambda images: random_contrast(images, generator)) if config.augment == "cssr" else None
