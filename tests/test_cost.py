@@ -47,7 +47,7 @@ def test_kinds_of_trials_are_timed_as_long_as_patience_lasts(
 OWN = """\
 from dataclasses import dataclass
 from trainables.objectives.base import Objective
-from trainables.settings.objectives import ObjectiveSettings
+from trainables.settings.base import ObjectiveSettings
 
 @dataclass(frozen=True)
 class Mine(ObjectiveSettings):

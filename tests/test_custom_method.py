@@ -27,7 +27,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from trainables.objectives.base import Objective
 from trainables.objectives.distill import Distill
 from trainables.reading.values import Range, Share
-from trainables.settings.objectives import DistillSettings, ObjectiveSettings
+from trainables.settings.base import ObjectiveSettings
+from trainables.settings.objectives import DistillSettings
 
 @dataclass(frozen=True)
 class MineSettings(ObjectiveSettings):

@@ -11,10 +11,11 @@ import yaml
 
 from trainables.protocols.protocols import evaluation_sets, images_key, known_classes, protocol_of, stored_size
 from trainables.reading.values import Range
+from trainables.settings.base import ObjectiveSettings
 from trainables.settings.identity import identity
 from trainables.settings.methods import method_of
 from trainables.settings.mixes import MixSettings
-from trainables.settings.objectives import CatImgSettings, ObjectiveSettings
+from trainables.settings.objectives import CatImgSettings
 
 RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
 RequestedScore = Literal["odin", "mahalanobis"]  # further passes

@@ -25,8 +25,9 @@ from typing import Any, ClassVar, get_origin, get_type_hints
 
 from trainables.reading.values import convert, supported
 from trainables.reading.yaml_file import nearest
+from trainables.settings.base import ObjectiveSettings
 from trainables.settings.mixes import MIXES, MixSettings
-from trainables.settings.objectives import OBJECTIVES, ObjectiveSettings
+from trainables.settings.objectives import OBJECTIVES
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _NOT_THE_USERS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}

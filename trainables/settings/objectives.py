@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from trainables.reading.values import Positive, Range, Share, Weight
+from trainables.settings.base import ObjectiveSettings
 from trainables.settings.mixes import MixSettings, Recipes
 
 OutlierSet = Literal[
@@ -27,25 +28,6 @@ OutlierSet = Literal[
     "flower102",
     "places",
 ]
-
-
-@dataclass(frozen=True)
-class ObjectiveSettings:
-    """What every objective declares. `version` goes up when its mathematics changes."""
-
-    version: ClassVar[int] = 1
-    recipes: ClassVar[Recipes] = {"paper": {}}
-    defaults: ClassVar[dict[str, Any]] = {}  # of its trial's mix and score, where nothing else is said
-    own_scores: ClassVar[tuple[str, ...]] = ()  # that it alone defines: what its head says of a sample by these names
-    own_head: ClassVar[bool] = False  # whether its logits are others than those of a linear head
-
-    def refuses(self, mix: MixSettings) -> str:
-        """Why it makes no sense with a mix; empty where it does."""
-        return ""
-
-    def idle(self, mix: MixSettings) -> set[str]:
-        """Settings, its own or the mix's, that change nothing beside the others."""
-        return set()
 
 
 @dataclass(frozen=True)

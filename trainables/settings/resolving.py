@@ -14,12 +14,13 @@ from trainables.protocols.protocols import protocol_of
 from trainables.reading.values import convert, misread, shown
 from trainables.reading.yaml_file import SHOWN_PROBLEMS, ConfigError, Problem, nearest, under
 from trainables.settings.backbones import parse_backbone
+from trainables.settings.base import ObjectiveSettings
 from trainables.settings.config import EXTRA_SCORES, OWN, SCORE_NAMES, TrialConfig
 from trainables.settings.contradictions import contradictions
 from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings
 from trainables.settings.methods import METHODS, laid_over, method_of
 from trainables.settings.mixes import MIXES
-from trainables.settings.objectives import OBJECTIVES, ObjectiveSettings
+from trainables.settings.objectives import OBJECTIVES
 
 Settings = Mapping[str, Any]
 OWN_SCORES = tuple(dict.fromkeys(score for objective in OBJECTIVES.values() for score in objective.own_scores))
