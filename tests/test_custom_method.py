@@ -27,8 +27,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from trainables.objectives.base import Objective
 from trainables.objectives.distill import Distill
 from trainables.reading.values import Range, Share
-from trainables.settings.base import ObjectiveSettings
-from trainables.settings.objectives import DistillSettings
+from trainables.settings.objectives import DistillSettings, ObjectiveSettings
 
 @dataclass(frozen=True)
 class MineSettings(ObjectiveSettings):
