@@ -1,0 +1,75 @@
+"""The identity of every trial of every shipped file and profile, frozen: who changes one sees it, and says why.
+
+`python -m tests.settings.test_golden_identities` writes the file anew; what changed belongs in a commit of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from platform.files import search_file
+from platform.files.rows import trials
+from platform.files.spec import Spec
+from tests.helpers.paths import ROOT
+from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
+
+GOLDEN = Path(__file__).parent / "golden_identities.json"
+FILES = sorted(
+    str(p.relative_to(ROOT)) for where in ("search_spaces", "examples") for p in (ROOT / where).rglob("*.yaml")
+)
+
+
+class Fingerprints(dict[str, str]):
+    """In place of images: a fixed text for each set."""
+
+    def __missing__(self, name: str) -> str:
+        return f"fingerprint of {name}"
+
+
+def identities(spec: Spec) -> dict[str, str]:
+    """Of each row and column: a digest of the identities of its trials and teachers, over all splits and seeds."""
+    return {name: hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] for name, found in _by_row(spec)}
+
+
+def _by_row(spec: Spec) -> Iterator[tuple[str, list[str]]]:
+    if spec.search:
+        yield "search", list(_of(resolve(spec.search_settings())))
+        yield "confirm", list(_of(resolve(spec.with_teacher({}))))
+    for row in spec.row_list() if spec.is_ablation else spec.confirm.baselines if spec.confirm else []:
+        if row.published_only:
+            continue
+        columns: dict[str, list[str]] = {}
+        for column, config in trials(spec, row):
+            columns.setdefault(column, []).extend(_of(config))
+        yield from ((f"{row.name} | {column}" if column else row.name, found) for column, found in columns.items())
+
+
+def _of(config: TrialConfig) -> Iterator[str]:
+    yield config.identity(Fingerprints())
+    if config.teacher:
+        yield config.teacher.identity(Fingerprints())
+
+
+def of_file(name: str) -> dict[str, dict[str, str]]:
+    file = search_file.load(ROOT / name)
+    return {profile: identities(file.profile(profile)) for profile in file.profiles}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_identities_of_a_shipped_file_are_those_that_were_frozen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # rows take their settings from files named from here
+    assert of_file(name) == json.loads(GOLDEN.read_text())[name]
+
+
+def test_every_shipped_file_is_frozen_and_no_other() -> None:
+    assert sorted(json.loads(GOLDEN.read_text())) == FILES
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps({name: of_file(name) for name in FILES}, indent=1, ensure_ascii=False) + "\n")
