@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-from reads import NothingReadBack
-from test_agc_augmentation import HEIGHT, WIDTH, generator, images, moved
 
+from tests.helpers.pixels import HEIGHT, WIDTH, generator, images, moved
+from tests.helpers.reads import NothingReadBack
 from trainables.data import image_ops as ops
 from trainables.data.augmentations import CSSR, cssr_augment, random_contrast
 from trainables.data.kept import ImageSet
