@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from platform.tracking.reader import Reader
 
 DONE, NOTHING_SHOWN = 0, 2
-FORMATS = ("terminal", "markdown", "latex", "csv", "html")
+FORMATS = ("terminal", "markdown", "latex", "csv", "html", "trials")
 TABLES = Path("search_spaces")
 _BETWEEN = r" (?=[\w.]+=)"  # two changes of a sweep, whose run has all in one line
 SHOWN_SWEEPS = 5  # of those that ran with other options
@@ -46,6 +46,8 @@ EXAMPLES = """examples:
   python -m platform.report search_spaces/asymmetric/table06.yaml --format latex > table06.tex
   python -m platform.report search_spaces/asymmetric/table06.yaml --score msp --metric auroc.arpl
       the same trials by another score and definition, from what they recorded; nothing is trained
+  python -m platform.report search_spaces/asymmetric/table06.yaml --format trials --out results.csv
+      the trials behind it, one line each with all their metrics; `--from results.csv` makes the table again
   python -m platform.report --all
       a page for each table of search_spaces/, and reports/index.html over all of them
 
@@ -80,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as the sweep was started with")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal; markdown where the output is piped")
     parser.add_argument("--out", type=Path, help="write there; a folder for html (default: reports)")
+    parser.add_argument(
+        "--from",
+        dest="exported",
+        type=Path,
+        metavar="CSV",
+        help="the trials of a file by `--format trials`, not a store's",
+    )
     parser.add_argument("--score", metavar="SCORE", help=f"recompute with it: {', '.join(SCORES)}")
     parser.add_argument("--metric", metavar="METRIC", help="recompute with it: auroc, auroc.arpl, oscr, tnr95, …")
     parser.add_argument(
@@ -103,13 +112,14 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     for file in files:
         file.check([args.profile] if args.profile else list(file.profiles), args.set)
     # Only now what is slow to import: a mistake in a file has been told at once.
+    from platform.reports.exported import read_exported
     from platform.tracking.errors import TrackingError
     from platform.tracking.reader import Reader
 
     uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     try:
         with errors.status("reading what has run …"):
-            reader = Reader.open(uri)
+            reader = read_exported(args.exported) if args.exported else Reader.open(uri)
         if reader is None:
             errors.print(f"no runs yet: there is no {escape(showable(uri))}", style="yellow")
         return _show(args, files, reader, uri, console, errors)
@@ -151,10 +161,11 @@ def _show(
     console: Console,
     errors: Console,
 ) -> int:
+    from platform.reports.exported import exported
     from platform.reports.page import Links
     from platform.reports.recorded import Recorded
 
-    recorded = Recorded(reader, args.recompute) if reader else None
+    recorded = Recorded(reader, args.recompute) if reader and not args.exported else None
     with errors.status("making the tables …"):
         tables = [_table(args, file, reader, recorded, errors) for file in files]
     for run_id in sorted(recorded.unreadable) if recorded else ():
@@ -168,7 +179,7 @@ def _show(
     if form == "terminal" and args.out is None:
         _print(tables, console)
         return DONE
-    text = _text(tables, form)
+    text = exported(tables, reader) if form == "trials" and reader else _text(tables, form)
     if args.out is None:
         print(text, end="")
         return DONE
@@ -192,7 +203,7 @@ def _table(
 
     best = partial(best_of, sweeps=reader.finished_sweeps if reader else lambda _: [])
     source = Source(spec, file.profile(PAPER), Path(file.path), profile, changed, reader, best, args.score, args.metric)
-    return source.table(recorded or (lambda trial, name: None))
+    return source.table(recorded or (lambda trial, name: trial.metrics.get(name)))
 
 
 def _profile(

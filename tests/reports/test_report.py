@@ -243,6 +243,8 @@ def test_all_tables_make_an_index(folder: Path) -> None:
         (("toy.yaml", "--profile", "quik"), "no profile 'quik'"),
         ((), "name files, or --all"),
         (("toy.yaml", "--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
+        (("toy.yaml", "--from", "toy.yaml"), "no file that `--format trials` wrote"),
+        (("toy.yaml", "--from", "nowhere.csv"), "nowhere.csv: No such file"),
         (("toy.yaml", "--format", "csv", "--out", "no/such/folder/x.csv"), "--out"),
     ],
 )
@@ -251,6 +253,15 @@ def test_a_mistake_is_one_message_and_exit_2(folder: Path, arguments: tuple[str,
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["markdown", "csv", "latex"])
+def test_a_table_is_made_again_of_its_exported_trials_alone(folder: Path, tmp_path: Path, form: str) -> None:
+    assert report(folder, "toy.yaml", "--format", "trials", "--out", str(tmp_path / "trials.csv")).returncode == 0
+    (tmp_path / "toy.yaml").write_text(TABLE)
+    again = report(tmp_path, "toy.yaml", "--format", form, "--from", "trials.csv")
+    assert again.stdout == report(folder, "toy.yaml", "--format", form).stdout
+    assert again.stdout
 
 
 @pytest.mark.parametrize("uri", ["postgresql://me:secret@host/db", "https://me:secret@host"])
