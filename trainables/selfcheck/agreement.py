@@ -1,0 +1,110 @@
+"""Whether a step computes the same on the GPU as on the CPU: two steps of every method from the same weights, on the
+same images, with the same random numbers.
+
+Generators of two devices draw different numbers, so those that the CPU drew are handed out again on the GPU, in the
+order in which they are asked for. Without a GPU, torch's own convolutions stand in for it beside those of oneDNN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trainables.data.trial_data import TrialData
+from trainables.selfcheck.subjects import AUGMENTED, batches_of, cases, drawn, trainer_of
+from trainables.selfcheck.told import Line, Place, heading, reason, row
+from trainables.settings.config import TrialConfig
+
+STEPS = 2
+CPU = torch.device("cpu")
+# The largest relative differences: of the losses, of the first gradient, of the weights' change after the last step.
+TOLERANCE = (1e-4, 1e-2, 2e-2)
+LOOSE = (2e-2, 1e-1, 2e-1)  # where some pixels are read half-way between two
+
+
+class Draws(TorchDispatchMode):
+    """Keeps every random number that is drawn while it is open, or puts those of an earlier run in its place."""
+
+    def __init__(self, earlier: Sequence[torch.Tensor] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kept: list[torch.Tensor] = []
+        self.earlier = None if earlier is None else iter(earlier)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # Attention and fused dropout, which may draw too, give several tensors.
+        if torch.Tag.nondeterministic_seeded not in func.tags or not isinstance(result, torch.Tensor):
+            return result
+        if self.earlier is None:
+            self.kept.append(result.detach().clone())
+            return result
+        drawn = next(self.earlier, None)
+        if drawn is None or drawn.shape != result.shape:
+            raise RuntimeError(f"the CPU drew other numbers: {func} of {tuple(result.shape)} is not among them")
+        return result.copy_(drawn)
+
+
+@dataclass
+class Steps:
+    """What a few steps of a trial gave, on the CPU."""
+
+    losses: list[float] = field(default_factory=list)
+    gradient: torch.Tensor = field(default_factory=lambda: torch.zeros(0))  # of the first loss
+    change: torch.Tensor = field(default_factory=lambda: torch.zeros(0))  # of all weights
+
+
+def agreement(place: Place) -> Iterator[Line]:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    data = drawn(96, 16 if place.quick else 32)
+    other = str(place.device) if place.on_gpu else "CPU without oneDNN"
+    yield Line(
+        f"{STEPS} steps on the CPU and on {other}, fp32 without TF32, same weights, images and draws. Relative "
+        f"differences, at most {', '.join(f'{t:g}' for t in TOLERANCE)}; augmented "
+        f"{', '.join(f'{t:g}' for t in LOOSE)}."
+    )
+    yield from heading("method", "loss", "gradient", "change of weights", "")
+    for name, config in cases(place.quick).items():
+        allowed = LOOSE if name in AUGMENTED else TOLERANCE
+        try:
+            found = differences(config, data, place.device)
+        except Exception as error:
+            yield row(name, "", "", "", reason(error), failed=True)
+            continue
+        good = all(f <= most for f, most in zip(found, allowed, strict=True))  # NaN is not
+        yield row(name, *(f"{f:.1e}" for f in found), "" if good else "differs", failed=not good)
+
+
+def differences(config: TrialConfig, data: TrialData, device: torch.device) -> tuple[float, float, float]:
+    """Of losses, the first gradient and the weights' change, relative to those of the CPU."""
+    with Draws() as draws:
+        one = _steps(config, data, CPU)
+    native = nullcontext() if device.type == "cuda" else torch.backends.mkldnn.flags(enabled=False)
+    with native, Draws(draws.kept):
+        other = _steps(config, data, device)
+    loss = max(abs(a - b) / max(abs(a), 1e-6) for a, b in zip(one.losses, other.losses, strict=True))
+    return loss, _relative(one.gradient, other.gradient), _relative(one.change, other.change)
+
+
+def _steps(config: TrialConfig, data: TrialData, device: torch.device) -> Steps:
+    trainer = trainer_of(config, data, device)
+    trained = [*trainer.model.parameters(), *trainer.objective.parameters()]
+    before, told = _flat(trained), Steps()
+    for ids in batches_of(trainer)[:STEPS]:
+        told.losses.append(trainer.step(ids).item())
+        if not len(told.gradient):
+            told.gradient = _flat([p.grad for p in trained if p.grad is not None])
+    told.change = _flat(trained) - before
+    return told
+
+
+def _flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([t.detach().flatten().double().cpu() for t in tensors])
+
+
+def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / one.norm().clamp_min(1e-12))
