@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,15 +29,15 @@ from trainables.selfcheck.told import Line, Place, reason
 
 # Title, and seconds after which a section is given up on a GPU.
 SECTIONS: dict[str, tuple[Callable[[Place], Iterator[Line]], str, float]] = {
-    "machine": (machine, "Machine", 30),
-    "read-backs": (read_backs, "No step reads back from the device", 60),
-    "agreement": (agreement, "The GPU computes what the CPU does", 90),
-    "precision": (precision, "Precision", 60),
-    "checkpoint": (going_on, "A checkpoint goes on", 60),
-    "speed": (speed, "Speed", 100),
-    "profile": (profile, "What a step is made of", 60),
-    "sharing": (sharing, "Two trials on one GPU", 60),
-    "graphs": (captured, "A whole step as one CUDA graph", 60),
+    "machine": (machine, "Machine", 60),
+    "read-backs": (read_backs, "No step reads back from the device", 100),
+    "agreement": (agreement, "The GPU computes what the CPU does", 150),
+    "precision": (precision, "Precision", 90),
+    "checkpoint": (going_on, "A checkpoint goes on", 90),
+    "speed": (speed, "Speed", 180),
+    "profile": (profile, "What a step is made of", 90),
+    "sharing": (sharing, "Two trials on one GPU", 120),
+    "graphs": (captured, "A whole step as one CUDA graph", 120),
     "compile": (compiled, "torch.compile", 300),
 }
 
@@ -101,8 +100,7 @@ def _here(name: str, place: Place) -> Iterator[Line]:
 
 def _apart(name: str, place: Place, seconds: float) -> Iterator[Line]:
     """The same from a process of its own: what ruins a GPU's context, or hangs, ends no other section."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trainables.selfcheck.preload"])
+    context = multiprocessing.get_context("spawn")
     mine, its = context.Pipe(duplex=False)
     until = time.monotonic() + seconds
     process = context.Process(target=_send, args=(name, replace(place, until=until), its))
@@ -126,7 +124,6 @@ def _apart(name: str, place: Place, seconds: float) -> Iterator[Line]:
 
 
 def _send(name: str, place: Place, to: Connection) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without which no product of matrices is deterministic
     for line in _here(name, place):
         to.send(line)
     to.send(None)

@@ -32,7 +32,7 @@ def sharing(place: Place) -> Iterator[Line]:
     )
     yield from heading("network", "trials", "images/s of each", "in all", "tensors", "reserved", "on the device", "")
     for network in USUAL:
-        context = multiprocessing.get_context("forkserver")
+        context = multiprocessing.get_context("spawn")
         pipes = [context.Pipe() for _ in range(2)]
         processes = [context.Process(target=_trial, args=(network, place, its)) for _, its in pipes]
         for process in processes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,7 @@ def precision(place: Place) -> Iterator[Line]:
 
 def going_on(place: Place) -> Iterator[Line]:
     """A checkpoint in the middle of an epoch goes on as if nothing had happened."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without which no product of matrices is deterministic
     yield Line(
         "A checkpoint after 3 of 6 steps, loaded by a new trainer: the weights after the other 3 beside those of one "
         "that was not interrupted, and beside those of a second such run (what a device does not repeat itself)."
