@@ -86,7 +86,8 @@ def _check(sections: list[str], place: Place, minutes: float, tell: Callable[[st
             tell(line.text)
             failed += line.failed
         tell(f"\n({time.monotonic() - started:.0f} s)")
-    tell(f"\n**{f'{failed} checks FAILED' if failed else 'All checks hold'}** ({time.monotonic() - began:.0f} s)")
+    ended = f"{failed} check{'s' * (failed > 1)} FAILED" if failed else "All checks hold"
+    tell(f"\n**{ended}** ({time.monotonic() - began:.0f} s)")
     return failed
 
 

@@ -33,6 +33,7 @@ class Place:
 
 def heading(*names: str) -> Iterator[Line]:
     """The first two lines of a table."""
+    yield Line("")
     yield row(*names)
     yield row(*("---" for _ in names))
 
