@@ -31,7 +31,10 @@ def settings_page() -> str:
     text += _table((name, names.get(name, _said(default)), note) for name, default, note in own)
     text += "| `method` | – | "
     text += f"{', '.join(f'`{m}`' for m in METHODS)} | what the papers call an objective with a mix |\n"
-    text += "| `recipe` | `paper` | `paper`, `official` | `official`: what the released code does instead |\n"
+    text += (
+        f"| `recipe` | `paper` | {_values(SETTINGS['recipe'].annotation)} | `official`: what the released code does "
+    )
+    text += "in a step instead; `original`: how a compared method's own code trains, all of it |\n"
     for title, parts in (("objective", OBJECTIVES), ("mix", MIXES)):
         text += f"\n## Of each {title}\n"
         for name, part in parts.items():

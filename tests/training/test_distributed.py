@@ -27,12 +27,13 @@ from trainables.data.pools import StreamedPool
 from trainables.data.trial_data import Samples, TrialData
 from trainables.images.encoded import Encoded
 from trainables.mixes.backmix import BackMix
-from trainables.models.output import Network
+from trainables.models.output import ConvolutionalNetwork, Network
 from trainables.models.vit import ViT
 from trainables.objectives import network_of
 from trainables.one_trial import Trial
 from trainables.processes import ALONE, Processes
 from trainables.protocols.protocols import UNKNOWN
+from trainables.scoring.evaluation import fit_head
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
@@ -66,6 +67,8 @@ CASES: dict[str, dict[str, object]] = {
     "oe": {"method": "oe"},
     "catimg": {"method": "catimg"},
     "ftavg": {"method": "ftavg"},
+    "cssr": {"method": "cssr", "latent_size": 8},
+    "rcssr, backmix": {"method": "rcssr", "latent_size": 8, "mix": "backmix"},
 }
 HALF_OF_THE_STEPS = {"mix_probability": 0.5}  # raw and mixed ones take turns by chance
 
@@ -99,6 +102,9 @@ def teacher_of(case: str, folder: Path) -> Path | None:
 def in_float64(model: Network) -> Network:
     """The network, whose rounding then has no part in a comparison."""
     model.double().register_forward_pre_hook(lambda _, images: (images[0].double(),))
+    if isinstance(model, ConvolutionalNetwork):
+        maps = model.maps
+        model.maps = lambda images_BCHW: maps(images_BCHW.double())  # type: ignore[method-assign]
     return model
 
 
@@ -132,21 +138,24 @@ def gradients(case: str, folder: Path, processes: Processes = ALONE) -> Result:
 
 
 def after_an_epoch(case: str, folder: Path, processes: Processes = ALONE) -> Result:
-    """Every weight, the batch statistics and the bank, after an epoch of real steps."""
+    """Every weight, the batch statistics and the bank, after an epoch of real steps; and what a head of its own then
+    finds in the training images."""
     with exact():
         trainer = Trainer(trial(case, **HALF_OF_THE_STEPS), noise(), CPU, teacher_of(case, folder), processes)
     trainer.objective.double()
-    return everything(trainer)
+    result = everything(trainer)
+    fit_head(trainer.model, noise().train, CPU, "fp32")
+    return result | {f"statistics.{name}": value for name, value in trainer.model.named_buffers()}
 
 
 def everything(trainer: Trainer) -> Result:
     """What an epoch leaves of the loss, the network, the objective, the mix and the random numbers."""
-    before = trainer.model.head.weight.detach().clone() if hasattr(trainer.model, "head") else None
+    head = list(trainer.model.head.parameters()) if hasattr(trainer.model, "head") else []
+    before = [weight.detach().clone() for weight in head]
     result: Result = {"loss": torch.tensor(trainer.epoch())}
     result |= {f"network.{name}": value for name, value in trainer.model.state_dict().items()}
     result |= {f"objective.{i}": p.detach() for i, p in enumerate(trainer.objective.parameters())}
-    if before is not None:
-        assert not torch.equal(before, trainer.model.head.weight)
+    assert not any(torch.equal(weight, old) for weight, old in zip(head, before, strict=True))
     return result | bank(trainer) | {"dropout": torch.rand(4), "batches": torch.rand(4, generator=trainer.generator)}
 
 

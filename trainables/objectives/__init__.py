@@ -7,6 +7,7 @@ from trainables.models.output import Network
 from trainables.objectives.asymmetric import Asymmetric
 from trainables.objectives.base import Objective
 from trainables.objectives.cross_entropy import CrossEntropy
+from trainables.objectives.cssr import CSSR
 from trainables.objectives.distill import Distill
 from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.objectives.teacher_free import TeacherFree
@@ -21,6 +22,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "oe": OutlierExposure,
     "catimg": CatImg,
     "ftavg": FtAvg,
+    "cssr": CSSR,
+    "rcssr": CSSR,
 }
 
 

@@ -19,6 +19,8 @@ METHODS: dict[str, dict[str, str]] = {
     "oe": {"objective": "oe"},
     "catimg": {"objective": "catimg"},
     "ftavg": {"objective": "ftavg"},
+    "cssr": {"objective": "cssr"},
+    "rcssr": {"objective": "rcssr"},
 }
 
 

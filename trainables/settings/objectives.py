@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from trainables.reading.values import Positive, Range, Share, Weight
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.mixes import MixSettings, Recipes
+from trainables.settings.reconstruction import CSSRSettings, RCSSRSettings
 
 OutlierSet = Literal[
     "digits",
@@ -162,4 +163,6 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "oe": OutlierExposureSettings,
     "catimg": CatImgSettings,
     "ftavg": FtAvgSettings,
+    "cssr": CSSRSettings,
+    "rcssr": RCSSRSettings,
 }

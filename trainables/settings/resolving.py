@@ -19,7 +19,7 @@ from trainables.settings.config import EXTRA_SCORES, OWN, SCORE_NAMES, TrialConf
 from trainables.settings.contradictions import contradictions
 from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings
 from trainables.settings.methods import METHODS, laid_over, method_of
-from trainables.settings.mixes import MIXES
+from trainables.settings.mixes import MIXES, MixSettings
 from trainables.settings.objectives import OBJECTIVES
 
 Settings = Mapping[str, Any]
@@ -101,12 +101,15 @@ def has_teacher(settings: Settings) -> bool:
 
 
 def _recipe(objective: str, mix: str, name: str) -> Settings:
-    """What a recipe of both sets. Raises `ConfigError` where one of them has none of that name."""
-    recipes = {objective: objective_settings(objective).recipes, mix: mix_settings(mix).recipes}
-    for part, of in recipes.items():
-        if name not in of:
-            raise ConfigError([Problem(("recipe",), f"{part} has no recipe {name!r}")])
-    return {**recipes[objective][name], **recipes[mix][name]}
+    """What a recipe of both sets. One that mixes do not know (`original`) changes what the objective says alone.
+
+    Raises `ConfigError` where one of them should have a recipe of that name, and has none.
+    """
+    of_objective, of_mix = objective_settings(objective).recipes, mix_settings(mix).recipes
+    lacks = objective if name not in of_objective else mix if name in MixSettings.recipes.keys() - of_mix else ""
+    if lacks:
+        raise ConfigError([Problem(("recipe",), f"{lacks} has no recipe {name!r}")])
+    return {**of_objective[name], **of_mix.get(name, {})}
 
 
 # What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.
