@@ -47,6 +47,7 @@ AUGMENTED: dict[str, Settings] = {
     "agc-randaugment": {"method": "plain", "augment_first": "agc-randaugment"},
     "augmix": {"method": "plain", "augment": "augmix"},
     "randomized-quantization": {"method": "plain", "augment": "randomized-quantization"},
+    "cssr's": {"method": "plain", "augment": "cssr"},
 }
 
 

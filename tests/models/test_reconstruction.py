@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_checkpoint import CPU, images, trial
 
+from tests.helpers.squares import squares
 from trainables.models.cam import foreground
 from trainables.models.class_statistics import class_statistics, gram
 from trainables.models.reconstruction import AutoEncoders
@@ -20,6 +21,7 @@ from trainables.settings.reconstruction import ORIGINAL, CSSRSettings, RCSSRSett
 from trainables.settings.resolving import resolve
 from trainables.training.schedules import rate_factor
 
+CPU = torch.device("cpu")
 B, K, C, L, SIDE = 12, 3, 5, 4, 3
 Array = np.ndarray
 VARIANTS = [
@@ -222,7 +224,10 @@ def test_maps_without_a_value_have_finite_scores() -> None:
 
 @pytest.mark.parametrize("method", ["cssr", "rcssr"])
 def test_weights_evaluated_again_give_the_same_scores(method: str, tmp_path: Path) -> None:
-    config, data = trial(method=method, epochs=1), images()
+    config = resolve({"method": method, "backbone": "wrn10-1", "epochs": 1, "batch_size": 12})
+    known, unknown = squares(12)[0].train, squares(12, classes=2)[0].train
+    unknown = replace(unknown, labels=unknown.labels * 0 - 1)
+    data = replace(squares(40)[0], test={"known": known, "unknown": unknown})
     *_, last = run_trial(config, data, CPU, tmp_path / "first")
     again = evaluate_again(config, data, CPU, tmp_path / "again", tmp_path / "first" / "weights.pt")
     assert again["test/auroc"] == again["test/unknown/cssr/auroc"] == last.metrics["test/auroc"]
