@@ -150,7 +150,6 @@ def setting_cases() -> Iterator[Case]:
         "protocol: ''",
         "split_family: nobody",
         "evaluate: [nothing]",
-        "evaluate: []",
         "score: exec",
         "image_size: 1000000",
         "milestones: {a: 1}",

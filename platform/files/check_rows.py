@@ -322,6 +322,7 @@ def test_metrics(
     `shown` are sets with known images of their own.
     """
     each = [*RANKING_METRICS, *OPEN_SET_METRICS, *BALANCED, "f1.test95", *(["f1.val95"] if held_out else [])]
-    names = {"test/accuracy", "test/auroc", "test/oscr", *(f"test/{name}/feature_cosine" for name in sets)}
+    names = {"test/accuracy", "test/auc", *(f"test/{name}/feature_cosine" for name in sets)}
+    names |= {"test/auroc", "test/oscr"} if sets else set()
     names |= {f"test/{name}/accuracy" for name in shown}
     return frozenset(names | {f"test/{name}/{score}/{metric}" for name in sets for score in scores for metric in each})

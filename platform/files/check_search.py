@@ -114,7 +114,7 @@ def ends(dimension: Dimension) -> list[Any]:
 
 def validation_metrics(scores: Iterable[str]) -> list[str]:
     """Names that a search may be judged by where validation computes `scores`: they come from training images alone."""
-    names = ["val/auroc", "val/accuracy", "val/oscr", "val/pseudo-unknown/feature_cosine"]
+    names = ["val/auroc", "val/accuracy", "val/auc", "val/oscr", "val/pseudo-unknown/feature_cosine"]
     each = [*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95"]
     return names + [f"val/pseudo-unknown/{score}/{m}" for score in scores for m in each]
 

@@ -136,9 +136,22 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_columns(raw: dict[str, Any]) -> dict[str, Any]:
-    """A profile may take a column out: `columns: {SVHN: null}`."""
-    columns = raw.get("columns")
-    return {**raw, "columns": {n: c for n, c in columns.items() if c is not None}} if isinstance(columns, dict) else raw
+    """A profile may take a column out, `columns: {SVHN: null}`, and with it what rows publish of it."""
+    columns, rows = raw.get("columns"), raw.get("rows")
+    if not isinstance(columns, dict):
+        return raw
+    out = [name for name, column in columns.items() if column is None]
+    kept = {**raw, "columns": {n: c for n, c in columns.items() if c is not None}}
+    if isinstance(rows, list):
+        kept["rows"] = [_without_published(row, out) for row in rows]
+    return kept
+
+
+def _without_published(row: Any, columns: Sequence[str]) -> Any:
+    published = row.get("published") if isinstance(row, dict) else None
+    if not isinstance(published, dict):
+        return row
+    return {**row, "published": {name: value for name, value in published.items() if name not in columns}}
 
 
 def _override(raw: dict[str, Any], changes: Sequence[tuple[list[str], Any]]) -> dict[str, Any]:

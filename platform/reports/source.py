@@ -21,6 +21,7 @@ from platform.tracking.reader import Reader
 from platform.tracking.trials import described
 from trainables.protocols.protocols import partition
 from trainables.reading.yaml_file import ConfigError
+from trainables.scoring.metrics import CLOSED_SET_METRICS
 from trainables.settings.config import TrialConfig
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
@@ -144,7 +145,7 @@ class Source:
             if row.best_of and not groups:
                 lacks = (f"the result of {row.best_of}",)
             published = row.published.get(name) if isinstance(row.published, Mapping) else None
-            same = comparable and self.score is None and (self.metric is None or metric.endswith("accuracy"))
+            same = comparable and self.score is None and (self.metric is None or _of_known(metric))
             same = same and all(tested_on_all(trial.tested, _tested_sets(trial, metric)) for trial in behind)
             yield ReportCell(row.name, name, published, tuple(behind), values, lacks, same)
 
@@ -152,13 +153,13 @@ class Source:
         """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own; None
         where it is of ODIN with other settings."""
         name = metric.replace("{score}", trial.config.score)
-        if self.metric and not name.endswith(("/accuracy", "/feature_cosine")):
+        if self.metric and not (_of_known(name) or name.endswith("/feature_cosine")):
             name = f"{name.rpartition('/')[0]}/{self.metric}"
         parts = name.split("/")
         if self.score and len(parts) == 4:
             parts[2] = self.score
         names = ["/".join(parts)]
-        if len(parts) == 2 and parts[1] != "accuracy":
+        if len(parts) == 2 and not _of_known(name):
             names = [f"{parts[0]}/{s}/{trial.config.score}/{parts[1]}" for s in trial.config.evaluation_sets]
         own_odin = (trial.config.odin_temperature, trial.config.odin_epsilon)
         if any("/odin/" in one for one in names) and trial.odin not in (None, own_odin):
@@ -203,10 +204,15 @@ class Source:
         yield from tested_on((trial.config, trial.tested) for trial in behind if trial.state == "finished")
 
 
+def _of_known(metric: str) -> bool:
+    """Whether a metric is of known samples alone."""
+    return metric.rpartition("/")[2] in CLOSED_SET_METRICS
+
+
 def _tested_sets(trial: ReportTrial, metric: str) -> tuple[str, ...]:
     """The evaluation sets that a metric is of."""
     parts = metric.split("/")
-    if metric.endswith("/accuracy"):
+    if _of_known(metric):
         return ("known", *parts[1:-1])
     return ("known", *((parts[1],) if len(parts) > 2 else trial.config.evaluation_sets))
 

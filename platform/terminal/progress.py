@@ -132,7 +132,8 @@ class LiveView:
 
     def _measured(self, trial: TrialState) -> str:
         objective = self.objectives.get(trial.sweep)
-        names = [objective.metric] if objective and trial.phase == "search" else ["test/auroc", "test/accuracy"]
+        searched = [objective.metric] if objective and trial.phase == "search" else None
+        names = searched or ["test/auroc", "test/accuracy", "test/auc"]
         shown = [n for n in [*names, "train/loss"] if n in trial.metrics][:2]
         return "  ".join(f"{n} {trial.metrics[n]:.3f}" for n in shown)
 

@@ -43,7 +43,8 @@ def lacks(known: Known, config: TrialConfig, tested: Mapping[str, Content]) -> b
     parts += [("val", ("pseudo-unknown",))] if config.holdout and config.pseudo_unknown else []
     scores = {config.score, *config.scores_on_request(last=True)}
     names = (f"{part}/{name}/{score}/auroc" for part, sets in parts for name in sets for score in scores)
-    if any(name not in known.metrics for name in names):
+    closed = ["test/auc"] if config.test and not config.evaluation_sets else []
+    if any(name not in known.metrics for name in (*names, *closed)):
         return True
     if "odin" in scores and known.odin not in (None, (config.odin_temperature, config.odin_epsilon)):
         return True

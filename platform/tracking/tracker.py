@@ -29,8 +29,9 @@ from platform.tracking.trials import TrialState
 from trainables.reading.addresses import without_user
 from trainables.settings.config import config_yaml
 
-SHOWN = frozenset({"val/accuracy", "val/auroc", "val/oscr"})  # of each epoch, with train/*; the last has all. By the
-# trial's own score: a run has no `val/auroc`, but `val/pseudo-unknown/<score>/auroc`
+# Of each epoch, with train/*; the last has all. By the trial's own score: a run has no `val/auroc`, but
+# `val/pseudo-unknown/<score>/auroc`
+SHOWN = frozenset({"val/accuracy", "val/auc", "val/auroc", "val/oscr"})
 LONGEST_TAG = 5000  # characters that MLflow takes
 
 

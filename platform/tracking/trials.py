@@ -90,7 +90,7 @@ def described(configs: Sequence[TrialConfig]) -> str:
     teachers = all_of(lambda c: [_teacher(c, c.teacher)] if c.teacher else [])
     return (
         f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
-        f"unknown: {all_of(lambda c: c.evaluation_sets)}, score {all_of(lambda c: [c.score])}; "
+        f"unknown: {all_of(lambda c: c.evaluation_sets or ('none',))}, score {all_of(lambda c: [c.score])}; "
         f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
         f"{all_of(lambda c: [str(c.epochs)])} epochs{''.join(f', {said}' for said in _smaller(configs))}, last epoch."
     )

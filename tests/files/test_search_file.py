@@ -211,10 +211,13 @@ def test_every_file_of_search_spaces_is_valid_and_opens_with_its_command(file: P
 def test_a_profile_takes_a_column_out(tmp_path: Path) -> None:
     text = (
         "name: toy\nbase: {protocol: digits, backbone: wrn10-1, epochs: 1}\nsplits: [0]\nseeds: [0]\n"
-        "columns: {Acc.: test/accuracy, AUROC: test/auroc}\nrows: [{name: Plain, set: {method: plain}}]\n"
+        "columns: {Acc.: test/accuracy, AUROC: test/auroc}\nrows:\n"
+        "  - {name: Plain, set: {method: plain}, published: {Acc.: 90, AUROC: 80}}\n"
         "profiles: {quick: {columns: {Acc.: null}}}\n"
     )
-    assert {name: list(spec.columns) for name, spec in load(tmp_path, text).items()} == {
+    specs = load(tmp_path, text)
+    assert specs["quick"].rows[0].published == {"AUROC": 80}
+    assert {name: list(spec.columns) for name, spec in specs.items()} == {
         "paper": ["Acc.", "AUROC"],
         "quick": ["AUROC"],
     }

@@ -94,6 +94,9 @@ def test_medmnist_is_read_by_its_first_label_and_chest_x_rays_without(tmp_path: 
     trees.medmnist(tmp_path, "chestmnist", 2, columns=14)
     assert load_set("octmnist", "train", 32, tmp_path).labels.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
     assert set(load_set("chestmnist", "test", 32, tmp_path).labels) == {0}
+    (tmp_path / "octmnist").mkdir()
+    (tmp_path / "octmnist.npz").rename(tmp_path / "octmnist" / "octmnist.npz")  # a folder of its own will do
+    assert len(load_set("octmnist", "test", 32, tmp_path).labels) == 8
 
 
 def test_emnist_letters_stand_upright_and_begin_with_0(tmp_path: Path) -> None:

@@ -89,12 +89,23 @@ def test_large_images_are_reduced_as_on_imagenet(name: str) -> None:
         assert output.evidence_BKhw.shape == (1, 5, side, side)
 
 
-@pytest.mark.parametrize(
-    ("name", "image_size", "multiple"), [("vit-b16", 40, 16), ("vgg16", 48, 32), ("resnet18", 84, 32)]
-)
-def test_images_that_the_cells_do_not_divide_are_refused(name: str, image_size: int, multiple: int) -> None:
+@pytest.mark.parametrize(("name", "image_size", "multiple"), [("vit-b16", 40, 16), ("vgg16", 48, 32)])
+def test_images_of_which_patches_or_pooling_would_lose_a_part_are_refused(
+    name: str, image_size: int, multiple: int
+) -> None:
     with pytest.raises(ValueError, match=f"multiple of {multiple} px, not {image_size} px"):
         build_model(name, 5, image_size)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "side"),
+    [("resnet18", 28, 4), ("resnet18", 84, 3), ("wrn10-1", 30, 8), ("vgg32", 28, 4), ("mobilenetv2", 28, 4)],
+)
+def test_strided_convolutions_round_up_the_cells_of_an_uneven_image(name: str, image_size: int, side: int) -> None:
+    _, output = output_of(name, image_size, batch=1)
+    assert cells(name, image_size) == side
+    assert output.evidence_BKhw is not None
+    assert output.evidence_BKhw.shape == (1, 5, side, side)
 
 
 @pytest.mark.parametrize("name", CONVNETS)

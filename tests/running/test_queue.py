@@ -129,6 +129,18 @@ def test_a_finished_trial_that_lacks_a_set_is_only_evaluated(tmp_path: Path) -> 
     assert store.fetched == [known.identity]
 
 
+def test_a_finished_closed_set_trial_needs_its_area_alone(tmp_path: Path) -> None:
+    of = plan(ROWS.replace("base: {", "base: {evaluate: [], ") + "columns: {Acc.: test/accuracy, AUC: test/auc}\n")
+    first, second = (known_of(cell.identity, {"test/accuracy": 0.9}) for cell in of.cells)
+    second = known_of(second.identity, {"test/accuracy": 0.9, "test/auc": 0.8})
+    queue = filled(of, tmp_path, Memory(), {known.identity: known for known in (first, second)})
+    job = queue.next()
+    assert job is not None
+    assert (job.trial.row, job.trial.evaluates_only) == ("Plain", True)
+    assert queue.next() is None
+    assert queue.results.values("rows", "CutMix", "test/auc") == {(0, 0): 0.8}
+
+
 def test_an_evaluation_that_is_added_keeps_those_that_were_there(tmp_path: Path) -> None:
     of = plan(ROWS)
     known = known_of(of.cells[0].identity, {"test/textures/msp/auroc": 0.5, "test/textures/odin/auroc": 0.5})

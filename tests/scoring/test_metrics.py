@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from trainables.scoring import metrics as m
@@ -244,3 +245,27 @@ def test_balanced_metrics_are_of_as_many_samples_of_either_side(sizes: tuple[int
     )
     assert result["f1.test95.balanced"] == pytest.approx(f1)
     assert (result["auin.balanced"] == pytest.approx(result["auin"])) == (sizes[0] == sizes[1])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_closed_set_auc_is_each_class_against_the_others(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes, 300)
+    logits = rng.normal(size=(300, classes)) + 0.7 * np.eye(classes)[labels]
+    p = softmax(logits, axis=1)
+    expected = np.mean([roc_auc_score(labels == k, p[:, k]) for k in range(classes)])
+    assert m.closed_set_auc(logits, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_closed_set_auc_of_two_classes_is_theirs_however_sure_the_network_is() -> None:
+    logits = np.array([[0.0, 40.0], [0.0, 50.0], [0.0, 60.0]])  # in float64 the last two have p = 1
+    assert m.closed_set_auc(logits, np.array([0, 1, 1])) == 1
+    assert m.closed_set_auc(logits, np.array([1, 0, 1])) == 0.5
+
+
+def test_the_closed_set_auc_leaves_out_a_class_without_samples_and_needs_two() -> None:
+    logits = np.array([[3.0, 1.0, 9.0], [1.0, 2.0, 9.0], [2.0, 0.0, 9.0]])
+    labels = np.array([0, 1, 0])
+    assert m.closed_set_auc(logits, labels) == 1
+    with pytest.raises(ValueError, match="samples of two classes"):
+        m.closed_set_auc(logits[[0, 2]], labels[[0, 2]])

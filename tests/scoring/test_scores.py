@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_auc_score
@@ -262,3 +263,18 @@ def test_scores_on_request_leave_the_training_as_it_was(tmp_path: Path) -> None:
 def test_they_are_of_test_samples_too(tmp_path: Path) -> None:
     last = trial(tmp_path, pseudo_unknown=0, test=True, extra_scores=["odin", "mahalanobis"], epochs=1)[-1]
     assert {"test/digits/odin/f1.val95", "test/digits/mahalanobis/oscr"} <= set(last.metrics)
+
+
+def test_a_trial_without_unknown_sets_has_the_metrics_of_known_samples_alone(tmp_path: Path) -> None:
+    settings = {"holdout": 0, "pseudo_unknown": 0, "test": True, "evaluate": [], "epochs": 1}
+    (report,) = trial(tmp_path, **settings)
+    table = pd.read_parquet(tmp_path / "scores.parquet")
+    p = np.exp(np.stack(table["logits"].to_list()).astype(np.float64))
+    each = [roc_auc_score(table["label"] == k, (p / p.sum(axis=1, keepdims=True))[:, k]) for k in range(6)]
+    assert set(table["set"]) == {"known"}
+    measured = {name: value for name, value in report.metrics.items() if name.startswith("test/")}
+    assert measured == {
+        "test/accuracy": (table["prediction"] == table["label"]).mean(),
+        "test/auc": pytest.approx(np.mean(each), abs=1e-9),
+    }
+    assert resolve(yaml.safe_load((tmp_path / "config.yaml").read_text())).evaluation_sets == ()

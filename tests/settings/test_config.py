@@ -40,6 +40,10 @@ def trial(**settings: Any) -> TrialConfig:
         ({"backbone": "resnet"}, "backbone: 'resnet' is not a backbone (did you mean 'resnet50'?)"),
         ({"backbone": "vit-s5"}, "backbone: 'vit-s5' needs images whose side is a multiple of 5 px, not 32 px"),
         ({"backbone": "vgg16"}, "backbone: 'vgg16' sees an image of 32 px as one cell"),
+        (
+            {"backbone": "resnet18", "image_size": 28},
+            "image_size: 28 px are not whole cells of 'resnet18', of 8 px each",
+        ),
         ({"evaluate": ["cifar1000"]}, "evaluate: 'cifar1000' is not an unknown set of cifar10"),
         ({"pseudo_unknown": 5, "test": False}, "pseudo_unknown: leaves fewer than 2 of 6 known classes"),
         ({"pseudo_unknown": 2}, "test: a trial that keeps known classes out of training cannot be tested"),

@@ -108,13 +108,13 @@ class MedMNIST:
 
     @property
     def where(self) -> str:
-        return f"{self.flag}.npz, as the medmnist package stores it"
+        return f"{self.flag}.npz, as the medmnist package stores it, or {self.flag}/{self.flag}.npz"
 
     def files(self, root: Path, part: str) -> list[Path]:
-        return file_at(root / f"{self.flag}.npz")
+        return file_at(root / f"{self.flag}.npz") or file_at(root / self.flag / f"{self.flag}.npz")
 
     def read(self, root: Path, part: str) -> Listing:
-        path = root / f"{self.flag}.npz"
+        (path,) = self.files(root, part)
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]

@@ -56,7 +56,7 @@ def convert(value: Any, annotation: Any) -> Any:
             raise ValueError(f"{shown(value)} is not a mapping of settings, as {{backbone: wrn16-2}}")
         return dict(value)
     if origin is tuple:
-        if not isinstance(value, list | tuple) or (args[0] is not int and not value):
+        if not isinstance(value, list | tuple):
             raise ValueError(f"{shown(value)} is not a list of {'whole numbers' if args[0] is int else 'names'}")
         return tuple(convert(v, args[0]) for v in value)
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):

@@ -22,7 +22,7 @@ from trainables.mixes.boxes import draw_box
 from trainables.mixes.cutmix import cutmix
 from trainables.models.cam import foreground
 from trainables.scoring.evaluation import forward
-from trainables.scoring.measured import known_beside
+from trainables.scoring.measured import KNOWN, known_beside
 from trainables.settings.config import TrialConfig
 from trainables.training.loop import Trainer
 from trainables.training.teacher import read_weights
@@ -42,12 +42,12 @@ class Features:
 
 
 def features(config: TrialConfig, data: TrialData, weights: Path, device: torch.device) -> Features:
-    """Of the known test images and of the first unknown set. Raises `WeightsError` as `read_weights` does."""
+    """Of the known test images and of the first unknown set, if any. Raises `WeightsError` as `read_weights` does."""
     model = read_weights(config, data, weights, device)
-    unknown = config.evaluation_sets[0]
-    beside = known_beside(unknown, data.test)
+    unknown = config.evaluation_sets[:1]
+    beside = known_beside(unknown[0], data.test) if unknown else KNOWN
     found, classes, known = [], [], []
-    for name in (beside, unknown):
+    for name in (beside, *unknown):
         samples = data.test[name]
         found.append(forward(model, samples, device, config.precision).features_NC)
         classes.append(samples.source.labels[samples.rows])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from trainables.protocols.protocols import UNKNOWN
-from trainables.scoring.metrics import accuracy, open_set_metrics
+from trainables.scoring.metrics import accuracy, closed_set_auc, open_set_metrics
 
 NO_SCORES = ("part", "set", "index", "class", "label", "prediction", "known_cosine", "logits")  # the other columns
 KNOWN = "known"  # the set of known samples; one shown otherwise, for an unknown set alone, is `known-<set>`
@@ -18,7 +18,8 @@ def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: 
     """`<part>/<set>/<score>/<metric>` for every unknown set and every score in the table, in 0..1.
 
     `<part>/<set>/feature_cosine` is BackMix's FT-Cos, the mean cosine similarity of the features of all pairs of a
-    known sample and one of the set, in -1..1. `<part>/accuracy`, `<part>/auroc` and `<part>/oscr` are the defaults:
+    known sample and one of the set, in -1..1. `<part>/auc` is of known samples alone, each class against the others;
+    it is there where they are of several classes. `<part>/accuracy`, `<part>/auroc` and `<part>/oscr` are the defaults:
     `default_score`, and the mean over the unknown sets where there are several. A set that comes with known images of
     its own, as `known-<set>`, is judged beside those, and has a `<part>/<set>/accuracy`.
     """
@@ -26,7 +27,10 @@ def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: 
     known = of_part[of_part["set"] == KNOWN]
     result: dict[str, float] = {}
     if len(known):
-        result[f"{part}/accuracy"] = accuracy(known["prediction"].to_numpy(), known["label"].to_numpy())
+        labels = known["label"].to_numpy()
+        result[f"{part}/accuracy"] = accuracy(known["prediction"].to_numpy(), labels)
+        if len(np.unique(labels)) > 1:
+            result[f"{part}/auc"] = closed_set_auc(np.array(known["logits"].tolist(), dtype=np.float64), labels)
     held_out = table[(table["part"] == "val") & (table["set"] == KNOWN)] if part == "test" else None
     scores = [column for column in table if column not in NO_SCORES]
     unknown_sets = list(dict.fromkeys(of_part.loc[of_part["label"] == UNKNOWN, "set"]))

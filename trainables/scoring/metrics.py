@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -82,6 +83,24 @@ def accuracy(prediction: I64, label: I64) -> float:
     if len(label) == 0 or np.shape(prediction) != np.shape(label):
         raise ValueError(f"{len(prediction)} predictions for {len(label)} labels: one for each, and at least one")
     return float(np.mean(prediction == label))
+
+
+def closed_set_auc(logits_NK: F64, label_N: I64) -> float:
+    """Mean over the K known classes of the area under the ROC curve of p_k, class k against all others: MedMNIST's AUC
+    (Yang et al., 2023), of known samples alone. It says nothing of unknown ones, which `auroc` is about.
+
+    Samples are ranked by log p_k / (1 - p_k), the same order without the ties of a rounded softmax. Classes without a
+    sample are left out. Raises `ValueError` where all samples are of one class.
+    """
+    areas = []
+    for k in range(logits_NK.shape[1]):
+        own = label_N == k
+        if own.any() and not own.all():
+            odds_N = logits_NK[:, k] - logsumexp(np.delete(logits_NK, k, axis=1), axis=1)
+            areas.append(auroc(Ranking(odds_N[own], odds_N[~own])))
+    if not areas:
+        raise ValueError("an area of each class against the others needs samples of two classes")
+    return float(np.mean(areas))
 
 
 def auroc(r: Ranking) -> float:
@@ -239,6 +258,7 @@ def _check_samples(
             raise ValueError(f"{what} are in {np.min(classes)}..{np.max(classes)}, not all in 0..{num_classes - 1}")
 
 
+CLOSED_SET_METRICS = ("accuracy", "auc")  # of known samples alone, and of no score: `accuracy`, `closed_set_auc`
 RANKING_METRICS: dict[str, Callable[[Ranking], float]] = {
     "auroc": auroc,
     "auroc.arpl": auroc_arpl,

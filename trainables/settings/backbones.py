@@ -46,21 +46,21 @@ def parse_backbone(name: str) -> Backbone:
     return Backbone("vgg", int(name.removeprefix("vgg")))
 
 
+def cell_size(name: str, image_size: int) -> int:
+    """The side of a cell of the last map of backbone `name`, in px: what its strides multiply to."""
+    backbone = parse_backbone(name)
+    reduced = 8 if image_size <= SMALL_IMAGE else 32
+    sides = {"wrn": 4, "resnet": reduced, "vgg": 32, "vgg32": 8, "mobilenetv2": reduced, "vit": backbone.patch}
+    return sides[backbone.family]
+
+
 def cells(name: str, image_size: int) -> int:
     """Cells along one side of the last map of backbone `name`, for square images of `image_size` px.
 
-    Raises `ValueError` where the cells do not divide the image evenly, or the name is no backbone's.
+    A strided convolution rounds up; what a VGG's pooling or a ViT's patches leave over would be lost, so `ValueError`
+    where their cells do not divide the image evenly, and where the name is no backbone's.
     """
-    backbone = parse_backbone(name)
-    reduced = 8 if image_size <= SMALL_IMAGE else 32
-    cell = {
-        "wrn": 4,
-        "resnet": reduced,
-        "vgg": 32,
-        "vgg32": 8,
-        "mobilenetv2": reduced,
-        "vit": backbone.patch,
-    }[backbone.family]
-    if image_size % cell:
-        raise ValueError(f"{name!r} needs images whose side is a multiple of {cell} px, not {image_size} px")
-    return image_size // cell
+    size = cell_size(name, image_size)
+    if image_size % size and parse_backbone(name).family in ("vgg", "vit"):
+        raise ValueError(f"{name!r} needs images whose side is a multiple of {size} px, not {image_size} px")
+    return -(-image_size // size)

@@ -51,7 +51,7 @@ class TrialConfig:
     restarts: Annotated[int, Range(0)] = 0  # of `cosine`, in equal parts
     warmup_epochs: Annotated[int, Range(0)] = 0  # the lr grows from 0 linearly, batch by batch
     image_size: Annotated[int, Range(8, 1024)] | None = None  # px that the network sees; None: the protocol's
-    normalisation: Literal["half", "cifar10", "training"] = "half"  # CSSR's .5 and .25; of CIFAR-10; of the images
+    normalisation: Literal["half", "unit", "cifar10", "training"] = "half"  # CSSR's .5, .25; -1..1; CIFAR-10's; own
     training_view: Literal["raw", "fg", "fg-raw", "fg-bg"] = "raw"  # with masks: BackMix, Table I
     crop_padding: Annotated[int, Range(0, 16)] = 4
     crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; both official codes pad with black
@@ -69,7 +69,7 @@ class TrialConfig:
     extra_scores: tuple[RequestedScore, ...] | None = None  # recorded at the end of the trial beside those of every one
     odin_temperature: Annotated[float, Range(0, open_low=True)] = 1000.0
     odin_epsilon: Annotated[float, Range(0)] = 0.0014  # of a pixel in 0..1, as the released code has it
-    evaluate: tuple[str, ...] | None = None  # unknown sets; None: the protocol's own
+    evaluate: tuple[str, ...] | None = None  # unknown sets; None: the protocol's own; []: none, known classes alone
     test: bool = True  # False: the test set is not even loaded
 
     @property
@@ -105,7 +105,9 @@ class TrialConfig:
 
     @property
     def evaluation_sets(self) -> tuple[str, ...]:
-        return self.evaluate or evaluation_sets(self.protocol, self.split_family)[:1]
+        if self.evaluate is not None:
+            return self.evaluate
+        return evaluation_sets(self.protocol, self.split_family)[:1]
 
     @property
     def seen_size(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
-from trainables.settings.backbones import cells, parse_backbone
+from trainables.settings.backbones import cell_size, cells, parse_backbone
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
@@ -104,6 +104,12 @@ def _of_backmix(config: TrialConfig, mix: BackMixSettings, side: int) -> Iterato
             ("backbone",),
             f"{config.backbone!r} sees an image of {config.seen_size} px as one cell: BackMix cannot tell object from "
             "background there",
+        )
+    if config.seen_size % (size := cell_size(config.backbone, config.seen_size)):
+        yield Problem(
+            ("image_size",),
+            f"{config.seen_size} px are not whole cells of {config.backbone!r}, of {size} px each: BackMix lays its "
+            "maps evenly over the image",
         )
     if mix.cam_from == "raw":
         return
