@@ -289,8 +289,8 @@ def _summarise(
     minutes: float,
 ) -> None:
     """Tables of what was found, and where to see all of it; `store` are the options that name it to a report."""
+    from platform.planning.captions import say_settings
     from platform.planning.search import Study
-    from platform.terminal.progress import say_settings
     from platform.terminal.tables import ending, rows_table, trials_table
 
     for sweep in plan.sweeps:

@@ -121,6 +121,11 @@ class Confirm(Strict):
 
     _once = field_validator("splits", "seeds")(distinct)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the rows that retrain the best settings, the best first."""
+        return ["best"] if self.top == 1 else [f"best {rank}" for rank in range(1, self.top + 1)]
+
 
 class LeftOut(Strict):
     """What a row of `leave_one_out` lacks: a setting that can be switched off, or a name and what is set instead."""

@@ -1,8 +1,8 @@
-"""The best settings of a search, as its newest finished sweep has them."""
+"""The best settings of a search: as params of its sweep's run, and as its newest finished sweep has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,24 @@ from platform.tracking.index import SweepRun
 from trainables.reading import yaml_file
 from trainables.reading.yaml_file import ConfigError, Problem
 
-_BEST = "best."  # what the params of a sweep's result begin with
+
+def best_params(found: Sequence[Mapping[str, Any]], searched: Iterable[str], top: int) -> dict[str, Any]:
+    """As params of a sweep's result, the settings that its search has `found`, the best first.
+
+    What one of the `top` does not have is empty: an earlier command may have found it, before the search was extended.
+    """
+    of = [*found[:top], *[{}] * (top - len(found))]
+    return {f"{_prefix(rank)}{name}": settings.get(name, "") for rank, settings in enumerate(of) for name in searched}
 
 
-def best_settings(sweep: SweepRun) -> dict[str, Any]:
-    """Empty where the sweep is no search, or none of its trials finished."""
-    found = {name.removeprefix(_BEST): value for name, value in sweep.params.items() if name.startswith(_BEST)}
+def _prefix(rank: int) -> str:
+    return f"best {rank + 1}." if rank else "best."
+
+
+def best_settings(sweep: SweepRun, rank: int = 0) -> dict[str, Any]:
+    """Those of a `rank`, 0 for the best. Empty where the sweep is no search, or fewer different ones have finished."""
+    prefix = _prefix(rank)
+    found = {name.removeprefix(prefix): value for name, value in sweep.params.items() if name.startswith(prefix)}
     found = {name: value for name, value in found.items() if value}  # empty: a condition of the search does not hold
     return {name: yaml_file.parse(value, name).data for name, value in found.items()}
 

@@ -12,6 +12,10 @@ from trainables.settings.config import TrialConfig
 Tested = tuple[TrialConfig, Mapping[str, Content]]  # a finished trial, and the test images that its evaluation saw
 
 
+def say_settings(settings: Mapping[str, object]) -> str:
+    return "  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings.items())
+
+
 def trained_on(configs: Sequence[TrialConfig], counts: Mapping[str, int]) -> Iterator[str]:
     """A sentence for each set of which not all published training images are here. `counts` says how many are, by
     `TrialConfig.training_images`."""

@@ -178,9 +178,7 @@ def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
             images.of(sweep.search)
         if spec.search and spec.confirm:
             images.of(resolve(spec.with_teacher({})))  # the best's: not known yet
-            top = min(spec.confirm.top, spec.trials)
-            rows = ["best"] if top == 1 else [f"best {rank}" for rank in range(1, top + 1)]
-            for rank, name in enumerate(rows):
+            for rank, name in enumerate(spec.confirm.names[: spec.trials]):
                 sweep.waiting.append(Waiting(sweep.name, rank, Row(name=name, set={}), first))
                 first += each
         baselines = spec.confirm.baselines if spec.confirm else []

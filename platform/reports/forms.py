@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from platform.files.names import printable
+from platform.reports.statistics import std
 from platform.reports.table import Comparison, ReportCell, ReportTable
 
 MARK = "†"
@@ -91,7 +92,7 @@ def compared(comparison: Comparison, digits: int) -> str:
             interval = f" [{signed(found.low, digits)}, {signed(found.high, digits)}]"
         p = f", Wilcoxon p = {found.wilcoxon:.3f}" if found.wilcoxon is not None else ""
         ours = f"measured {signed(found.mean, digits)}{interval}, n = {found.n} {found.unit}{p}"
-    if claim.sign is None and comparison.published is None:  # nobody's claim: the rows of a search
+    if comparison.verdict == "not claimed":
         return f"{claim.row} − {claim.over}, {comparison.column}: {ours}"
     outcome = {"missing": "", "no interval": "too few for an interval"}.get(comparison.verdict, comparison.verdict)
     size = f", {comparison.size}" if comparison.size == "as published" else ""
@@ -224,11 +225,13 @@ CSV_COLUMNS = (
 
 
 def comma_separated(table: ReportTable) -> str:
-    """One line a cell, in percent, unrounded. A text that a spreadsheet would compute has a `'` before it."""
+    """One line a cell, in percent, unrounded, then one a paired difference of two rows. A text that a spreadsheet would
+    compute has a `'` before it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     writer.writerows(map(_csv_value, _csv_line(table, cell)) for cell in table.all_cells)
+    writer.writerows(map(_csv_value, _csv_difference(table, one)) for one in table.comparisons if one.found)
     return text.getvalue()
 
 
@@ -248,3 +251,14 @@ def _csv_line(table: ReportTable, cell: ReportCell) -> Iterator[object]:
     yield " ".join(families)
     yield " ".join(trial.identity for trial in cell.trials)
     yield " ".join(trial.run_id for trial in cell.trials)
+
+
+def _csv_difference(table: ReportTable, comparison: Comparison) -> Iterator[object]:
+    found = comparison.found
+    assert found is not None
+    row = f"{comparison.claim.row} − {comparison.claim.over}"
+    spread = std(found.differences)
+    yield from (table.name, table.profile, row, comparison.column, "paired difference", found.n, "", found.mean)
+    yield "" if spread is None else spread
+    yield "" if comparison.published is None else comparison.published
+    yield from [""] * (len(CSV_COLUMNS) - 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,10 @@ from platform.files.rows import columns, trials
 from platform.files.search_file import PAPER
 from platform.files.spec import Claim, Row, Spec
 from platform.planning.best import best_settings
-from platform.planning.captions import tested_on, tested_on_all, trained_on, trained_on_all
-from platform.reports.statistics import Verdict, paired, size, verdict
+from platform.planning.captions import say_settings, tested_on, tested_on_all, trained_on, trained_on_all
+from platform.reports.statistics import Paired, Verdict, paired, size, verdict
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
+from platform.tracking.evaluations import own_metrics
 from platform.tracking.index import SweepRun
 from platform.tracking.reader import Reader
 from platform.tracking.trials import described
@@ -23,6 +25,7 @@ from trainables.protocols.protocols import partition
 from trainables.reading.yaml_file import ConfigError
 from trainables.scoring.metrics import CLOSED_SET_METRICS
 from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
 Metrics = Callable[[ReportTrial, str], float | None]  # a metric of a finished trial, None where there is none
@@ -54,6 +57,9 @@ class Source:
         cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
         by_name = {row.name: {cell.column: cell for cell in line} for (row, _), line in zip(rows, cells, strict=True)}
         own = next((s for s in self._own_sweeps()), None)
+        compared = [self._compare(c, name, by_name, comparable) for c in spec.claims for name in c.columns]
+        if spec.search:
+            compared = list(_from_the_first(spec, by_name))
         return ReportTable(
             spec,
             self.file,
@@ -61,8 +67,8 @@ class Source:
             self.changed,
             tuple(map(self._heading, spec.columns)),
             cells,
-            tuple(self._caption(behind, counts)),
-            tuple(self._compare(c, name, by_name, comparable) for c in spec.claims for name in c.columns),
+            (*self._found(images), *self._caption(behind, counts)),
+            tuple(compared),
             own.run_id if own else "",
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
         )
@@ -103,14 +109,37 @@ class Source:
             yield row, groups
 
     def _confirmed(self, images: Mapping[str, tuple[str, int]]) -> Iterator[tuple[Row, dict[str, list[ReportTrial]]]]:
-        """What a search retrained: its best, as the newest sweep of the profile has it, then its baselines."""
+        """What a search retrained: its best settings, then its baselines."""
+        best = (Row.model_construct(name=name, set=settings) for name, settings in self._best.items())
+        for row in [*best, *self.spec.confirm.baselines] if self.spec.confirm else ():
+            groups: dict[str, list[ReportTrial]] = {}
+            for group, config in trials(self.spec, row):
+                groups.setdefault(group, []).append(self._trial(config, images))
+            yield row, groups
+
+    @cached_property
+    def _best(self) -> dict[str, dict[str, Any]]:
+        """The best settings of a search by the row that confirms them, as the newest sweep of the profile has them."""
         own = next(self._own_sweeps(), None)
-        best = best_settings(own) if own else {}
-        if best and self.spec.confirm:
-            row = Row.model_construct(name="best", set=best)
-            yield row, {"": [self._trial(config, images) for _, config in trials(self.spec, row)]}
-        for row in self.spec.confirm.baselines if self.spec.confirm else ():
-            yield row, {"": [self._trial(config, images) for _, config in trials(self.spec, row)]}
+        names = self.spec.confirm.names if self.spec.search and self.spec.confirm else ["best"]
+        ranked = {name: best_settings(own, rank) if own else {} for rank, name in enumerate(names)}
+        return {name: settings for name, settings in ranked.items() if settings} if self.spec.search else {}
+
+    def _found(self, images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
+        """A sentence for each of the best settings, with what the search judged them by."""
+        for name, settings in self._best.items():
+            tried = self._trial(resolve({**self.spec.search_settings(), **settings}), images)
+            found = own_metrics(tried.metrics, tried.config)
+            names = [o.metric for o in self.spec.objectives if o.metric in found]
+            values = ", ".join(f"{metric} {100 * found[metric]:.1f}" for metric in names)
+            rank = name.removeprefix("best")
+            yield f"Best settings{rank}: {say_settings(settings)}" + (f" ({values} in the search)." if values else ".")
+        wanted = self.spec.confirm.names if self.spec.search and self.spec.confirm else []
+        if self._best and (lacking := wanted[len(self._best) :]):
+            said = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} left out"
+            yield f"Only {len(self._best)} distinct settings finished in the search: {said}."
+        if wanted and not self._best:
+            yield "The search has found no best settings yet."
 
     def _trial(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> ReportTrial:
         if self.score:
@@ -176,9 +205,7 @@ class Source:
         published = None
         if claim.sign is None and one.published is not None and other.published is not None:
             published = one.published - other.published
-        partitions = {trial.config.split: _partition(trial.config) for trial in one.trials}
-        percent = [{key: 100 * value for key, value in cell.values.items()} for cell in (one, other)]
-        found = paired(percent[0], percent[1], partitions)
+        found = _paired(one, other)
         sign = published if published is not None else float(f"{claim.sign}1")
         sign = 0.0 if abs(sign) < 1e-9 else sign
         judged: Verdict | Literal["not comparable"] = verdict(found, sign)
@@ -207,6 +234,22 @@ class Source:
 def _of_known(metric: str) -> bool:
     """Whether a metric is of known samples alone."""
     return metric.rpartition("/")[2] in CLOSED_SET_METRICS
+
+
+def _from_the_first(spec: Spec, cells: Mapping[str, Mapping[str, ReportCell]]) -> Iterator[Comparison]:
+    """The first row of a search minus each of the others, which nobody has published."""
+    first, *others = cells or [""]
+    for row in others:
+        claim = Claim.model_construct(row=first, over=row, columns=list(spec.columns))
+        for column in spec.columns:
+            found = _paired(cells[first][column], cells[row][column])
+            yield Comparison(claim, column, None, found, "not claimed", "")
+
+
+def _paired(one: ReportCell, other: ReportCell) -> Paired | None:
+    partitions = {trial.config.split: _partition(trial.config) for trial in one.trials}
+    percent = [{key: 100 * value for key, value in cell.values.items()} for cell in (one, other)]
+    return paired(percent[0], percent[1], partitions)
 
 
 def _tested_sets(trial: ReportTrial, metric: str) -> tuple[str, ...]:

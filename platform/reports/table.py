@@ -99,13 +99,16 @@ class ReportCell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paper's claim of two rows in one column, and what our trials say. Differences are in percentage points."""
+    """A paper's claim of two rows in one column, and what our trials say. Differences are in percentage points.
+
+    Of a search, its first row and another one, of which nobody claims anything.
+    """
 
     claim: Claim
     column: str
     published: float | None
     found: Paired | None
-    verdict: Verdict | Literal["not comparable"]
+    verdict: Verdict | Literal["not comparable", "not claimed"]  # the last: of the rows of a search
     size: str  # of the published difference, against the measured interval
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from platform.planning.best import best_params
 from platform.planning.plan import Images, Plan, Sweep
 from platform.planning.results import Results
 from platform.planning.search import Study
@@ -174,10 +175,8 @@ def _record(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results:
 
 
 def _found(sweep: Sweep, results: Results) -> tuple[dict[str, float], dict[str, object]]:
-    """What the whole sweep found: means of its rows, and once its search has ended the best settings.
-
-    Those that a search with conditions does not have are empty: an earlier command may have found them.
-    """
-    metrics = dict(results.summary(sweep.name, sweep.columns))
-    best = results.best.get(sweep.name)
-    return metrics, {} if best is None else {f"best.{name}": best.get(name, "") for name in sweep.spec.search}
+    """What the whole sweep found: means of its rows, and once its search has ended the best settings."""
+    metrics, spec = dict(results.summary(sweep.name, sweep.columns)), sweep.spec
+    if (best := results.best.get(sweep.name)) is None:
+        return metrics, {}
+    return metrics, best_params(best, spec.search, spec.confirm.top if spec.confirm else 1)

@@ -294,7 +294,7 @@ class Queue:
         self._take_ended(name)
         waiting = [(sweep, w) for sweep in self.plan.sweeps for w in sweep.waiting if w.search == name]
         found = self.studies[name].best(1 + max((w.rank for _, w in waiting), default=0))
-        self.results.best[name] = found[0].settings if found else {}
+        self.results.best[name] = [proposal.settings for proposal in found]
         for sweep, row in waiting:
             sweep.waiting.remove(row)
             if row.rank < len(found):

@@ -12,15 +12,12 @@ from rich.table import Column
 from rich.text import Text
 
 from platform.files.spec import Objective
+from platform.planning.captions import say_settings
 from platform.planning.results import Results
 from platform.tracking.trials import TrialState
 
 LINES_PER_TRIAL = 5  # of a trial's epochs, where the output is no terminal
 SHOWN = 20  # running trials with a line of their own
-
-
-def say_settings(settings: Mapping[str, object]) -> str:
-    return "  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings.items())
 
 
 class LiveView:

@@ -5,8 +5,11 @@ Trials are ended by hand, the rest is real: plan, queue, study, tracker and read
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from platform import report
 from platform.files.spec import Spec
 from platform.planning.best import best_of, best_settings
 from platform.planning.plan import Images, Sweep, make_plan
@@ -52,9 +56,16 @@ class Search:
     uri: str
 
     def command(
-        self, values: Sequence[float], *, text: str = SEARCH, changed: Sequence[str] = (), cut: bool = False
+        self,
+        values: Sequence[float],
+        *,
+        text: str = SEARCH,
+        changed: Sequence[str] = (),
+        cut: bool = False,
+        tested: Mapping[str, float] | None = None,
     ) -> Results:
-        """Trials of the search end with `values`; with `cut` there is an interrupt when they are used up."""
+        """Trials of the search end with `values`; with `cut` there is an interrupt when they are used up. Those of a
+        row that is confirmed end with its value of `tested`, else with 0.5."""
         content = {**yaml.safe_load(text), **dict(map(yaml_pair, changed))}
         file = self.folder / "toy.yaml"
         file.write_text(text)
@@ -73,7 +84,7 @@ class Search:
         while job := queue.next():
             trial = job.trial
             tracker.started(trial)
-            value = next(coming, None) if trial.phase == "search" else 0.5
+            value = next(coming, None) if trial.phase == "search" else (tested or {}).get(trial.row, 0.5)
             if value is None:
                 assert cut
                 results.interrupted = True
@@ -83,7 +94,9 @@ class Search:
             trial.status, trial.epoch = "finished", trial.config.epochs
             scores = [f"test/digits/{score}/{metric}" for score in ("msp", "mls") for metric in ("auroc", "oscr")]
             trial.metrics = (
-                {"val/pseudo-unknown/msp/auroc": value} if trial.phase == "search" else dict.fromkeys(scores, value)
+                {"val/pseudo-unknown/msp/auroc": value}
+                if trial.phase == "search"
+                else {**dict.fromkeys(scores, value), "test/accuracy": value}
             )
             tracker.reported(trial)
             tracker.ended(trial)
@@ -189,3 +202,48 @@ def test_a_setting_that_the_best_has_no_more_is_none_of_the_best_settings(search
         search.command([], text=text)  # whose run has the best settings that were found before
         found = search.best()
         assert (found["optimizer"], "momentum" in found) == (best, best == "sgd")
+
+
+CONFIRMED = SEARCH.replace("trials: 3", "trials: 4").replace(
+    "confirm: {splits: [0]}", "confirm: {top: 3, splits: [0], baselines: [{name: MixUp, set: {method: mixup}}]}"
+)
+TESTED = {"best 1": 0.9, "best 2": 0.7, "best 3": 0.6, "MixUp": 0.8}
+
+
+def shown(search: Search, form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The report of a search in a form."""
+    monkeypatch.chdir(search.folder)
+    assert report.main(["toy.yaml", "--format", form, "--out", str(search.folder)][: 5 if form == "html" else 3]) == 0
+    text = capsys.readouterr().out
+    return (search.folder / "toy.html").read_text() if form == "html" else text
+
+
+def test_the_report_of_a_search_has_its_best_settings_all_rows_and_their_differences_in_every_form(
+    search: Search, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search.command([0.7, 0.9, 0.5, 0.8], text=CONFIRMED, tested=TESTED)
+    ranked = [lr_of(search.tried(), value)["lr"] for value in (0.9, 0.8, 0.7)]
+    for form in ("markdown", "html", "latex"):
+        text = shown(search, form, capsys, monkeypatch)
+        for rank, (lr, value) in enumerate(zip(ranked, ("90.0", "80.0", "70.0"), strict=True), 1):
+            assert f"Best settings {rank}: lr {lr:.3g} (val/auroc {value} in the search)." in text, text
+        minus = "$-$" if form == "latex" else "−"
+        assert f"best 1 {minus} best 2, AUROC: measured +20.0, n = 1 seeds" in text
+        assert f"best 1 {minus} MixUp, AUROC: measured +10.0, n = 1 seeds" in text
+        assert "What the paper says" not in text
+    lines = csv.DictReader(io.StringIO(shown(search, "csv", capsys, monkeypatch)))
+    values = {line["row"]: float(line["mean"]) for line in lines if line["column"] == "AUROC"}
+    differences = {"best 1 − best 2": 20, "best 1 − best 3": 30, "best 1 − MixUp": 10}
+    assert values == pytest.approx({**{row: 100 * value for row, value in TESTED.items()}, **differences})
+
+
+def test_the_report_of_a_search_with_fewer_settings_than_it_confirms_has_the_rows_that_there_are(
+    search: Search, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = CONFIRMED.replace("lr: {float: [0.01, 0.1]}", "lr: {choice: [0.01, 0.02]}")
+    assert few != CONFIRMED
+    few += "optuna: {sampler: random, seed: 1}\n"
+    search.command([0.7, 0.9, 0.5, 0.8], text=few, tested=TESTED)
+    text = shown(search, "markdown", capsys, monkeypatch)
+    assert re.findall(r"^\| (best \d|MixUp) ", text, re.MULTILINE) == ["best 1", "best 2", "MixUp"]
+    assert "Only 2 distinct settings finished in the search: best 3 is left out." in text

@@ -365,7 +365,7 @@ def test_a_search_that_others_share_ends_with_their_last_proposal_and_has_their_
     best = other.next()
     assert best is not None
     assert (best.trial.phase, best.trial.config.lr) == ("confirm", theirs.trial.searched["lr"])
-    assert other.results.best["search"] == theirs.trial.searched
+    assert other.results.best["search"][0] == theirs.trial.searched
     end(one, theirs) if theirs.identity in one.running else None
     again = one.next()
     assert again is not None
