@@ -10,6 +10,7 @@ Shapes: B rows, C channels, H W a feature map.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -80,6 +81,15 @@ class Processes:
             return part
         gathered: torch.Tensor = _Gather.apply(part, self.rank, self._counts())
         return gathered
+
+    def average(self, parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Each tensor's mean over processes, in one message: what DistributedDataParallel makes of gradients."""
+        if self.size == 1:
+            return list(parts)
+        flat = torch.cat([part.flatten() for part in parts])
+        torch.distributed.all_reduce(flat)
+        means = (flat / self.size).split([part.numel() for part in parts])
+        return [mean.view_as(part) for mean, part in zip(means, parts, strict=True)]
 
     def _counts(self) -> list[int]:
         return [self.rows // self.size + (rank < self.rows % self.size) for rank in range(self.size)]

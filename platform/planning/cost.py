@@ -29,7 +29,7 @@ from trainables.training.teacher import untrained_weights
 
 STARTUP_SECONDS = 20.0  # Ray's start and the workers' imports, measured on two cores
 PATIENCE = 30.0  # seconds of timing after which the kinds that are left are taken to be like others
-STEPS = 6  # timed ones: a coin decides what a mixing step costs
+STEPS = 6  # timed ones, of all passes in turn: a coin decides what a mixing step costs
 FORWARD = 1 / 3  # of a training step's cost that an evaluated image takes
 
 Kind = tuple[str, ...]  # what makes trials equally fast an image: their settings of these names
@@ -208,14 +208,16 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
     score_samples(trainer.model, "val", {"known": few}, device, config.precision)
     image = (time.perf_counter() - started) / len(few)
     order = torch.arange(trainer.batch_size, device=device)
+    passes = config.objective_settings.passes
 
-    def step() -> float:
+    def step(number: int) -> float:
+        trainer.objective.pass_number = number % passes
         started = time.perf_counter()
         trainer.step(order).item()
         return time.perf_counter() - started
 
-    first = step()  # pays for the allocator's and the kernels' warm-up
-    steps = [first] if first > 3 else [step() for _ in range(STEPS)]
+    first = step(0)  # pays for the allocator's and the kernels' warm-up
+    steps = [first] if first > 3 else [step(number) for number in range(STEPS)]
     size = trainer.batch_size
     if device.type == "cuda":
         del trainer
@@ -231,7 +233,7 @@ def _alike(kind: Kind, costs: Mapping[Kind, Cost]) -> Cost:
 
 def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
     validated, tested = (sum(map(len, part.values())) for part in (data.validation, data.test))
-    trained = config.epochs * len(data.train) * cost.trained
+    trained = config.epochs * config.objective_settings.passes * len(data.train) * cost.trained
     return trained + (config.epochs * validated + tested) * cost.evaluated
 
 

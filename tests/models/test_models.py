@@ -52,7 +52,7 @@ def test_a_name_gives_the_family_and_its_numbers(name: str, backbone: Backbone) 
     [
         ("wrn41-4", "depth is 6n\\+4"),
         ("wrn40-0", "width at least 1"),
-        ("resnet34", "did you mean 'resnet"),
+        ("resnet43", "did you mean 'resnet"),
         ("vgg", "did you mean 'vgg"),
         ("vit-l16", "did you mean 'vit-b16'"),
         ("vit-s0", "is not a backbone"),

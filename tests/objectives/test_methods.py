@@ -77,6 +77,7 @@ SENSELESS = {
 
 def of_pair(objective: str, mix: str) -> TrialConfig:
     base = {"backbone": "wrn10-1", "batch_size": 4, "mix_probability": 1.0, "teacher": {"backbone": "wrn10-1"}}
+    base |= {"gan_width": 8}
     return resolve({**base, "objective": objective, "mix": mix, "split": 1})
 
 
@@ -96,7 +97,8 @@ def test_every_objective_takes_a_step_with_every_mix_or_says_why_not(objective: 
 
 @pytest.mark.parametrize(("method", "backbone"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_a_step_has_a_finite_loss_and_changes_the_weights(method: str, backbone: str, tmp_path: Path) -> None:
-    config = trial(method, backbone=backbone, batch_size=4, mix_probability=1.0, teacher={"backbone": "wrn10-1"})
+    small = {"batch_size": 4, "teacher": {"backbone": "wrn10-1"}, "gan_width": 8}
+    config = trial(method, backbone=backbone, mix_probability=1.0, **small)
     data = noise(4)
     trainer = Trainer(config, data, CPU, untrained_weights(config, data, tmp_path))
     before = [p.detach().clone() for p in trainer.model.parameters()]
@@ -146,6 +148,10 @@ def toy() -> TrialData:
 
 FOR_THE_TOY: dict[str, dict[str, object]] = {
     "cssr": {"gamma": 0.4},  # an error is a sum over channels: WRN-10-1 has 64, and WRN-40-4 256
+    # Distances are means over channels: small at first, and four epochs are few to change it.
+    "gcpl": {"temperature": 0.02},
+    "rpl": {"temperature": 0.02},
+    "arpl-cs": {"gan_width": 8, "epochs": 2},  # of two passes each
 }
 
 

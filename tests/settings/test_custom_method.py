@@ -203,7 +203,7 @@ def test_a_name_that_is_no_part_is_refused(method: str, said: str, monkeypatch: 
         ("Share = 0.5", "Share = 1.5", "MineSettings.strength: its default 1.5 is out of range"),
         ("Share = 0.5", "list = None", "MineSettings.strength: <class 'list'> is not a type of a setting"),
         ("strength: Share = 0.5", "epochs: int = 3", "MineSettings.epochs has the name of a setting of every trial"),
-        ("strength:", "temperature:", "MineSettings.temperature is a setting of distill, asymmetric too, with other"),
+        ("strength:", "relabel_mean:", "MineSettings.relabel_mean is a setting of asymmetric too, with other"),
         ("    strength", "    version: ClassVar[Any] = 'b'\n    strength", "version: 'b' is not a whole number"),
         ("    strength", "    recipes = {'mine': {}}\n    strength", "MineSettings.recipes: a mapping of names"),
         (

@@ -69,6 +69,9 @@ CASES: dict[str, dict[str, object]] = {
     "ftavg": {"method": "ftavg"},
     "cssr": {"method": "cssr", "latent_size": 8},
     "rcssr, backmix": {"method": "rcssr", "latent_size": 8, "mix": "backmix"},
+    "rpl, a radius for each class": {"method": "rpl", "radius": "per-class"},
+    "arpl, backmix, maps by gradient": {"method": "arpl", "mix": "backmix", "cam": "gradient"},
+    "arpl-cs": {"method": "arpl-cs", "gan_width": 4},
 }
 HALF_OF_THE_STEPS = {"mix_probability": 0.5}  # raw and mixed ones take turns by chance
 

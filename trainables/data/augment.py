@@ -26,6 +26,7 @@ class Statistics(NamedTuple):
 
 HALF = Statistics((0.5,) * 3, (0.25,) * 3)  # CSSR and BackMix's file, for every set: 0 is mid-grey
 UNIT = Statistics((0.5,) * 3, (0.5,) * 3)  # MedMNIST's experiments: pixels in -1..1
+NONE = Statistics((0.0,) * 3, (1.0,) * 3)  # ARPL's code: pixels in 0..1
 CIFAR10 = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # the asymmetric code, for every set
 
 

@@ -34,8 +34,8 @@ class ConvNet(ConvolutionalNetwork):
 
 def resnet(depth: int, image_size: int) -> tuple[nn.Module, int]:
     """ResNet (He et al., 2016), torchvision's. Small images get a 3x3 stem that keeps their resolution."""
-    build = {18: torchvision.models.resnet18, 50: torchvision.models.resnet50, 101: torchvision.models.resnet101}
-    net = build[depth]()
+    of = torchvision.models
+    net = {18: of.resnet18, 34: of.resnet34, 50: of.resnet50, 101: of.resnet101}[depth]()
     channels = net.fc.in_features
     if image_size <= SMALL_IMAGE:
         net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from trainables.models import build_model
 from trainables.models.output import Network
+from trainables.objectives.arpl_cs import ArplCs
 from trainables.objectives.asymmetric import Asymmetric
 from trainables.objectives.base import Objective
 from trainables.objectives.cross_entropy import CrossEntropy
 from trainables.objectives.cssr import CSSR
 from trainables.objectives.distill import Distill
 from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
+from trainables.objectives.points import Arpl, Gcpl, Rpl
 from trainables.objectives.teacher_free import TeacherFree
 from trainables.settings.config import TrialConfig
 from trainables.settings.custom import custom_part, is_custom
@@ -24,6 +26,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ftavg": FtAvg,
     "cssr": CSSR,
     "rcssr": CSSR,
+    "gcpl": Gcpl,
+    "rpl": Rpl,
+    "arpl": Arpl,
+    "arpl-cs": ArplCs,
 }
 
 
@@ -33,6 +39,8 @@ def objective_class(name: str) -> type[Objective]:
 
 
 def network_of(config: TrialConfig, num_classes: int, image_size: int) -> Network:
-    """The freshly initialised network of a trial, with its objective's head, by torch's global generator."""
-    head = objective_class(config.objective).head
-    return build_model(config.backbone, num_classes, image_size, head, config.objective_settings)
+    """The freshly initialised network of a trial, as its objective needs it, by torch's global generator."""
+    objective = objective_class(config.objective)
+    network = build_model(config.backbone, num_classes, image_size, objective.head, config.objective_settings)
+    objective.equip(network)
+    return network

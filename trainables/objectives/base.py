@@ -6,6 +6,7 @@ Shapes: B batch, K classes, C features, h w cells of the network's last map.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from trainables.data.pools import ImagePool
 from trainables.mixes.base import Batch, Mix
 from trainables.models.cam import foreground
 from trainables.models.head import Head, LinearHead
-from trainables.models.output import Output
+from trainables.models.output import Network, Output
 from trainables.objectives.losses import mixed_cross_entropy, soft_cross_entropy
 from trainables.processes import ALONE, Processes
 
@@ -38,12 +39,21 @@ class Objective(nn.Module, ABC):
     """What is learnt from the batches of a mix. Its parameters are trained beside those of the network."""
 
     head: ClassVar[type[Head]] = LinearHead  # what makes logits of the network's features
+    pass_number: int = 0  # of `settings.passes` over the images in an epoch: which one a batch is of
 
     def __init__(self, settings: Any, mix: Mix, given: Given) -> None:
         super().__init__()
         self.settings = settings
         self.mix = mix
         self.given = given
+
+    @classmethod
+    def equip(cls, network: Network) -> None:
+        """Change the freshly initialised network of a trial to what this objective needs, beside its head. In place."""
+
+    def trained_with_network(self) -> Iterable[nn.Parameter]:
+        """What the trial's optimiser trains beside the network. One with optimisers of its own leaves out theirs."""
+        return self.parameters()
 
     @abstractmethod
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
@@ -68,13 +78,17 @@ class Objective(nn.Module, ABC):
         processes, labels = self.given.processes, batch.labels_B
         if batch.foreground_BCHW is None:
             every = F.pad(labels, (0, images - len(labels)))  # what follows the batch has no label, and no place in it
-            return processes.gather(foreground(output, processes.mine(every)))[: len(labels)]
+            return processes.gather(self.foreground(output, processes.mine(every)))[: len(labels)]
         model.eval()
         with torch.set_grad_enabled(self.given.cam_by_gradient):
             own = model(processes.mine(batch.foreground_BCHW))
-            found = processes.gather(foreground(own, processes.mine(labels)))
+            found = processes.gather(self.foreground(own, processes.mine(labels)))
         model.train()
         return found
+
+    def foreground(self, output: Output, labels_B: torch.Tensor) -> torch.Tensor:
+        """How much each cell speaks for the true class, B,h,w in 0..1, of what the network says of B images."""
+        return foreground(output, labels_B)
 
     @torch.no_grad()
     def teach(self, images_BCHW: torch.Tensor) -> Output:
@@ -97,6 +111,16 @@ class Objective(nn.Module, ABC):
             loss = mixed_cross_entropy(logits_BK, *pair, smoothing=smoothing).mean()
         term = self.mix.term(logits_BK, batch)
         return loss if term is None else loss + term
+
+    def of_labels(self, values_BK: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The value of each sample's label, of both by their parts where it is mixed. B."""
+        if batch.targets_BK is not None:
+            return (batch.targets_BK * values_BK).sum(dim=1)
+        own = values_BK.gather(1, batch.labels_B[:, None])[:, 0]
+        if batch.partners_B is None or batch.lam_B is None:
+            return own
+        other = values_BK.gather(1, batch.labels_B[batch.partners_B, None])[:, 0]
+        return batch.lam_B * own + (1 - batch.lam_B) * other
 
     def state(self) -> dict[str, Any]:
         """What changes while it trains, the mix's included. An objective that keeps more than parameters and buffers

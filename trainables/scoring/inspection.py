@@ -20,7 +20,6 @@ from trainables.data.trial_data import TrialData
 from trainables.mixes.backmix import BackMix, draw_partners, hide
 from trainables.mixes.boxes import draw_box
 from trainables.mixes.cutmix import cutmix
-from trainables.models.cam import foreground
 from trainables.scoring.evaluation import forward
 from trainables.scoring.measured import KNOWN, known_beside
 from trainables.settings.config import TrialConfig
@@ -108,7 +107,8 @@ def masks(config: TrialConfig, data: TrialData, weights: Path, device: torch.dev
     model = read_weights(config, data, weights, device).eval()
     both = torch.randperm(len(trainer.pool), generator=generator, device=device)[: 2 * count]
     targets, backgrounds = trainer.pool[both[:count]], trainer.pool[both[count:]]
-    seen = foreground(model(mix.middle(backgrounds)), trainer.pool.labels[both[count:]]).detach()
+    labels = trainer.pool.labels[both[count:]]
+    seen = trainer.objective.foreground(model(mix.middle(backgrounds)), labels).detach()
     cam, _ = mix.stored(seen, None)
     mixed, view, mask = mix.paste(targets, backgrounds, cam)
     window = inner_view(view, mix.images.spare)

@@ -8,10 +8,10 @@ from typing import Literal
 
 from trainables.reading.yaml_file import nearest
 
-FORMS = "wrn<depth>-<width>, resnet18|50|101, vgg13|16|19, vgg32, mobilenetv2, vit-<ti|s|b><patch>"
+FORMS = "wrn<depth>-<width>, resnet18|34|50|101, vgg13|16|19, vgg32, mobilenetv2, vit-<ti|s|b><patch>"
 SMALL_IMAGE = 64  # px; up to this size a ResNet and a MobileNetV2 start without the ImageNet stem's reductions
 
-_FIXED = ("resnet18", "resnet50", "resnet101", "vgg13", "vgg16", "vgg19", "vgg32", "mobilenetv2")
+_FIXED = ("resnet18", "resnet34", "resnet50", "resnet101", "vgg13", "vgg16", "vgg19", "vgg32", "mobilenetv2")
 _EXAMPLES = (*_FIXED, "wrn16-1", "wrn40-4", "vit-ti4", "vit-s8", "vit-b16", "vit-b32")
 _VIT_WIDTH = {"ti": 192, "s": 384, "b": 768}
 

@@ -37,7 +37,7 @@ class TrialConfig:
     split_family: str = "agc"  # whose lists of known classes; `own` for a file of one's own
     split: Annotated[int, Range(0)] = 0
     seed: Annotated[int, Range(0)] = 0
-    backbone: str = "wrn40-4"  # wrn40-4, resnet18, 50, 101, vgg13, 16, 19, 32, mobilenetv2, vit-b16, vit-ti4, …
+    backbone: str = "wrn40-4"  # wrn40-4, resnet18, 34, 50, 101, vgg13, 16, 19, 32, mobilenetv2, vit-b16, vit-ti4, …
     epochs: Annotated[int, Range(1)] = 200
     batch_size: Annotated[int, Range(2)] = 128
     lr: Annotated[float, Range(0, open_low=True)] = 0.1
@@ -51,7 +51,7 @@ class TrialConfig:
     restarts: Annotated[int, Range(0)] = 0  # of `cosine`, in equal parts
     warmup_epochs: Annotated[int, Range(0)] = 0  # the lr grows from 0 linearly, batch by batch
     image_size: Annotated[int, Range(8, 1024)] | None = None  # px that the network sees; None: the protocol's
-    normalisation: Literal["half", "unit", "cifar10", "training"] = "half"  # CSSR's .5, .25; -1..1; CIFAR-10's; own
+    normalisation: Literal["half", "unit", "none", "cifar10", "training"] = "half"  # CSSR's .5, .25; -1..1; 0..1; …
     training_view: Literal["raw", "fg", "fg-raw", "fg-bg"] = "raw"  # with masks: BackMix, Table I
     crop_padding: Annotated[int, Range(0, 16)] = 4
     crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; both official codes pad with black

@@ -11,6 +11,7 @@ from trainables.settings.backbones import cell_size, cells, parse_backbone
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
+from trainables.settings.points import ArplCsSettings
 
 
 def contradictions(config: TrialConfig) -> Iterator[Problem]:
@@ -78,6 +79,9 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield from _of_backmix(config, mix, side)
     if config.objective == "catimg" and config.backbone.startswith("vit"):
         yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
+    if isinstance(learnt, ArplCsSettings) and (image_size < 32 or image_size & (image_size - 1)):
+        message = f"its generator doubles 4 px until they are 32, 64, 128, …: it makes no images of {image_size} px"
+        yield Problem(("image_size",), message)
     if isinstance(learnt, CatImgSettings):
         yield from _of_outliers(config, learnt.outlier_set)
 

@@ -21,6 +21,10 @@ METHODS: dict[str, dict[str, str]] = {
     "ftavg": {"objective": "ftavg"},
     "cssr": {"objective": "cssr"},
     "rcssr": {"objective": "rcssr"},
+    "gcpl": {"objective": "gcpl"},
+    "rpl": {"objective": "rpl"},
+    "arpl": {"objective": "arpl"},
+    "arpl-cs": {"objective": "arpl-cs"},
 }
 
 

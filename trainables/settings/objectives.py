@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from trainables.reading.values import Positive, Range, Share, Weight
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.mixes import MixSettings, Recipes
+from trainables.settings.points import ArplCsSettings, ArplSettings, GcplSettings, RplSettings
 from trainables.settings.reconstruction import CSSRSettings, RCSSRSettings
 
 OutlierSet = Literal[
@@ -165,4 +166,8 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "ftavg": FtAvgSettings,
     "cssr": CSSRSettings,
     "rcssr": RCSSRSettings,
+    "gcpl": GcplSettings,
+    "rpl": RplSettings,
+    "arpl": ArplSettings,
+    "arpl-cs": ArplCsSettings,
 }

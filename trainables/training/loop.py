@@ -43,7 +43,7 @@ STATE_VERSION = 3  # goes up when `Trainer.state` gets another shape, so that an
 class Epoch:
     """The epoch under way."""
 
-    order: torch.Tensor  # sample numbers, a permutation
+    order: torch.Tensor  # sample numbers, a permutation for each pass
     lr: float  # at its first step
     total: torch.Tensor  # of the losses so far, on the device
     steps: int = 0  # done
@@ -79,7 +79,8 @@ class Trainer:
         self.pool = data.train.for_training(device, self.host, processes)
         # What is left over of an epoch's order is left out: a batch of one has no batch statistics.
         self.batch_size = min(config.batch_size, len(self.pool))
-        self.steps_per_epoch = len(self.pool) // self.batch_size
+        self.passes = config.objective_settings.passes
+        self.steps_per_epoch = self.passes * (len(self.pool) // self.batch_size)
         if self.batch_size < processes.size:
             raise ValueError(f"{processes.size} workers cannot share batches of {self.batch_size}: take fewer workers")
         frozen = load_teacher(config, data, teacher, device)
@@ -111,7 +112,7 @@ class Trainer:
         if processes.size > 1:
             over_processes(self.model, processes, device)
             self.trained = DistributedDataParallel(self.model, broadcast_buffers=False)
-        self.optimizer = _optimizer(config, [*self.model.parameters(), *self.objective.parameters()])
+        self.optimizer = _optimizer(config, [*self.model.parameters(), *self.objective.trained_with_network()])
         factor = partial(rate_factor, config, steps_per_epoch=self.steps_per_epoch)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.epochs_done = 0
@@ -142,7 +143,9 @@ class Trainer:
         """The epoch under way; a new one where the last has been counted."""
         if self.under_way is None:
             self.mix.start_epoch()
-            order = torch.randperm(len(self.pool), generator=self.generator, device=self.device)
+            whole = self.steps_per_epoch // self.passes * self.batch_size
+            draw = partial(torch.randperm, len(self.pool), generator=self.generator, device=self.device)
+            order = torch.cat([draw()[:whole] for _ in range(self.passes)])
             lr = self.optimizer.param_groups[0]["lr"]
             self.under_way = Epoch(order, lr, torch.zeros((), device=self.device))
         return self.under_way
@@ -155,6 +158,7 @@ class Trainer:
         self.pool.ahead(batches[epoch.steps :])
         while epoch.steps < self.steps_per_epoch:
             started = time.perf_counter()
+            self.objective.pass_number = epoch.steps * self.passes // self.steps_per_epoch
             epoch.total += self.step(batches[epoch.steps])
             epoch.steps += 1
             epoch.seconds += time.perf_counter() - started
@@ -261,9 +265,8 @@ def advice(config: TrialConfig) -> str:
     """What to try where numbers stop being finite: less of the setting that is furthest above its default, where that
     is ten times or more, else a lower learning rate."""
     told = config.settings()
-    own = [
-        f for of in (config.objective_settings, config.mix_settings) for f in fields(of) if f.name.endswith("_weight")
-    ]
+    every = (f for of in (config.objective_settings, config.mix_settings) for f in fields(of))
+    own = [f for f in every if "weight" in f.name.split("_")]
     above = {f.name: told[f.name] / f.default for f in own if isinstance(f.default, float) and f.default}
     above |= {"lr": config.lr / TrialConfig.lr, "weight_decay": config.weight_decay / TrialConfig.weight_decay}
     if config.optimizer == "sgd":  # a gradient acts by lr / (1 - momentum) in all
