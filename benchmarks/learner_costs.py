@@ -28,6 +28,8 @@ from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.one_trial import pick_device
 from trainables.protocols.protocols import UNKNOWN
+from trainables.settings.methods import METHODS
+from trainables.settings.objectives import OBJECTIVES
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
@@ -70,6 +72,9 @@ def rows(teacher: str) -> dict[str, Row]:
         "oe": Row({"method": "oe"}, {"train 3B": 1}),
         "catimg": Row({"method": "catimg"}, {"train B, tall": 1}),
         "ftavg": Row({"method": "ftavg"}, {"train 2B": 1}),
+        "cssr": Row({"method": "cssr"}, {"train B, cssr": 1}),
+        "cssr, backmix": Row({"method": "cssr", "mix": "backmix"}, {"train B, cssr": 1}),
+        "rcssr": Row({"method": "rcssr"}, {"train B, rcssr": 1}),
     }
 
 
@@ -90,25 +95,32 @@ def step_of(trainer: Trainer, batch: int) -> Callable[[], object]:
     return run
 
 
+def noise(trainer: Trainer, count: int, height: int, width: int) -> torch.Tensor:
+    """Images that are on the device already."""
+    return torch.randn((count, 3, height, width), device=trainer.device).to(memory_format=torch.channels_last)
+
+
+def training_pass(trainer: Trainer, x: torch.Tensor, precision: str) -> Callable[[], object]:
+    """Forward, loss and backward of the trainer's network, its head included."""
+    device = trainer.device
+    labels = torch.zeros(len(x), dtype=torch.long, device=device)
+
+    def run() -> None:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = F.cross_entropy(trainer.model(x).logits_BK, labels)
+        loss.backward()
+
+    return run
+
+
 def passes(trainer: Trainer, batch: int, size: int, precision: str) -> dict[str, Callable[[], object]]:
-    """Each pass by itself, on noise that is on the device already."""
+    """Each pass by itself, on noise."""
     device, teacher = trainer.device, trainer.objective.given.teacher
     assert teacher is not None
 
-    def images(count: int, height: int = size) -> torch.Tensor:
-        shape = (count, 3, height, size)
-        return torch.randn(shape, device=device).to(memory_format=torch.channels_last)
-
-    def train(x: torch.Tensor) -> Callable[[], object]:
-        labels = torch.zeros(len(x), dtype=torch.long, device=device)
-
-        def run() -> None:
-            trainer.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                loss = F.cross_entropy(trainer.model(x).logits_BK, labels)
-            loss.backward()
-
-        return run
+    def train(count: int, height: int = size) -> Callable[[], object]:
+        return training_pass(trainer, noise(trainer, count, height, size), precision)
 
     def forward(model: torch.nn.Module, x: torch.Tensor) -> Callable[[], object]:
         def run() -> None:
@@ -125,12 +137,12 @@ def passes(trainer: Trainer, batch: int, size: int, precision: str) -> dict[str,
 
         return after
 
-    one = images(batch)
+    one = noise(trainer, batch, size, size)
     return {
-        "train B": train(one),
-        "train 2B": train(images(2 * batch)),
-        "train 3B": train(images(3 * batch)),
-        "train B, tall": train(images(batch, 2 * size)),
+        "train B": train(batch),
+        "train 2B": train(2 * batch),
+        "train 3B": train(3 * batch),
+        "train B, tall": train(batch, 2 * size),
         "optimiser": trainer.optimizer.step,
         "student B": train_mode(forward(trainer.model, one)),
         "teacher B": forward(teacher, one),
@@ -195,6 +207,11 @@ def main() -> None:
     runs = {name: step_of(trainer(row.settings), args.batch) for name, row in chosen.items()}
     teacher = {"backbone": args.teacher or args.backbone}
     units = passes(trainer({"method": "distill", "teacher": teacher}), args.batch, args.size, args.precision)
+    for method in dict.fromkeys(str(row.settings["method"]) for row in chosen.values()):
+        if OBJECTIVES[METHODS[method]["objective"]].own_head:
+            headed = trainer({"method": method})
+            images = noise(headed, args.batch, args.size, args.size)
+            units[f"train B, {method}"] = training_pass(headed, images, args.precision)
     times = in_turn(runs | units, args.rounds, device)
 
     print(f"{args.backbone}, batch {args.batch}, {args.size} px, {device}, {args.threads} threads, {args.precision}")

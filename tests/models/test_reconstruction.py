@@ -15,8 +15,11 @@ import torch
 from tests.helpers.squares import squares
 from trainables.models.cam import foreground
 from trainables.models.class_statistics import class_statistics, gram
+from trainables.models.head import LinearHead
 from trainables.models.reconstruction import AutoEncoders
+from trainables.objectives import network_of
 from trainables.one_trial import evaluate_again, run_trial
+from trainables.reading.yaml_file import ConfigError
 from trainables.settings.reconstruction import ORIGINAL, CSSRSettings, RCSSRSettings
 from trainables.settings.resolving import resolve
 from trainables.training.schedules import rate_factor
@@ -220,6 +223,21 @@ def test_maps_without_a_value_have_finite_scores() -> None:
     head = head_of(CSSRSettings(latent_size=L)).eval()
     head.fit(lambda: iter([torch.cat([maps_of(1), torch.zeros(2, C, SIDE, SIDE).double()])]))
     assert all(torch.isfinite(score).all() for score in head(torch.zeros(3, C, SIDE, SIDE)).more.values())
+
+
+def test_the_linear_head_of_the_code_is_plain_without_a_bias() -> None:
+    config, maps = resolve({"method": "plain", "backbone": "wrn10-1", "head_bias": False}), maps_of(1)
+    head = network_of(config, K, 32).head
+    assert {name: tuple(p.shape) for name, p in head.named_parameters()} == {"weight": (K, 64, 1, 1)}
+    assert 0.9 / 8 < head.weight.detach().abs().max() <= 1 / 8  # U(-1/sqrt(C), 1/sqrt(C)), as torch draws it
+    small = LinearHead(C, K, config.objective_settings).double()
+    small.draw()
+    weight = small.weight.detach().numpy()[:, :, 0, 0]
+    averaged = np.stack([np.mean([weight @ Z[:, p] for p in range(SIDE**2)], axis=0) for Z in as_arrays(maps)])
+    expected = np.exp(averaged) / np.exp(averaged).sum(axis=1, keepdims=True)  # avg_softmax
+    np.testing.assert_allclose(small(maps).logits_BK.detach().softmax(dim=1), expected, rtol=1e-12)
+    with pytest.raises(ConfigError, match="head_bias: a ViT's head has one"):
+        resolve({"method": "plain", "backbone": "vit-ti8", "head_bias": False})
 
 
 @pytest.mark.parametrize("method", ["cssr", "rcssr"])

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, K classes, h w cells.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -44,13 +45,17 @@ class LinearHead(Head):
 
     def __init__(self, channels: int, num_classes: int, settings: Any = None) -> None:
         super().__init__(channels, num_classes)
-        conv = nn.Conv2d(channels, num_classes, 1)
+        conv = nn.Conv2d(channels, num_classes, 1, bias=getattr(settings, "head_bias", True))
         self.weight, self.bias = conv.weight, conv.bias
 
     def draw(self) -> None:
-        """Kaiming's normal weights for a linear layer, and no bias."""
+        """Kaiming's normal weights for a linear layer, and a bias of 0. Where it has no bias, evenly drawn weights: the
+        codes that have none leave them as torch draws them."""
+        if self.bias is None:
+            nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+            return
         nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
-        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.bias)
 
     def forward(self, maps_BChw: torch.Tensor) -> Output:
         """In float32 also under bf16 autocast: rounded maps would give logits that tie, and ties move every metric."""

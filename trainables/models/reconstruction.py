@@ -1,8 +1,7 @@
 """CSSR and RCSSR (Huang et al., TPAMI 2022): an auto-encoder for each class, on each cell of the last feature maps.
 
-Formulas are those of the released code (xyzedd/CSSR, commit d5a99e9, methods/cssr.py). The code's `linear` head is the
-cross-entropy of `ce` but for two things: it has no bias, and its weights begin as U(-1/sqrt(C), 1/sqrt(C)) instead of
-N(0, 1/C). Its score is msp.
+Formulas are those of the released code (xyzedd/CSSR, commit d5a99e9, methods/cssr.py). The code's `linear`, on which
+BackMix builds its Plain, is `ce` with `head_bias: false`, and its score msp.
 
 Shapes: B batch, K classes, C channels, L latent values, h w cells, N = B h w, T = 3 terms of the score, S scores.
 """

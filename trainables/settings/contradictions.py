@@ -40,9 +40,12 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
     scores = (*config.recorded_scores, *EXTRA_SCORES)
     if config.score not in scores:
         yield Problem(("score",), f"{config.method} has no score {config.score!r}; it has {', '.join(scores)}")
-    if config.objective_settings.own_head and parse_backbone(config.backbone).family == "vit":
-        message = f"a ViT's head is linear, and {config.objective} has one of its own: take a convolutional network"
-        yield Problem(("backbone",), message)
+    if parse_backbone(config.backbone).family == "vit":
+        if config.objective_settings.own_head:
+            message = f"a ViT's head is linear, and {config.objective} has one of its own: take a convolutional network"
+            yield Problem(("backbone",), message)
+        elif not getattr(config.objective_settings, "head_bias", True):
+            yield Problem(("head_bias",), "a ViT's head has one: take a convolutional network")
     if config.training_view != "raw" and not protocol.masks:
         yield Problem(
             ("training_view",), f"{config.training_view} needs masks of the objects: {config.protocol} has none"

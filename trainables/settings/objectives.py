@@ -39,6 +39,9 @@ class CrossEntropySettings(ObjectiveSettings):
     recipes: ClassVar[Recipes] = {"paper": {}, "official": {}}
 
     label_smoothing: Share = 0.0  # AGC's recipe has 0.9 on Tiny-ImageNet
+    head_bias: bool = (
+        True  # false: the head of CSSR's `linear`, and of ARPL's and AGC's code, which begins otherwise too
+    )
 
 
 @dataclass(frozen=True)
