@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.selfcheck.__main__ import SECTIONS, main
+from trainables.selfcheck.__main__ import main
 from trainables.selfcheck.agreement import Draws, differences, steps_of
+from trainables.selfcheck.sections import SECTIONS, apart
 from trainables.selfcheck.subjects import cases, drawn, small
-from trainables.selfcheck.told import row
+from trainables.selfcheck.told import Place, row
 from trainables.settings.methods import METHODS
 from trainables.settings.mixes import MIXES
 from trainables.settings.objectives import OBJECTIVES
@@ -23,6 +24,12 @@ def test_without_a_gpu_it_shows_what_a_cpu_can(capsys: pytest.CaptureFixture[str
     assert "| backmix | deterministic | 0 | 0 |" in said
     assert "FAILED" not in said
     assert said.count("### ") == len(most)
+
+
+def test_on_a_gpu_a_section_runs_in_a_process_of_its_own() -> None:
+    lines = [line.text for line in apart("machine", Place(CPU, quick=True), seconds=60)]
+    assert any(line.startswith("| torch |") for line in lines)
+    assert not any("FAILED" in line for line in lines)
 
 
 def test_every_method_objective_and_mix_is_tried() -> None:
