@@ -20,6 +20,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from platform.files.dimensions import Choice, FloatRange, IntRange
@@ -74,7 +75,7 @@ class Study:
             directions=["maximize" if o.mode == "max" else "minimize" for o in spec.objectives],
             pruner=_pruner(spec),
         )
-        self._begin(spec, study)
+        self._begin(spec, study, storage)
 
     @classmethod
     def there(cls, spec: Spec, context: str, folder: Path) -> Study | None:
@@ -83,18 +84,19 @@ class Study:
         if storage is None or name not in optuna.get_all_study_names(storage):
             return None
         study = cls.__new__(cls)
-        study._begin(spec, optuna.load_study(study_name=name, storage=storage))
+        study._begin(spec, optuna.load_study(study_name=name, storage=storage), storage)
         return study
 
-    def _begin(self, spec: Spec, study: optuna.Study) -> None:
-        self.spec, self._study = spec, study
+    def _begin(self, spec: Spec, study: optuna.Study, storage: BaseStorage) -> None:
+        self.spec, self._study, self._storage = spec, study, storage
+        self._id = storage.get_study_id_from_name(study.study_name)
         self._own = spec.trials - self._counted()  # a failed proposal is replaced by the next process, not by this one
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _trial(self, number: int) -> optuna.Trial:
-        return optuna.Trial(self._study, self._trials()[number]._trial_id)
+        return optuna.Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(self._id, number))
 
     def _counted(self, before: int | None = None) -> int:
         """Proposals that are done or under way in any process, those with a number below `before` alone."""
@@ -108,7 +110,7 @@ class Study:
 
     def unfinished(self) -> list[Proposal]:
         """What some process proposed and no process has told the end of, completed where one was killed in between."""
-        return [self._proposed(t.number, t._trial_id) for t in self._trials(TrialState.RUNNING)]
+        return [self._proposed(t.number) for t in self._trials(TrialState.RUNNING)]
 
     def ask(self) -> Proposal | None:
         """The next proposal, None once as many were made, by all processes together, as the file wants."""
@@ -121,15 +123,15 @@ class Study:
             self._study.tell(trial.number, state=TrialState.FAIL)
             return None
         self._own -= 1
-        return self._proposed(trial.number, trial._trial_id)
+        return self._proposed(trial.number)
 
-    def _proposed(self, number: int, trial_id: int) -> Proposal:
+    def _proposed(self, number: int) -> Proposal:
         """With a value for each setting that applies: what it has already, else the sampler's.
 
         What is drawn depends on the search's seed, the proposal's number and what has ended by now, not on the process.
         """
         self._study.sampler = _sampler(self.spec, number)
-        trial = optuna.Trial(self._study, trial_id)
+        trial = self._trial(number)
         for name in self.spec.search_order():
             if self.spec.applies(name, self._settings(trial.params)):
                 _suggest(trial, name, self.spec.search[name])
