@@ -21,6 +21,7 @@ base: {protocol: digits, backbone: wrn10-1, epochs: 1000, batch_size: 16, images
 splits: [0]
 rows: [{name: Plain, set: {method: plain}}]
 """
+KEY = "a-key-that-nobody-may-read"
 
 
 def processes(pid: int) -> list[psutil.Process]:
@@ -45,8 +46,18 @@ def public(addresses: set[str]) -> set[str]:
     return {a for a, ip in parsed.items() if not (getattr(ip, "ipv4_mapped", None) or ip).is_loopback}
 
 
+@pytest.fixture(scope="module")
+def key() -> Iterator[None]:
+    """That of an s3-like store, in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+        yield
+
+
 @pytest.fixture(scope="module", params=["", pytest.param("resources.workers=2", marks=pytest.mark.slow)])
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, key: None
+) -> Iterator[tuple[int, Path]]:
     """The process of a sweep in the midst of a trial, alone or on two workers, and the folder of its session."""
     if request.param and (os.cpu_count() or 1) < 2:
         pytest.skip("two workers need two cores")
@@ -72,7 +83,12 @@ def test_nobody_else_may_enter_the_folder_of_its_session(running: tuple[int, Pat
     assert any(running[1].is_relative_to(folder) and folder != running[1] for folder in closed)
 
 
-@pytest.mark.slow
+def test_a_key_of_a_store_is_in_no_file_of_its_session(running: tuple[int, Path]) -> None:
+    # Its trial runs by now: Ray logs what it is started with, and Tune would send it such keys if it were let.
+    assert KEY in {p.environ().get("AWS_SECRET_ACCESS_KEY") for p in processes(running[0])}
+    assert not holding(KEY, running[1])
+
+
 def test_its_token_is_in_no_file_and_without_it_nobody_joins(running: tuple[int, Path]) -> None:
     pid, session = running
     environments = [p.environ() for p in processes(pid)[1:]]
