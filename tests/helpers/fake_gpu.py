@@ -108,8 +108,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGPU]:
         with unset_fake_temporarily():
             save(on_host, file)
 
-    def gradient(outputs: torch.Tensor, inputs: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
-        return (torch.empty_like(inputs),)  # a real one needs a driver
+    def gradient(
+        outputs: torch.Tensor, inputs: torch.Tensor | list[torch.Tensor], **_: Any
+    ) -> tuple[torch.Tensor, ...]:
+        of = [inputs] if isinstance(inputs, torch.Tensor) else inputs
+        return tuple(torch.empty_like(each) for each in of)  # a real one needs a driver
 
     monkeypatch.setattr(torch, "Generator", generator)
     monkeypatch.setattr(torch, "load", loaded)

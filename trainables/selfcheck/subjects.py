@@ -73,7 +73,7 @@ def cases(quick: bool) -> dict[str, TrialConfig]:
 
 def small(**settings: Any) -> TrialConfig:
     """A trial that takes no time, even on a CPU."""
-    base = {"backbone": "wrn10-1", "batch_size": 16, "epochs": 20, "lr": 0.01}
+    base = {"backbone": "wrn10-1", "batch_size": 16, "epochs": 20, "lr": 0.01, "gan_width": 8}
     return resolve({**base, **settings})
 
 
