@@ -104,6 +104,13 @@ def test_small_profiles_crop_their_small_images_as_before(file: str) -> None:
         assert {config.crop_padding for _, config in trials(profile(file, name))} == {4}
 
 
+@pytest.mark.parametrize("method", ["cssr", "rcssr"])
+def test_the_profile_original_cssr_is_the_recipe_of_that_name(method: str) -> None:
+    config = next(c for name, c in trials(profile("backmix/table4.yaml", "original-cssr")) if name == method.upper())
+    assert (config.protocol, config.objective) == ("svhn", method)
+    assert config == resolve({"method": method, "recipe": "original", "protocol": "svhn", "split_family": "osrci"})
+
+
 def test_svhn_is_mirrored_unless_flip_says_otherwise() -> None:
     settings = {"method": "plain", "protocol": "svhn"}
     mirrored, left = (resolve({**settings, **more}) for more in ({}, {"flip": False}))

@@ -11,6 +11,7 @@ from trainables.settings.mixes import Recipes
 
 # How the released code (commit d5a99e9, configs/basic.json) trains on CIFAR-10 and SVHN, whatever the objective.
 ORIGINAL: dict[str, Any] = {
+    "backbone": "wrn40-4",  # resnet18 on Tiny-ImageNet
     "lr": 0.4,  # learn_rate
     "optimizer": "sgd",
     "momentum": 0.0,  # methods/cssr.py gives SGD none
