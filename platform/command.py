@@ -1,13 +1,16 @@
-"""Commands that people are told to type: in the way in which they started ours."""
+"""What the commands share: options, consoles, and how people are told to type one: as they started ours."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from trainables.reading.addresses import showable
 
@@ -30,3 +33,43 @@ def command(*words: str) -> str:
 def examples(text: str) -> str:
     """The `text` of a help, with its commands as `command` has them."""
     return re.sub(r"python -m \S+", lambda found: command(*found[0].split()), text)
+
+
+def new_parser(module: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser of `python -m module`, whose help ends with the examples of `epilog`."""
+    return argparse.ArgumentParser(
+        prog=command("python", "-m", module),
+        description=description,
+        epilog=examples(epilog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_profile(parser: argparse.ArgumentParser, *, profile: str, change: str) -> None:
+    """Add the options that choose what of a file is meant, with their helps."""
+    parser.add_argument("--profile", help=profile)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
+
+
+def add_data_root(parser: argparse.ArgumentParser, why: str = "where image sets are (default: data)") -> None:
+    """Add the option that says where images are."""
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help=why)
+
+
+def add_tracking_uri(parser: argparse.ArgumentParser) -> None:
+    """Add the option that `store_of` reads."""
+    default = "MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here"
+    parser.add_argument("--tracking-uri", help=f"MLflow store or server (default: {default})")
+
+
+def store_of(args: argparse.Namespace) -> str:
+    """The address of the MLflow store that a command works with."""
+    return args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def consoles() -> tuple[Console, Console]:
+    """Where a command prints, 160 columns wide where that is no terminal, and where it prints errors."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    return console, Console(stderr=True, highlight=False, soft_wrap=True)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress as Bars
 from rich.table import Table
 
-from platform.command import command, examples
+from platform.command import add_data_root, command, consoles, new_parser
+from platform.terminal.reading import ReadingBars
 from trainables.data.sources import source_of
 from trainables.images.layouts import labels_of
 from trainables.images.listing import DataError
@@ -47,10 +47,7 @@ exit codes: 0 done; 1 some sets could not be fetched; 2 no such protocol, or not
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    console, errors = consoles()
     try:
         for name in args.protocols:
             protocol_of(name)
@@ -76,14 +73,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=command("python", "-m", "platform.protocols"),
-        description="Show protocols: classes, images, split families, and where their images come from.",
-        epilog=examples(EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = new_parser(
+        "platform.protocols",
+        "Show protocols: classes, images, split families, and where their images come from.",
+        EXAMPLES,
     )
     parser.add_argument("protocols", nargs="*", metavar="protocol", help="a name, or the file of one's own")
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
+    add_data_root(parser)
     parser.add_argument("--download", action="store_true", help="fetch what is missing and may be fetched")
     parser.add_argument("--show", type=Path, metavar="PNG", help="write a contact sheet of one protocol")
     parser.add_argument("--split-family", metavar="FAMILY", help="for --show (default: the protocol's first)")
@@ -284,15 +280,8 @@ def _show(args: argparse.Namespace, console: Console) -> None:
     if not there:
         see = command("python", "-m", "platform.protocols", name)
         raise DataError(f"no unknown set of {name} is under {args.data_root}: see {see}")
-    with Bars(console=console, transient=True) as bars:
-        tasks = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(f"reading {escape(what)}", total=total)
-            bars.update(tasks[what], completed=done)
-
-        contact_sheet(name, family, args.split, there, args.data_root, args.show, progress)
+    with ReadingBars(console) as reading:
+        contact_sheet(name, family, args.split, there, args.data_root, args.show, reading)
     console.print(f"wrote {escape(str(args.show))}", soft_wrap=True)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from platform.command import command, examples
+from platform.command import add_data_root, add_profile, add_tracking_uri, command, consoles, new_parser, store_of
 from platform.files import search_file
 from platform.files.names import printable
 from platform.files.search_file import PAPER, SearchFile
@@ -56,10 +56,7 @@ exit codes: 0 shown, also where nothing of it has run yet; 2 a file, an option o
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    console, errors = consoles()
     try:
         return _run(args, console, errors)
     except ConfigError as error:
@@ -68,18 +65,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=command("python", "-m", "platform.report"),
-        description="Print the tables of search files from tracked runs, measured beside published.",
-        epilog=examples(EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = new_parser(
+        "platform.report", "Print the tables of search files from tracked runs, measured beside published.", EXAMPLES
     )
     parser.add_argument("files", type=Path, nargs="*", metavar="file", help="as search_spaces/asymmetric/table06.yaml")
     parser.add_argument("--all", action="store_true", help=f"every file of {TABLES}/ that re-runs a published table")
-    parser.add_argument(
-        "--profile", help="a profile of the files (default: `paper` if it was run, else the newest run)"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as the sweep was started with")
+    profile = "a profile of the files (default: `paper` if it was run, else the newest run)"
+    add_profile(parser, profile=profile, change="as the sweep was started with")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal; markdown where the output is piped")
     parser.add_argument("--out", type=Path, help="write there; a folder for html (default: reports)")
     parser.add_argument(
@@ -94,14 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recompute", action="store_true", help="every number from scores.parquet, not as its run recorded it"
     )
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="for figures that need images")
+    add_data_root(parser, "for figures that need images")
     parser.add_argument("--no-figures", action="store_true", help="leave the figures of a page out")
     parser.add_argument(
         "--ui", metavar="URL", help="where MLflow's UI runs, for links (default: http://127.0.0.1:5000)"
     )
-    parser.add_argument(
-        "--tracking-uri", help="MLflow store or server (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here)"
-    )
+    add_tracking_uri(parser)
     return parser
 
 
@@ -116,7 +106,7 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     from platform.tracking.errors import TrackingError
     from platform.tracking.reader import Reader
 
-    uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = store_of(args)
     try:
         with errors.status("reading what has run …"):
             reader = read_exported(args.exported) if args.exported else Reader.open(uri)

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress as ReadingBars
-from rich.progress import TaskID
 
-from platform.command import command, examples
+from platform.command import add_data_root, add_profile, add_tracking_uri, command, consoles, new_parser, store_of
 from platform.files import search_file
 from platform.files.search_file import PAPER, SearchFile
 from platform.files.spec import Resources
@@ -52,10 +50,7 @@ exit codes: 0 all trials done, 1 some failed or are not in MLflow yet, 2 nothing
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    console, errors = consoles()
     try:
         _refuse_lost_results(args)
         files = [search_file.load(path) for path in args.files]
@@ -74,16 +69,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=command("python", "-m", "platform.sweep"),
-        description="Run searches and ablations under Ray Tune, each trial once, and track everything in MLflow.",
-        epilog=examples(EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = new_parser(
+        "platform.sweep",
+        "Run searches and ablations under Ray Tune, each trial once, and track everything in MLflow.",
+        EXAMPLES,
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="file", help="as search_spaces/backmix.yaml")
-    parser.add_argument("--profile", help="a profile of the files; `paper` is a file as it stands")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting or a key")
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
+    add_profile(
+        parser, profile="a profile of the files; `paper` is a file as it stands", change="change a setting or a key"
+    )
+    add_data_root(parser)
     parser.add_argument("--download", action="store_true", help="fetch missing image sets, where torchvision can")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--fresh", action="store_true", help="train again what is finished, and search anew")
@@ -93,10 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder or s3-like address that all nodes share: checkpoints of running trials, weights of teachers, "
         "studies (default: results)",
     )
-    parser.add_argument(
-        "--tracking-uri",
-        help="MLflow store or server (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here)",
-    )
+    add_tracking_uri(parser)
     return parser
 
 
@@ -135,6 +127,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         from platform.running import launch
         from platform.running.execute import Place, execute
         from platform.running.interrupt import Interrupt
+        from platform.terminal.reading import ReadingBars
         from platform.terminal.tables import sweep_table, work_table
         from platform.tracking.address import check_writable, free_bytes
         from platform.tracking.errors import TrackingError
@@ -165,7 +158,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             _refuse_nothing_to_train(sweep)
         for sweep in sweeps:
             _refuse_too_large(sweep.spec.resources, cluster)
-        uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        uri = store_of(args)
         check_writable(uri)
         reader: Reader | None = None
         with console.status("opening MLflow …"):
@@ -173,7 +166,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
                 reader = Reader.open(uri)
             else:
                 tracker = Tracker(uri, local / "outbox", say)
-        with _Reading(console) as reading:
+        with ReadingBars(console) as reading:
             images = Images(args.data_root, args.download, reading)
             past = tracker.sweeps if tracker else reader.finished_sweeps if reader else None
             plan = make_plan(sweeps, images, partial(best_of, sweeps=past or (lambda name: [])))
@@ -320,26 +313,6 @@ def _summarise(
         what = "Beside the published numbers" if sweep.spec.paper else "As a table"
         console.print(f"{what}, with --format html as a page:\n  {escape(report)}", soft_wrap=True)
     console.print(escape(tracker.how_to_see()), soft_wrap=True)
-
-
-class _Reading:
-    """Progress of images being decoded for the first time, as a bar that appears only if there are any."""
-
-    def __init__(self, console: Console) -> None:
-        self.bars = ReadingBars(console=console, transient=True)
-        self.tasks: dict[str, TaskID] = {}
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what not in self.tasks:
-            self.tasks[what] = self.bars.add_task(f"reading {escape(what)}", total=total)
-        self.bars.update(self.tasks[what], completed=done)
-
-    def __enter__(self) -> _Reading:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.bars.stop()
 
 
 if __name__ == "__main__":
