@@ -181,6 +181,13 @@ def test_scores_add_up_terms_in_standard_deviations(settings: CSSRSettings) -> N
     assert not scores
 
 
+def test_reconstructions_of_many_cells_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, maps = head_of(CSSRSettings(latent_size=L)), maps_of(1)
+    whole = head(maps).evidence_BKhw
+    monkeypatch.setattr("trainables.models.reconstruction.VALUES", 7 * K * C)
+    torch.testing.assert_close(head(maps).evidence_BKhw, whole)
+
+
 def test_gram_matrices_are_made_in_parts_where_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     maps, predicted = maps_of(2), torch.arange(B) % K
     whole = class_statistics([(maps, predicted)], K, C, maps.device)

@@ -21,6 +21,7 @@ from trainables.settings.reconstruction import CSSRSettings
 
 LARGEST = 100.0  # logits of a cell are cut to -100..100, and have no gradient beyond
 EPS = 1e-8  # the code's, beside a standard deviation
+VALUES = 2**27  # of all classes' reconstructions at a time: 512 MB
 
 # Which of the terms (reconstruction, prototype, Gram) each of `CSSRSettings.own_scores` adds up.
 TERMS = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0))
@@ -78,19 +79,21 @@ class AutoEncoders(Head):
         B,K,h,w in -100..100."""
         B, C, h, w = maps_BChw.shape
         cells_NC = maps_BChw.permute(0, 2, 3, 1).reshape(-1, C)
-        left_KNC = self._reconstructed(cells_NC)
-        error_KN = left_KNC.norm(p=1, dim=2) if self.settings.error_measure == "L1" else left_KNC.square().sum(dim=2)
+        parts = cells_NC.split(max(1, VALUES // self.prototype_KC.numel()))
+        error_KN = torch.cat([self._error(part_NC) for part_NC in parts], dim=1)
         sign = 1 if self.settings.reciprocal else -1
         evidence_KN = (sign * self.settings.gamma * error_KN).clamp(-LARGEST, LARGEST)
         return evidence_KN.view(-1, B, h, w).transpose(0, 1)
 
-    def _reconstructed(self, cells_NC: torch.Tensor) -> torch.Tensor:
-        """Each class's reconstruction less what it is of. K,N,C."""
-        if not self.settings.latent_size:
-            return self.centre_KC[:, None] - cells_NC
-        K, L, C = self.encode_KLC.shape
-        latent_NKL = (cells_NC @ self.encode_KLC.view(K * L, C).T).tanh().view(-1, K, L)
-        return torch.baddbmm((-cells_NC).expand(K, -1, -1), latent_NKL.transpose(0, 1), self.decode_KLC)
+    def _error(self, cells_NC: torch.Tensor) -> torch.Tensor:
+        """Of each class's reconstruction of each cell. K,N, at least 0."""
+        if self.settings.latent_size:
+            K, L, C = self.encode_KLC.shape
+            latent_NKL = (cells_NC @ self.encode_KLC.view(K * L, C).T).tanh().view(-1, K, L)
+            left_KNC = torch.baddbmm((-cells_NC).expand(K, -1, -1), latent_NKL.transpose(0, 1), self.decode_KLC)
+        else:
+            left_KNC = self.centre_KC[:, None] - cells_NC
+        return left_KNC.norm(p=1, dim=2) if self.settings.error_measure == "L1" else left_KNC.square().sum(dim=2)
 
     @torch.no_grad()
     def scores(
