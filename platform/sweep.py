@@ -192,17 +192,35 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             return DONE
         assert tracker is not None
         started = time.monotonic()
-        results = execute(
-            plan, known, tracker, console, interrupt, place, worker=Worker, fresh=args.fresh, joined=joined
-        )
         store = ["--tracking-uri", tracker.shown] if args.tracking_uri else []
-        _summarise(console, plan, place, results, tracker, store, minutes=(time.monotonic() - started) / 60)
-        failed = bool(results.count("failed", "left out"))
-        if results.interrupted or failed or results.undelivered:
-            what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
-            what = "This goes on from here:" if results.interrupted else what
-            console.print(f"{what}\n  {escape(again)}", soft_wrap=True)
-        return INTERRUPTED if results.interrupted else SOME_FAILED if failed or results.undelivered else DONE
+
+        def tell(results: Results) -> int:
+            minutes = (time.monotonic() - started) / 60
+            _summarise(console, plan, place, results, tracker, store, minutes)
+            if results.lost:
+                errors.print(escape(results.lost), style="red")
+            failed = bool(results.count("failed", "left out"))
+            if results.interrupted or failed or results.undelivered:
+                what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
+                what = "This goes on from here:" if results.interrupted else what
+                console.print(f"{what}\n  {escape(again)}", soft_wrap=True)
+            if results.interrupted and not results.lost:
+                return INTERRUPTED
+            return SOME_FAILED if results.lost or failed or results.undelivered else DONE
+
+        def end(results: Results) -> None:
+            """At once, without Ray's own end: it would wait for a cluster that is gone, and abort."""
+            code = tell(results)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+        results = execute(
+            plan, known, tracker, console, interrupt, place, worker=Worker, give_up=end, fresh=args.fresh, joined=joined
+        )
+        if results.lost:
+            end(results)
+        return tell(results)
     except (DataError, TrackingError, launch.ClusterError) as error:
         errors.print(escape(showable(error)), style="red")
         return NOTHING_STARTED

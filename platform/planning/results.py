@@ -84,6 +84,7 @@ class Results:
     earlier: list[Outcome] = field(default_factory=list)  # of proposals that other processes saw the end of
     best: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by sweep, once its search has ended
     interrupted: bool = False
+    lost: str = ""  # why the cluster was gone before the sweeps had ended
     undelivered: bool = False  # MLflow does not have all that was recorded
     runs: dict[str, str] = field(default_factory=dict)  # MLflow's id of each sweep's own run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,16 +49,39 @@ def execute(
     place: Place,
     *,
     worker: type[Any],
+    give_up: Callable[[Results], None],
     fresh: bool = False,
     joined: bool = False,
 ) -> Results:
     """Run the sweeps on actors of `worker`, and record them; `joined`: on a cluster that is connected already.
 
-    Interrupted, it returns what there is, with everything kept and closed.
+    Interrupted, or without its cluster all at once, it returns what there is, with everything kept and closed. Where
+    Ray's core holds the main thread for good, `give_up` gets that in another one, and ends the process.
     """
     results = Results()
     outcome: End = "KILLED"
     runs: dict[str, SweepRun] = {}
+
+    def close() -> None:
+        if results.lost:
+            launch.abandon()
+        elif not joined:
+            launch.disconnect()
+        _conclude(tracker, runs, plan, results, outcome)
+        with console.status("delivering the last records to MLflow …"):
+            for problem in tracker.close():
+                results.undelivered = True
+                console.print(problem, style="yellow", soft_wrap=True)
+
+    def lose(error: launch.LostError) -> None:
+        results.interrupted, results.lost = True, str(error)
+
+    def held(error: launch.LostError) -> None:
+        lose(error)
+        view.close()
+        close()
+        give_up(results)
+
     try:
         studies = {
             sweep.name: Study(sweep.spec, plan.identity(sweep.search), place.local / "studies", fresh=fresh)
@@ -83,19 +106,16 @@ def execute(
             site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
             with view:
                 view.begin(queue.expected)
-                launch.work_off(launch.Run(queue, (tracker, view), site, interrupt), worker)
+                run = launch.Run(queue, (tracker, view), site, interrupt, view.say)
+                launch.work_off(run, worker, held, joined=joined)
         outcome = "FAILED" if results.count("failed", "left out") else "FINISHED"
     except KeyboardInterrupt:
         results.interrupted = True
+    except launch.LostError as error:
+        lose(error)
     finally:
         with ignored():  # a second Ctrl-C must not leave runs open
-            if not joined:
-                launch.disconnect()
-            _conclude(tracker, runs, plan, results, outcome)
-            with console.status("delivering the last records to MLflow …"):
-                for problem in tracker.close():
-                    results.undelivered = True
-                    console.print(problem, style="yellow", soft_wrap=True)
+            close()
     return results
 
 

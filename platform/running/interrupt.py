@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Interrupt:
             yield
         finally:
             self._patient = False
+
+    def end(self) -> None:
+        """Raise `KeyboardInterrupt` in the main thread at once, from another one."""
+        self._patient = False
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def raise_if_asked(self) -> None:
         if self.asked:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from platform.running.joining import AddressError, check_address
 from platform.running.queue import Job, Queue
 from platform.running.session import LOOPBACK, FolderError, own_token, private_sessions, sessions, stay_on_loopback
 from platform.running.shipping import copy_code
+from platform.running.watch import Address, answers, watching
 from platform.tracking.evaluations import known_of
 from platform.tracking.trials import Listener, TrialState
 from trainables.images.listing import Content
@@ -44,6 +45,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+import psutil
 import ray
 from ray import tune
 from ray.tune.execution import class_cache
@@ -56,10 +58,16 @@ class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_P
 
 BYTE = 1  # of memory
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
+SECONDS_TO_BE_SURE = 5.0  # that Ray on this machine has died: nothing starts it again
+SECONDS_TO_COME_BACK = 40.0  # for a cluster elsewhere: after a minute, Ray's core would abort this process
 
 
 class ClusterError(RuntimeError):
     """A Ray cluster that does not answer, or does not start; the message says which."""
+
+
+class LostError(ClusterError):
+    """The cluster went away while trials ran on it."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,13 @@ def disconnect() -> None:
     ray.shutdown()
 
 
+def abandon() -> None:
+    """Instead of `disconnect` where the cluster is gone, for which that would wait: end what is left of Ray here."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            process.kill()
+
+
 @dataclass(frozen=True)
 class Site:
     """Where trials find what they need, as every node of the cluster sees it."""
@@ -158,6 +173,7 @@ class Run:
     listeners: Sequence[Listener]
     site: Site
     interrupt: Interrupt
+    say: Callable[[str], None]
     jobs: dict[str, Job] = field(default_factory=dict)  # by Tune's name of the trial
     marks: dict[str, int] = field(default_factory=dict)  # of those on several workers, by which to find their groups
     marked: int = BYTE  # the latest mark
@@ -306,6 +322,10 @@ class Run:
         kept = [actor.interrupt.remote() for actor in actors if actor]
         if kept:
             ray.wait(kept, num_returns=len(kept), timeout=SECONDS_TO_KEEP)
+        self.leave()
+
+    def leave(self) -> None:
+        """What runs is for another command to go on with."""
         for trial in self.queue.interrupt():
             for listener in self.listeners:
                 listener.ended(trial)
@@ -380,11 +400,41 @@ def _traceback(trial: Any) -> str:
         return str(trial.get_error())
 
 
-def work_off(run: Run, worker: type[tune.Trainable]) -> None:
+def work_off(run: Run, worker: type[tune.Trainable], give_up: Callable[[LostError], None], *, joined: bool) -> None:
     """Run every trial of the queue on actors of `worker`; failures are the listeners' to count.
 
-    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept.
+    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept, and `LostError` once the cluster is
+    gone: one that was `joined` may come back for a while. Where Ray's core does not return, so that nothing can be
+    raised, `give_up` gets that error in another thread, and is to end this process: in a minute, Ray would abort it.
     """
+    which = "The Ray cluster is gone" if joined else "Ray on this machine has died (killed, or out of memory?)"
+    lost = LostError(f"{which}: the sweep ends here, with everything kept that was finished")
+
+    def leave() -> None:
+        run.leave()
+        give_up(lost)
+
+    addresses = _addresses()
+    patience = SECONDS_TO_COME_BACK if joined else SECONDS_TO_BE_SURE
+    try:
+        with watching(addresses, patience, run.say, run.interrupt.end, leave) as gone:
+            _work_off(run, worker)
+    except BaseException as error:
+        if not (gone.is_set() if isinstance(error, KeyboardInterrupt) else not answers(addresses)):
+            raise
+        run.leave()
+        raise lost from error
+
+
+def _addresses() -> list[Address]:
+    """Where the cluster is heard: its head, and the node that this process belongs to."""
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    own = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    return [(host.strip("[]"), int(port)), (own["NodeManagerAddress"], own["NodeManagerPort"])]
+
+
+def _work_off(run: Run, worker: type[tune.Trainable]) -> None:
     with tempfile.TemporaryDirectory(prefix="tune-") as scratch, run.interrupt.patiently():
         tune.Tuner(
             tune.with_resources(worker, lambda config: tune.PlacementGroupFactory([config["needs"]])),

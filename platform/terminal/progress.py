@@ -52,6 +52,10 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The bars' last state stays."""
         for task in self._lines.values():
             self._bars.remove_task(task)
         self._lines.clear()

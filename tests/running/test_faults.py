@@ -234,6 +234,35 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_serves(stops: tuple[Pat
     assert re.search(rf"^{row}, .*: a checkpoint was damaged and is left out: {files[-1].name}", said, re.MULTILINE)
 
 
+# A Ray that dies
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["raylet", "gcs_server"])
+def test_a_ray_that_dies_is_told_soon_and_the_same_command_ends_with_the_same_numbers(
+    which: str, alone: Path, tmp_path: Path
+) -> None:
+    folder = project(tmp_path, SPEC)
+    process = sweep(folder)
+    said = until(process, "epoch 1/3")
+    children = under(process)
+    next(child for child in children if child.name() == which).kill()
+    since = time.monotonic()
+    said += process.communicate(timeout=120)[0]
+    assert time.monotonic() - since < 30  # Ray's core would abort after 60, or wait for ever
+    assert process.returncode == 1, said
+    assert "Ray on this machine has died" in said
+    assert "This goes on from here:" in said
+    assert "Traceback" not in said
+    wait_until_gone(children)
+    assert {status for _, status in statuses(folder)} <= {"KILLED", "FINISHED"}
+    assert list((folder / "results/trials").glob("*/checkpoints/*.pt"))
+    again = sweep(folder)
+    said = again.communicate(timeout=600)[0]
+    assert again.returncode == 0, said
+    assert numbers(folder) == numbers(alone)
+
+
 # More of the same
 
 
