@@ -78,7 +78,15 @@ def engine(trials: int, folder: Path) -> float:
     started = time.perf_counter()
     known = tracker.finished()  # as the command does: claims then need not ask again
     results = execute(
-        plan, known, tracker, console, Interrupt(print), place, joined=True, worker=NoOp, give_up=lambda results: None
+        plan,
+        known,
+        tracker,
+        console,
+        Interrupt(print),
+        place,
+        joined=True,
+        worker=lambda: NoOp,
+        give_up=lambda results: None,
     )
     seconds = time.perf_counter() - started
     assert results.count("finished") == trials, results.count("finished")

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from platform.files import search_file
-from platform.planning.cost import work
 from platform.planning.plan import Images, Plan, Sweep, make_plan
 from platform.planning.results import Results
+from platform.planning.work import work
 from platform.running.queue import Queue
 from platform.tracking.claims import Claim, Ours
 from platform.tracking.index import Known

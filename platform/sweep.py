@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,8 +24,8 @@ from trainables.reading.yaml_file import ConfigError, Problem
 if TYPE_CHECKING:
     from platform.planning.plan import Plan, Sweep
     from platform.planning.results import Results
+    from platform.running.cluster import Cluster
     from platform.running.execute import Place
-    from platform.running.launch import Cluster
     from platform.tracking.tracker import Tracker
     from trainables.storage.folder import Folder
 
@@ -119,12 +119,12 @@ def _refuse_lost_results(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, console: Console, errors: Console) -> int:
     # Only now what is slow to import: a mistake in a file has been told at once.
-    with console.status("loading torch, Ray and MLflow …"):
+    with console.status("loading torch and MLflow …"):
         from platform.planning.best import best_of
-        from platform.planning.cost import Estimate, estimate, work
         from platform.planning.plan import Images, make_plan
         from platform.planning.search import Study
-        from platform.running import launch
+        from platform.planning.work import Estimate, work
+        from platform.running.cluster import ClusterError, local_cluster
         from platform.running.execute import Place, execute
         from platform.running.interrupt import Interrupt
         from platform.terminal.reading import ReadingBars
@@ -135,7 +135,11 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         from platform.tracking.tracker import Tracker
         from trainables.images.listing import DataError
         from trainables.storage.cache import cache_folder
+
+    def worker() -> type[Any]:
         from trainables.worker import Worker
+
+        return Worker
 
     def say(text: str) -> None:
         console.print(escape(text), style="yellow", soft_wrap=True)
@@ -150,7 +154,12 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         place = Place(args.data_root, storage, local)
         parts = {n for f in files for s in ("objective", "mix") for n in f.named(s, args.set)}
         protocols = {n for f in files for n in f.named("protocol", args.set)}
-        cluster = launch.connect(args.address, parts, protocols) if joined else launch.local_cluster()
+        if joined:
+            from platform.running import launch
+
+            cluster = launch.connect(args.address, parts, protocols)
+        else:
+            cluster = local_cluster()
         interrupt.listen()
         sweeps = [_fit(args, file, cluster, console) for file in files]
         _refuse_one_name_twice(sweeps)
@@ -178,9 +187,13 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             }
             todo = work(plan, known, {name: study for name, study in found.items() if study and not args.fresh})
         at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in sweeps}
-        with console.status("estimating the time …"):
-            here = not joined  # another machine's speed is not this one's
-            guess = estimate(plan, todo, known.values(), min(at_once.values()), here=here) if todo.train else ""
+        guess: Estimate | str = ""
+        if todo.train:
+            with console.status("estimating the time …"):
+                from platform.planning.cost import estimate
+
+                here = not joined  # another machine's speed is not this one's
+                guess = estimate(plan, todo, known.values(), min(at_once.values()), here=here)
         for sweep in sweeps:
             console.print(sweep_table(sweep, images, at_once[sweep.name]))
         console.print(work_table(todo, guess))
@@ -216,18 +229,20 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             os._exit(code)
 
         results = execute(
-            plan, known, tracker, console, interrupt, place, worker=Worker, give_up=end, fresh=args.fresh, joined=joined
+            plan, known, tracker, console, interrupt, place, worker=worker, give_up=end, fresh=args.fresh, joined=joined
         )
         if results.lost:
             end(results)
         return tell(results)
-    except (DataError, TrackingError, launch.ClusterError) as error:
+    except (DataError, TrackingError, ClusterError) as error:
         errors.print(escape(showable(error)), style="red")
         return NOTHING_STARTED
     finally:
         if tracker:
             tracker.close()
         if joined:
+            from platform.running import launch
+
             launch.disconnect()
 
 

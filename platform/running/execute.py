@@ -12,11 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
+from platform.files.spec import Resources
 from platform.planning.best import best_params
 from platform.planning.plan import Images, Plan, Sweep
 from platform.planning.results import Results
 from platform.planning.search import Study
-from platform.running import launch
+from platform.running.cluster import LostError
 from platform.running.interrupt import Interrupt, ignored
 from platform.running.queue import Queue
 from platform.terminal.progress import LiveView
@@ -48,12 +49,13 @@ def execute(
     interrupt: Interrupt,
     place: Place,
     *,
-    worker: type[Any],
+    worker: Callable[[], type[Any]],
     give_up: Callable[[Results], None],
     fresh: bool = False,
     joined: bool = False,
 ) -> Results:
-    """Run the sweeps on actors of `worker`, and record them; `joined`: on a cluster that is connected already.
+    """Run the sweeps on actors of the class that `worker` gives, and record them; `joined`: on a cluster that is
+    connected already.
 
     Interrupted, or without its cluster all at once, it returns what there is, with everything kept and closed. Where
     Ray's core holds the main thread for good, `give_up` gets that in another one, and ends the process.
@@ -63,24 +65,11 @@ def execute(
     runs: dict[str, SweepRun] = {}
 
     def close() -> None:
-        if results.lost:
-            launch.abandon()
-        elif not joined:
-            launch.disconnect()
         _conclude(tracker, runs, plan, results, outcome)
         with console.status("delivering the last records to MLflow …"):
             for problem in tracker.close():
                 results.undelivered = True
                 console.print(problem, style="yellow", soft_wrap=True)
-
-    def lose(error: launch.LostError) -> None:
-        results.interrupted, results.lost = True, str(error)
-
-    def held(error: launch.LostError) -> None:
-        lose(error)
-        view.close()
-        close()
-        give_up(results)
 
     try:
         studies = {
@@ -94,29 +83,53 @@ def execute(
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
         view = LiveView(console, results, objectives)
         store = _Store(tracker, runs, place.storage / "teachers", fresh)
-        queue = Queue(plan, store, results, studies, lambda needs: launch.cluster().at_once(needs), view.say)
+        queue = Queue(plan, store, results, studies, _at_once, view.say)
         queue.known |= known
         queue.fill()
         _record(tracker, runs, plan, results)
         if queue.has_work():
-            if not joined:
-                with console.status("starting Ray on this machine …"):
-                    launch.connect(None)
-                    interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
-            site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
-            with view:
-                view.begin(queue.expected)
-                run = launch.Run(queue, (tracker, view), site, interrupt, view.say)
-                launch.work_off(run, worker, held, joined=joined)
-        outcome = "FAILED" if results.count("failed", "left out") else "FINISHED"
+            from platform.running import launch  # Ray's imports take seconds
+
+            def held(error: LostError) -> None:
+                launch.abandon()
+                results.interrupted, results.lost = True, str(error)
+                view.close()
+                close()
+                give_up(results)
+
+            try:
+                if not joined:
+                    with console.status("starting Ray on this machine …"):
+                        launch.connect(None)
+                        interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
+                site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
+                with view:
+                    view.begin(queue.expected)
+                    run = launch.Run(queue, (tracker, view), site, interrupt, view.say)
+                    launch.work_off(run, worker(), held, joined=joined)
+            except LostError as error:
+                results.interrupted, results.lost = True, str(error)
+            finally:
+                with ignored():
+                    if results.lost:
+                        launch.abandon()
+                    elif not joined:
+                        launch.disconnect()
+        if not results.interrupted:
+            outcome = "FAILED" if results.count("failed", "left out") else "FINISHED"
     except KeyboardInterrupt:
         results.interrupted = True
-    except launch.LostError as error:
-        lose(error)
     finally:
         with ignored():  # a second Ctrl-C must not leave runs open
             close()
     return results
+
+
+def _at_once(needs: Resources) -> int:
+    """How many trials fit together on the nodes that are there now."""
+    from platform.running import launch
+
+    return launch.cluster().at_once(needs)
 
 
 @dataclass

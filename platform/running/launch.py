@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platform.files.spec import Resources
+from platform.running.cluster import Cluster, ClusterError, LostError, local_cluster
 from platform.running.interrupt import Interrupt
 from platform.running.joining import AddressError, check_address
 from platform.running.queue import Job, Queue
-from platform.running.session import LOOPBACK, FolderError, own_token, private_sessions, sessions, stay_on_loopback
+from platform.running.session import LOOPBACK, own_token, private_sessions, stay_on_loopback
 from platform.running.shipping import copy_code
 from platform.running.watch import Address, answers, watching
 from platform.tracking.evaluations import known_of
@@ -60,29 +60,6 @@ BYTE = 1  # of memory
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 SECONDS_TO_BE_SURE = 5.0  # that Ray on this machine has died: nothing starts it again
 SECONDS_TO_COME_BACK = 40.0  # for a cluster elsewhere: after a minute, Ray's core would abort this process
-
-
-class ClusterError(RuntimeError):
-    """A Ray cluster that does not answer, or does not start; the message says which."""
-
-
-class LostError(ClusterError):
-    """The cluster went away while trials ran on it."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What Ray has to give, in all."""
-
-    cpus: int
-    gpus: float
-
-    def at_once(self, resources: Resources) -> int:
-        """How many trials fit together; 0 where not even one does."""
-        fits = self.cpus // (resources.cpus_per_worker * resources.workers)
-        if resources.gpus_per_worker:
-            fits = min(fits, int(self.gpus / (resources.gpus_per_worker * resources.workers) + 1e-9))
-        return int(fits)
 
 
 def connect(address: str | None, parts: Iterable[str] = (), protocols: Iterable[str] = ()) -> Cluster:
@@ -131,18 +108,6 @@ def cluster() -> Cluster:
         return local_cluster()
     total = ray.cluster_resources()
     return Cluster(int(total.get("CPU", 0)), float(total.get("GPU", 0)))
-
-
-def local_cluster() -> Cluster:
-    """What this machine, or the container that this is, has to give. Raises `ClusterError` where no Ray can start."""
-    import torch
-    from joblib import cpu_count
-
-    try:
-        sessions()
-    except FolderError as error:
-        raise ClusterError(str(error)) from error
-    return Cluster(cpu_count(), torch.cuda.device_count())
 
 
 def disconnect() -> None:

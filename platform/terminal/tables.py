@@ -13,10 +13,10 @@ from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.search_file import PAPER
 from platform.files.spec import Objective, Resources
 from platform.planning.captions import tested_on, trained_on
-from platform.planning.cost import Estimate, Work
 from platform.planning.plan import Images, Sweep
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Study
+from platform.planning.work import Estimate, Work
 from platform.tracking.evaluations import full_names
 from platform.tracking.index import Known
 from platform.tracking.trials import described

@@ -8,6 +8,7 @@ import torch
 from platform.files import search_file
 from platform.planning import cost
 from platform.planning.plan import Images, Sweep, make_plan
+from platform.planning.work import Estimate, work
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
 
@@ -37,8 +38,8 @@ def test_kinds_of_trials_are_timed_as_long_as_patience_lasts(
 
     monkeypatch.setattr(cost, "PATIENCE", patience)
     monkeypatch.setattr(cost, "measure", noticed)
-    guess = cost.estimate(plan, cost.work(plan, {}, {}), [], 1, here=True)
-    assert isinstance(guess, cost.Estimate)
+    guess = cost.estimate(plan, work(plan, {}, {}), [], 1, here=True)
+    assert isinstance(guess, Estimate)
     assert guess.seconds > cost.STARTUP_SECONDS
     assert len(measured) == timed
     assert ("for 1 of 3 kinds of trials" in guess.source) == (timed == 1)
@@ -61,11 +62,11 @@ class Broken(Objective):
 """
 
 
-def _estimate(folder: Path, changes: str) -> cost.Estimate | str:
+def _estimate(folder: Path, changes: str) -> Estimate | str:
     (folder / "toy.yaml").write_text(TABLE.replace("{method: plain}", changes))
     spec = search_file.load(folder / "toy.yaml").profile("paper")
     plan = make_plan([Sweep(folder / "toy.yaml", spec, "paper", ())], Images(folder), lambda path, profile: {})
-    return cost.estimate(plan, cost.work(plan, {}, {}), [], 1, here=True)
+    return cost.estimate(plan, work(plan, {}, {}), [], 1, here=True)
 
 
 def test_a_method_of_ones_own_that_fails_in_its_first_step_is_named_by_file_and_line(

@@ -1,0 +1,103 @@
+"""What is left to do of a plan, each trial once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from platform.files.spec import Resources
+from platform.planning.plan import Plan
+from platform.planning.search import Study
+from platform.tracking.evaluations import lacks
+from platform.tracking.index import Known
+from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
+
+
+@dataclass
+class Work:
+    """What is left to do of a plan, each trial once."""
+
+    train: list[tuple[TrialConfig, Resources]] = field(default_factory=list)
+    evaluate: list[TrialConfig] = field(default_factory=list)  # finished ones, on sets that they have not seen
+    cached: dict[str, Known] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)  # proposals that a search knows of, without a finished run
+    teachers: int = 0  # of those to train
+    cached_teachers: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        return not self.train and not self.evaluate
+
+
+def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -> Work:
+    """`known` are the finished trials by identity, `studies` the searches that some process began, by sweep."""
+    todo = Work()
+    seen: set[str] = set()
+    searching = {sweep.name for sweep in plan.sweeps if sweep.search}
+
+    def want(config: TrialConfig, identity: str, needs: Resources) -> None:
+        found = known.get(identity)
+        if found and not lacks(found, config, plan.images.tested(config)):
+            todo.cached[identity] = found
+        elif identity not in seen:
+            seen.add(identity)
+            if found:
+                todo.evaluate.append(config)
+            else:
+                _train(todo, plan, known, seen, config, needs)
+
+    for sweep in plan.sweeps:
+        needs = sweep.spec.resources
+        for cell in sweep.cells:
+            want(cell.config, cell.identity, needs)
+        if sweep.search:
+            study = studies.get(sweep.name)
+            told = list(study.history()) if study else []
+            for ended in (t for t in told if t.status in ("finished", "stopped")):
+                settings = {**sweep.spec.search_settings(), **ended.proposal.settings}
+                identity = plan.identity(resolve(settings))
+                if ended.status == "finished" and identity in known:
+                    todo.cached[identity] = known[identity]
+                else:
+                    todo.ended.add(identity)
+            open_ = (study.left if study else sweep.spec.trials) + sum(t.status == "running" for t in told)
+            for _ in range(open_):
+                _train(todo, plan, known, seen, sweep.search, needs)
+            if not open_:
+                searching.remove(sweep.name)
+    for sweep in plan.sweeps:
+        for waiting in sweep.waiting:
+            if waiting.search in searching:
+                for config in plan.configs(sweep, waiting.row):
+                    _train(todo, plan, known, seen, config, sweep.spec.resources)
+            else:  # what its search found is known
+                for best in studies[waiting.search].best(waiting.rank + 1)[waiting.rank :]:
+                    for config in plan.configs(sweep, waiting.row, best.settings):
+                        want(config, plan.identity(config), sweep.spec.resources)
+    return todo
+
+
+def _train(
+    todo: Work, plan: Plan, known: Mapping[str, Known], seen: set[str], config: TrialConfig, needs: Resources
+) -> None:
+    todo.train.append((config, needs))
+    teacher = config.teacher
+    if teacher is None or (identity := plan.identity(teacher)) in seen:
+        return
+    seen.add(identity)
+    if identity in known:
+        todo.cached_teachers += 1
+    else:
+        todo.train.append((teacher, needs))
+        todo.teachers += 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of all that is to be trained, if no trial is stopped early."""
+
+    seconds: float  # from start to end
+    device_hours: float  # hours of GPUs, or of CPU cores where trials take no GPU
+    disk: int  # bytes that stay, in MLflow's store
+    source: str
