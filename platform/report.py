@@ -246,7 +246,8 @@ def _say_unscored(score: str, tables: Sequence[ReportTable], runs: Collection[st
 
 
 def _print(tables: Sequence[ReportTable], console: Console) -> None:
-    from platform.reports.forms import compared, decimals, in_terminal, terminal
+    from platform.reports.forms import compared, decimals, terminal
+    from platform.terminal.text import in_terminal
 
     for table in tables:
         console.print(terminal(table))

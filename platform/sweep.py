@@ -318,6 +318,7 @@ def _summarise(
     from platform.planning.captions import say_settings
     from platform.planning.search import Study
     from platform.terminal.tables import ending, rows_table, trials_table
+    from platform.terminal.text import in_terminal
 
     for sweep in plan.sweeps:
         if sweep.search:
@@ -330,7 +331,7 @@ def _summarise(
             ended = sweep.name in results.best
             for proposal in best:
                 value = next(t.metrics[objective.metric] for t in study.history() if t.proposal == proposal)
-                said = escape(say_settings(proposal.settings))
+                said = in_terminal(say_settings(proposal.settings))
                 so_far = "" if ended else " so far"
                 console.print(f"Best settings{so_far}: [bold]{said}[/bold]  ({objective.metric} {value:.3f})")
             if ended and not best:
@@ -339,7 +340,7 @@ def _summarise(
             console.print(rows_table(sweep, results, plan.images))
     console.print(ending(results, minutes))
     for name, run in results.runs.items():
-        console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{escape(name)}[/bold]", soft_wrap=True)
+        console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{in_terminal(name)}[/bold]", soft_wrap=True)
     for sweep in plan.sweeps:
         options = ["--profile", sweep.profile, *(part for change in sweep.changed for part in ("--set", change))]
         report = command("python", "-m", "platform.report", str(sweep.file), *options, *store)

@@ -7,12 +7,12 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from platform.files.names import printable
 from platform.reports.statistics import std
 from platform.reports.table import Comparison, ReportCell, ReportTable
+from platform.terminal.text import in_terminal
 
 MARK = "†"
 LEGEND = f"In brackets: published, and measured − published; {MARK}: more than the spread explains (95 %)."
@@ -112,11 +112,6 @@ def terminal(table: ReportTable) -> Table:
         shown.add_row(in_terminal(line[0].row), *(_in_terminal(cell, digits) for cell in line))
     shown.caption = "\n".join(map(in_terminal, notes(table)))
     return shown
-
-
-def in_terminal(text: str) -> str:
-    """Text that Rich prints as it is, and that no terminal obeys."""
-    return escape(printable(text))
 
 
 def _in_terminal(cell: ReportCell, digits: int) -> str:

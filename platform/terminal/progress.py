@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
@@ -14,6 +13,7 @@ from rich.text import Text
 from platform.files.spec import Objective
 from platform.planning.captions import say_settings
 from platform.planning.results import Results
+from platform.terminal.text import in_terminal
 from platform.tracking.trials import TrialState
 
 LINES_PER_TRIAL = 5  # of a trial's epochs, where the output is no terminal
@@ -72,34 +72,34 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """A line above the bars."""
-        self.console.print(escape(text), style="yellow", soft_wrap=True)
+        self.console.print(in_terminal(text), style="yellow", soft_wrap=True)
 
     def started(self, trial: TrialState) -> None:
         self._lines[id(trial)] = self._bars.add_task(
-            f"  {escape(trial.name)}", start=False, total=trial.config.epochs, note="", visible=False
+            f"  {in_terminal(trial.name)}", start=False, total=trial.config.epochs, note="", visible=False
         )
 
     def placed(self, trial: TrialState) -> None:
         self._heard[id(trial)] = False
-        note, line = say_settings(trial.searched), self._lines[id(trial)]
+        note, line = in_terminal(say_settings(trial.searched)), self._lines[id(trial)]
         self._bars.start_task(line)
         self._bars.update(line, note=f"starting  {note}", visible=len(self._heard) <= SHOWN)
         self._note()
         if not self.console.is_terminal and trial.attempt == 1:
             verb = "evaluated again" if trial.evaluates_only else "started"
-            self.console.print(f"{escape(trial.name)} {verb}  {note}".rstrip(), soft_wrap=True)
+            self.console.print(f"{in_terminal(trial.name)} {verb}  {note}".rstrip(), soft_wrap=True)
 
     def reported(self, trial: TrialState) -> None:
         if not self._heard[id(trial)]:
             self._heard[id(trial)] = True
             self._note()
-        note = f"{self._measured(trial)}  {say_settings(trial.searched)}"
+        note = f"{self._measured(trial)}  {in_terminal(say_settings(trial.searched))}"
         self._bars.update(self._lines[id(trial)], completed=round(trial.epoch, 1), note=note)
         every = max(1, trial.config.epochs // LINES_PER_TRIAL)
         step = int(trial.epoch) // every
         if not self.console.is_terminal and step > self._said.get(id(trial), 0) and trial.status == "running":
             self._said[id(trial)] = step
-            line = f"{escape(trial.name)} epoch {int(trial.epoch)}/{trial.config.epochs}  {self._measured(trial)}"
+            line = f"{in_terminal(trial.name)} epoch {int(trial.epoch)}/{trial.config.epochs}  {self._measured(trial)}"
             self.console.print(line, soft_wrap=True)
 
     def ended(self, trial: TrialState) -> None:
@@ -116,9 +116,11 @@ class LiveView:
         for warning in trial.warnings:
             self.say(f"{trial.name}: {warning}")
         if trial.status == "failed":
-            self.console.print(f"[red]{escape(trial.name)} failed[/red]: {escape(trial.reason)}", soft_wrap=True)
+            self.console.print(
+                f"[red]{in_terminal(trial.name)} failed[/red]: {in_terminal(trial.reason)}", soft_wrap=True
+            )
         elif not self.console.is_terminal:
-            line = f"{escape(trial.name)} {trial.status} at epoch {trial.epoch:g}  {self._measured(trial)}"
+            line = f"{in_terminal(trial.name)} {trial.status} at epoch {trial.epoch:g}  {self._measured(trial)}"
             self.console.print(line, soft_wrap=True)
 
     def _note(self) -> None:
@@ -127,7 +129,7 @@ class LiveView:
         parts = [f"{running} running"] if running or not starting else []
         parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
         parts += [f"{starting} starting"] if starting else []
-        parts += [f"best {escape(self.objectives[s].metric)} {v:.3f}" for s, v in self.best.items()]
+        parts += [f"best {in_terminal(self.objectives[s].metric)} {v:.3f}" for s, v in self.best.items()]
         if self._all is not None:
             self._bars.update(self._all, completed=len(self.results.outcomes), note="  ".join(parts))
 

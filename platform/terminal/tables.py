@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from platform.files.dimensions import Choice, FloatRange, IntRange
@@ -17,6 +16,7 @@ from platform.planning.plan import Images, Sweep
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Study
 from platform.planning.work import Estimate, Work
+from platform.terminal.text import in_terminal
 from platform.tracking.evaluations import full_names
 from platform.tracking.index import Known
 from platform.tracking.trials import described
@@ -30,20 +30,22 @@ SHOWN_RUNS = 5  # of cached trials that the plan names
 def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
     """What a sweep will train, on what, judged by what."""
     spec, config = sweep.spec, sweep.search or sweep.config
-    table = Table(title=f"Plan: {escape(spec.name)}, profile {sweep.profile}", title_justify="left", show_header=False)
+    table = Table(
+        title=f"Plan: {in_terminal(spec.name)}, profile {sweep.profile}", title_justify="left", show_header=False
+    )
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("file", escape(str(sweep.file)))
+    table.add_row("file", in_terminal(str(sweep.file)))
     for label, text in dict.fromkeys(_data(sweep, images)):
-        table.add_row(label, text)
+        table.add_row(label, in_terminal(text))
     table.add_row(
         "trial",
-        f"{config.method}, {config.backbone}, {config.epochs} epochs, batch {config.batch_size}, "
+        f"{in_terminal(config.method)}, {config.backbone}, {config.epochs} epochs, batch {config.batch_size}, "
         f"lr {config.lr:g}, {config.precision}",
     )
     if spec.search:
         ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
-        table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {ranges}")
+        table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {in_terminal(ranges)}")
         judges = " and ".join(_judge(o, config) for o in spec.objectives)
         table.add_row("judged by", f"{judges}, from training images only{_stops(sweep)}")
     rows = sweep.rows
@@ -51,12 +53,14 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
         of = spec.confirm or spec
         columns = len(spec.column_groups())
         times = f" × {columns} columns of their own" if columns > 1 else ""
-        named = ", ".join(map(escape, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
+        named = ", ".join(map(in_terminal, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
         label = "confirm" if spec.search else f"{len(rows)} rows"
         table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
     for need, waiting in spec.untrained()[0].items() if spec.is_ablation else ():
-        some = ", ".join(map(escape, waiting[:6])) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
-        table.add_row("left out", f"needs {escape(need)}, which this project does not have yet: {some}", style="yellow")
+        some = ", ".join(map(in_terminal, waiting[:6])) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
+        table.add_row(
+            "left out", f"needs {in_terminal(need)}, which this project does not have yet: {some}", style="yellow"
+        )
     table.add_row("at once", f"{at_once} trials, each {_needs(spec.resources)}")
     return table
 
@@ -88,7 +92,7 @@ def work_table(todo: Work, estimate: Estimate | str) -> Table:
         table.add_row("time", f"{_duration(estimate.seconds)}, {hours}, from {estimate.source}")
         table.add_row("disk", f"{estimate.disk / 1e6:,.0f} MB of scores and weights in MLflow's store")
     elif estimate:
-        table.add_row("time", escape(estimate))
+        table.add_row("time", in_terminal(estimate))
     return table
 
 
@@ -120,7 +124,8 @@ def _origin(known: Known) -> str:
     """Which run and which code a cached result comes from."""
     when = datetime.fromtimestamp(known.ended).strftime("%Y-%m-%d %H:%M")
     code = known.git_sha[:8] + (" with changes" if known.git_dirty == "true" else "")
-    return f"{known.identity}  {escape(known.sweep)}, {escape(known.row)}  run {known.run_id}  code {code}  {when}"
+    whose = f"{in_terminal(known.sweep)}, {in_terminal(known.row)}"
+    return f"{known.identity}  {whose}  run {known.run_id}  code {code}  {when}"
 
 
 def _stops(sweep: Sweep) -> str:
@@ -174,21 +179,23 @@ def rows_table(sweep: Sweep, results: Results, images: Images) -> Table:
     spec, name = sweep.spec, sweep.name
     title = "Confirmed on the test set, in percent" if spec.search else f"{name}, in percent"
     table = Table(
-        title=escape(title), title_justify="left", caption=_caption(sweep, results, images), caption_justify="left"
+        title=in_terminal(title), title_justify="left", caption=_caption(sweep, results, images), caption_justify="left"
     )
     shown = sweep.columns
     for column in ("row", *spec.columns, "n"):
-        table.add_column(escape(column), justify="left" if column == "row" else "right")
+        table.add_column(in_terminal(column), justify="left" if column == "row" else "right")
     rows = sweep.rows
     for row in rows:
         values = [list(results.values(name, row, metric, column).values()) for column, metric in shown]
         missing = _missing(results.of_row(name, row))
-        table.add_row(escape(row), *(_percent(v) if v else missing for v in values), _counts_of(values))
+        table.add_row(in_terminal(row), *(_percent(v) if v else missing for v in values), _counts_of(values))
     for row in rows[1:] if spec.search else []:
         pairs = [results.differences(name, (rows[0], row), metric, column) for column, metric in shown]
         if pairs[0]:
             cells = [_percent(p, sign=True) for p in pairs]
-            table.add_row(f"{escape(rows[0])} − {escape(row)}, paired", *cells, _counts_of(pairs), style="dim")
+            table.add_row(
+                f"{in_terminal(rows[0])} − {in_terminal(row)}, paired", *cells, _counts_of(pairs), style="dim"
+            )
     return table
 
 
@@ -214,7 +221,7 @@ def _caption(sweep: Sweep, results: Results, images: Images) -> str:
         text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
     if sweep.changed:
         text += f" Changed by hand: {', '.join(sweep.changed)}: not the protocol of the file."
-    return escape(text)
+    return in_terminal(text)
 
 
 def ending(results: Results, minutes: float) -> str:
@@ -264,4 +271,4 @@ def _percent(values: Sequence[float], *, sign: bool = False) -> str:
 def _value(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else in_terminal(value)

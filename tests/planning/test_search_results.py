@@ -9,6 +9,8 @@ import csv
 import io
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from platform.running.queue import Queue
 from platform.tracking import outbox
 from platform.tracking.reader import Reader
 from platform.tracking.tracker import Tracker
+from tests.helpers.sweeps import project
 from trainables.storage.folder import Folder
 
 SEARCH = """\
@@ -167,6 +170,22 @@ def test_a_search_that_is_run_again_keeps_its_trials_and_its_best(search: Search
     assert (search.tried(), search.best()) == before
     assert (len(before[0]), before[1]) == (3, lr_of(before[0], 0.9))
     assert (first.trials("finished"), again.trials("finished"), again.cached) == (4, 0, 4)
+
+
+def test_a_finished_search_that_is_run_again_says_so_without_loading_ray_or_networks(search: Search) -> None:
+    search.command([0.7, 0.9, 0.5])
+    project(search.folder, SEARCH)
+    (search.folder / "results").mkdir()
+    (search.folder / "studies").rename(search.folder / "results" / "studies")
+    loaded = "print('loaded', sorted({'ray', 'torchvision', 'matplotlib'} & set(sys.modules)))"
+    script = f"import sys; from platform.sweep import main; code = main(['toy.yaml']); {loaded}; sys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=search.folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing: every trial is finished" in done.stdout
+    assert "0 trained, 4 cached, 0 failed" in done.stdout
+    assert "loaded []" in done.stdout
 
 
 @pytest.mark.parametrize(("more", "best"), [([0.8, 0.6], 0.9), ([0.8, 0.95], 0.95)])

@@ -66,3 +66,13 @@ def test_another_attempt_starts_again(view: LiveView) -> None:
     one.attempt = 2
     view.placed(one)
     assert frame(view, 80)[0].rstrip().endswith("1 starting")
+
+
+def test_a_terminal_shows_an_escape_sequence_of_a_setting_and_does_not_obey_it(view: LiveView) -> None:
+    one = TrialState("toy", 1, "row", "\x1b]0;mine\x07", CONFIG, "1", {"optimizer": "[red]\x1b[2J"})
+    view.started(one)
+    view.placed(one)
+    (line,) = frame(view, 120)[1:]
+    assert r"\x1b]0;mine\x07" in line
+    assert r"optimizer [red]\x1b[2J" in line
+    assert "\x1b" not in line
