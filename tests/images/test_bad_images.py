@@ -14,10 +14,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.helpers import trees
+from trainables.data.kept import keep
 from trainables.data.sets import load_set
 from trainables.images.encoded import decode, is_turned
 from trainables.images.layouts import ClassFolders, Images
-from trainables.images.listing import DataError
+from trainables.images.listing import DataError, Listing
 from trainables.images.parquet import Parquet
 
 
@@ -122,6 +123,21 @@ def test_an_image_is_turned_upright_as_its_exif_data_say(orientation: int, form:
         pytest.approx(colours, abs=12) for colours in ([240, 240], [240, 0], [0, 240], [0, 0])
     ]
     assert is_turned(buffer.getvalue()) == (orientation > 1)
+
+
+@pytest.mark.parametrize("turned", ["image", "mask"])
+@pytest.mark.parametrize("size", [32, 256])
+def test_a_turned_image_with_a_mask_of_its_own_is_refused(turned: str, size: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    columns = {}
+    for name in ("image", "mask"):
+        buffer = io.BytesIO()
+        trees.picture(8, (300, 260)).save(buffer, "JPEG", **({"exif": exif} if name == turned else {}))
+        columns[name] = [buffer.getvalue()]
+    listing = Listing(columns["image"], np.zeros(1, dtype=np.int64), np.arange(1), "mine", masks=columns["mask"])
+    with pytest.raises(DataError, match="mine: 1 images are turned by EXIF data, they or their masks"):
+        keep(tmp_path / "kept", listing, size, 0, "mine", None)
 
 
 def test_damaged_exif_data_say_nothing(tmp_path: Path) -> None:

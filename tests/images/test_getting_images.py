@@ -1,7 +1,10 @@
 """Sets that are missing say how they are to be had, and are fetched where a program may."""
 
+import hashlib
 import os
 import re
+import socket
+import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +16,7 @@ import pytest
 import torchvision
 
 from tests.helpers import trees
+from trainables.data import sources
 from trainables.data.sets import load_set
 from trainables.data.sources import SOURCES
 from trainables.images.archives import MedMNIST
@@ -38,9 +42,6 @@ def server(tmp_path: Path) -> Any:
 
 
 def test_an_archive_is_fetched_checked_and_unpacked(tmp_path: Path, server: Any) -> None:
-    import hashlib
-    import tarfile
-
     folder, url = server
     image = trees.save(tmp_path / "a.png", 7)
     with tarfile.open(folder / "LSUN.tar.gz", "w:gz") as archive:
@@ -52,6 +53,45 @@ def test_an_archive_is_fetched_checked_and_unpacked(tmp_path: Path, server: Any)
         fetch_archive(f"{url}/LSUN.tar.gz", tmp_path / "other", "0" * 32, "LSUN.tar.gz")
     with pytest.raises(DataError, match=r"none.zip could not be downloaded"):
         fetch_archive(f"{url}/none.zip", tmp_path / "other", "0" * 32, "none.zip")
+
+
+def test_of_an_archive_that_cannot_be_unpacked_to_its_end_nothing_is_left_to_be_read(
+    tmp_path: Path, server: Any
+) -> None:
+    folder, url = server
+    with tarfile.open(folder / "LSUN.tar", "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.add(trees.save(tmp_path / name, 7), f"LSUN/test/{name}")
+        second = archive.getmembers()[1].offset
+    damaged = (folder / "LSUN.tar").read_bytes()
+    (folder / "LSUN.tar").write_bytes(damaged[:second] + b"x" * 512)
+    md5 = hashlib.md5((folder / "LSUN.tar").read_bytes()).hexdigest()
+    with pytest.raises(DataError, match="could not be downloaded"):
+        Images("LSUN", f"{url}/LSUN.tar", md5).fetch(tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["LSUN.tar"]
+
+
+def test_what_an_interrupted_unpacking_left_is_completed(tmp_path: Path, server: Any) -> None:
+    folder, url = server
+    trees.save(tmp_path / "data" / "LSUN" / "test" / "a.png", 1)
+    with tarfile.open(folder / "LSUN.tar", "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.add(trees.save(tmp_path / name, 7), f"LSUN/test/{name}")
+    Images("LSUN", f"{url}/LSUN.tar", hashlib.md5((folder / "LSUN.tar").read_bytes()).hexdigest()).fetch(
+        tmp_path / "data"
+    )
+    assert trees.greys(load_set("lsun-crop", "test", 32, tmp_path / "data")) == [7, 7]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["LSUN"]
+
+
+def test_a_server_that_falls_silent_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/cifar"
+        monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", address)
+        with pytest.raises(DataError, match=r"could not be downloaded: .*timed out"):
+            SOURCES["cifar10"].fetch(tmp_path / "data")
+    assert socket.getdefaulttimeout() is None
 
 
 def test_every_download_has_a_sum_that_is_checked() -> None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from PIL import Image
 
 from trainables.data.augment import Statistics
-from trainables.images.encoded import NAME, Encoded, decode, is_turned, to_square, trouble
+from trainables.images.encoded import NAME, Encoded, WrongImageError, decode, is_turned, to_square, trouble
 from trainables.images.listing import I64, U8, U64, Content, DataError, Listing, Progress
 from trainables.protocols.protocols import LARGE, images_key
 
@@ -144,6 +144,8 @@ def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str
         try:
             image = _square(listing.images[i], size, pixels)
             if listing.masks is not None:
+                if _turned(listing.images[i]) or _turned(listing.masks[i]):
+                    raise WrongImageError("are turned by EXIF data, they or their masks: store both as they are seen")
                 image = np.concatenate([image, _square(listing.masks[i], size, channels=1)], axis=-1)
             return image, ""
         except Exception as error:  # Pillow's readers raise nearly anything for bytes that are no image
@@ -159,6 +161,11 @@ def _decoded(listing: Listing, size: int, pixels: int) -> Iterator[tuple[U8, str
         for first in range(0, len(blocks), together):
             for done in workers.map(lambda block: [one(i) for i in block], blocks[first : first + together]):
                 yield from done
+
+
+def _turned(item: bytes | Path | U8) -> bool:
+    """Whether viewers turn an image: nobody knows whether its mask was drawn before or after."""
+    return not isinstance(item, np.ndarray) and is_turned(item.read_bytes() if isinstance(item, Path) else item)
 
 
 def _square(item: bytes | Path | U8, size: int, pixels: int = 0, channels: int = 3) -> U8:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,18 @@ from trainables.protocols.custom import is_own, own_protocol
 from trainables.protocols.protocols import CORRELATIONS
 
 ALL = "all"  # the part of a set that has no division: it may train, as outliers, and it may test
+PATIENCE = 60.0  # seconds for a server to send the next bytes
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """What downloads for us sets no limit of its own, and would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,8 @@ class Source:
         """Download the set. Raises `DataError` where that fails or no program may."""
         if self.fetcher is None:
             raise DataError(f"{self.name}: {self.how_to_get()}. {self.looked_for}")
-        self.fetcher(root)
+        with _patience():
+            self.fetcher(root)
 
     def how_to_get(self, tried: bool = False) -> str:
         """What to do where the set is not there, by a command that `tried` to download it or did not."""

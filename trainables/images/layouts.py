@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tarfile
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -283,14 +286,23 @@ class Array:
 
 
 def fetch_archive(url: str, root: Path, md5: str, name: str) -> None:
-    """Download an archive into the data root as `name`, check its sum and unpack it there."""
-    from torchvision.datasets.utils import download_and_extract_archive
+    """Download an archive into the data root as `name`, check its sum and unpack it there: whole, or not at all."""
+    from torchvision.datasets.utils import download_url, extract_archive
 
-    file_at(root / name)  # nothing is written into a pipe
+    archive = root / name
+    file_at(archive)  # nothing is written into a pipe
     try:
         root.mkdir(parents=True, exist_ok=True)
-        download_and_extract_archive(url, str(root), filename=name, md5=md5, remove_finished=True)
-    except (RuntimeError, OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+        download_url(url, str(root), name, md5)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
+            extract_archive(str(archive), scratch)
+            for made in Path(scratch).iterdir():
+                if (root / made.name).is_dir():  # of an archive that was unpacked in part
+                    shutil.copytree(made, root / made.name, dirs_exist_ok=True)
+                else:
+                    made.replace(root / made.name)
+        archive.unlink()
+    except (RuntimeError, OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{url} could not be downloaded into {root}: {error}") from error
 
 
