@@ -187,7 +187,7 @@ def _table(
     from platform.planning.best import best_of
     from platform.reports.source import Source
 
-    profile, changed = _profile(file, reader, args.profile, tuple(args.set))
+    profile, changed = _profile(file, reader, args.profile, tuple(map(showable, args.set)))
     spec = file.profile(profile, changed)
     _say_what_ran(spec.name, profile, changed, reader, errors)
 

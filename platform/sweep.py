@@ -302,7 +302,7 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
         cores = min(spec.resources.cpus_per_worker, max(1, cluster.cpus // spec.resources.workers))
         fewer = spec.resources.model_copy(update={"gpus_per_worker": 0.0, "cpus_per_worker": cores})
         spec = spec.model_copy(update={"resources": fewer})
-    return Sweep(Path(file.path), spec, profile, tuple(args.set))
+    return Sweep(Path(file.path), spec, profile, tuple(map(showable, args.set)))
 
 
 def _summarise(

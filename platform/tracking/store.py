@@ -222,9 +222,6 @@ class Store:
 
     # Files: no `_request`, for they may take longer than a claim should wait
 
-    def put_file(self, run_id: str, file: Path) -> None:
-        self._client.log_artifact(run_id, str(file))
-
     def put_folder(self, run_id: str, folder: Path, under: str = "") -> None:
         """Everything that a folder holds, below `under`."""
         self._client.log_artifacts(run_id, str(folder), under or None)

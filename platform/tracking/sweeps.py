@@ -13,6 +13,7 @@ from platform.tracking.drivers import Drivers, sign_of_life
 from platform.tracking.index import SweepRun
 from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
+from trainables.reading.addresses import showable
 
 _LATEST = "latest."  # what the tag of a param begins with that a reopened sweep would change: MLflow keeps params
 
@@ -50,8 +51,8 @@ def open_run(
     else:
         run_id = store.create(experiment_id, name, tags)
         store.log(run_id, params=params.items())
-    for file in files:
-        store.put_file(run_id, file)
+    for file in files:  # for all to see who read the store
+        store.put_text(run_id, showable(file.read_text(encoding="utf-8")), file.name)
     return run_id
 
 

@@ -5,6 +5,7 @@ Trials are ended by hand, the rest is real: plan, queue, study, tracker and read
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import re
@@ -19,15 +20,19 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from rich.console import Console
 
 from platform import report
+from platform.files import search_file
 from platform.files.spec import Spec
 from platform.planning.best import best_of, best_settings
 from platform.planning.plan import Images, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
+from platform.running.cluster import Cluster
 from platform.running.execute import _conclude, _record, _start, _Store
 from platform.running.queue import Queue
+from platform.sweep import _fit
 from platform.tracking import outbox
 from platform.tracking.reader import Reader
 from platform.tracking.tracker import Tracker
@@ -186,6 +191,19 @@ def test_a_finished_search_that_is_run_again_says_so_without_loading_ray_or_netw
     assert "nothing: every trial is finished" in done.stdout
     assert "0 trained, 4 cached, 0 failed" in done.stdout
     assert "loaded []" in done.stdout
+
+
+def test_no_password_of_a_studys_storage_reaches_the_store(search: Search) -> None:
+    change = "optuna.storage=mysql://me:hunter2@host/db"
+    search.command([0.7, 0.9, 0.5], text=f"{SEARCH}# optuna: {{storage: mysql://me:hunter2@host/db}}\n")
+    (stored,) = search.folder.glob("mlruns/**/toy.yaml")
+    assert "mysql://***@host/db" in stored.read_text()
+    for file in (file for file in search.folder.rglob("*") if file.is_file() and file.name != "toy.yaml"):
+        assert b"hunter2" not in file.read_bytes(), file
+    asked = argparse.Namespace(profile=None, set=[change])
+    fitted = _fit(asked, search_file.load(search.folder / "toy.yaml"), Cluster(2, 0), Console(quiet=True))
+    assert fitted.changed == ("optuna.storage=mysql://***@host/db",)  # as tags and captions have it
+    assert fitted.spec.optuna.storage == change.partition("=")[2]
 
 
 @pytest.mark.parametrize(("more", "best"), [([0.8, 0.6], 0.9), ([0.8, 0.95], 0.95)])
