@@ -22,7 +22,7 @@ from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from platform.planning.plan import Plan, Sweep
+    from platform.planning.plan import Images, Plan, Sweep
     from platform.planning.results import Results
     from platform.running.cluster import Cluster
     from platform.running.execute import Place
@@ -186,6 +186,11 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
                 s.name: Study.there(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search
             }
             todo = work(plan, known, {name: study for name, study in found.items() if study and not args.fresh})
+        needs: dict[str, str] = {}
+        with console.status("estimating the memory …"):
+            for sweep in plan.sweeps:
+                if args.dry_run or sweep.spec.resources.gpus_per_worker == "auto":
+                    needs[sweep.name] = _pack(sweep, images, launch.gpu_memory())
         at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in sweeps}
         guess: Estimate | str = ""
         if todo.train:
@@ -195,7 +200,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
                 here = not joined  # another machine's speed is not this one's
                 guess = estimate(plan, todo, known.values(), min(at_once.values()), here=here)
         for sweep in sweeps:
-            console.print(sweep_table(sweep, images, at_once[sweep.name]))
+            console.print(sweep_table(sweep, images, at_once[sweep.name], needs.get(sweep.name, "")))
         console.print(work_table(todo, guess))
         free = free_bytes(uri)
         if isinstance(guess, Estimate) and free is not None and free < guess.disk:
@@ -278,7 +283,7 @@ def _refuse_nothing_to_train(sweep: Sweep) -> None:
 def _refuse_too_large(needs: Resources, cluster: Cluster) -> None:
     if cluster.at_once(needs):
         return
-    each = f"{needs.cpus_per_worker} CPUs and {needs.gpus_per_worker:g} GPUs"
+    each = f"{needs.cpus_per_worker} CPUs and {needs.gpus:g} GPUs"
     wanted = each if needs.workers == 1 else f"{needs.workers} workers of {each}"
     message = (
         f"a trial wants {wanted}; there are {cluster.cpus} and {cluster.gpus:g}. "
@@ -300,9 +305,26 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
         forced = "" if chosen else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
         console.print(f"No GPU found: profile [bold]{profile}[/bold] runs on the CPU{forced}")
         cores = min(spec.resources.cpus_per_worker, max(1, cluster.cpus // spec.resources.workers))
-        fewer = spec.resources.model_copy(update={"gpus_per_worker": 0.0, "cpus_per_worker": cores})
+        fewer = spec.resources.sharing(0.0).model_copy(update={"cpus_per_worker": cores})
         spec = spec.model_copy(update={"resources": fewer})
     return Sweep(Path(file.path), spec, profile, tuple(map(showable, args.set)))
+
+
+def _pack(sweep: Sweep, images: Images, memory: int) -> str:
+    """What to say of the GPU memory of a sweep's trials, of `memory` bytes in all. Where `auto` is asked for, as many
+    trials share a GPU as fit."""
+    from platform.planning.memory import gpu_share, largest
+
+    need, config = largest(sweep, images)
+    said = f"about {need / 2**30:.1f} GiB of a GPU for the largest trial ({config.method}, {config.backbone})"
+    auto = sweep.spec.resources.gpus_per_worker == "auto"
+    if not memory:
+        return f"{said}; no GPU tells its size, so auto gives each trial a whole one" if auto else said
+    share = gpu_share(need, memory)
+    if auto:
+        packed = sweep.spec.resources.sharing(share)
+        sweep.spec = sweep.spec.model_copy(update={"resources": packed})
+    return f"{said}: {round(1 / share)} fit on one of {memory / 2**30:.0f} GiB, gpus_per_worker: {share:g}"
 
 
 def _summarise(

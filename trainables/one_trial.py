@@ -251,6 +251,11 @@ def _write(out: Path, name: str, content: Callable[[io.BytesIO], object]) -> Non
     Folder.at(out).write(file, name)
 
 
+def gpu_memory() -> int:
+    """Bytes of the smallest GPU that this process sees; 0 where it sees none."""
+    return min((torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())), default=0)
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """`auto` is the GPU where torch sees one, else the CPU. Raises `RuntimeError` where there is no such device."""
     if name == "auto":

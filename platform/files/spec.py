@@ -5,6 +5,7 @@ A file is a *search*, which lets Optuna choose settings, or an *ablation*, whose
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from platform.files.dimensions import Dimension, Finite, Grid, Number, Numbers, Strict, Text, distinct
+from platform.files.dimensions import Dimension, Grid, Number, Numbers, Strict, Text, distinct
 from platform.files.names import Name, SweepName
 from platform.files.needs import absent
 from platform.files.rows import expand
@@ -188,11 +189,30 @@ class Resources(Strict):
 
     workers: Annotated[int, Field(ge=1)] = 1  # processes that share the batch
     cpus_per_worker: Annotated[int, Field(ge=1)] = 1
-    gpus_per_worker: Annotated[Finite, Field(ge=0)] = 0.0
+    gpus_per_worker: float | Literal["auto"] = 0.0  # auto: as many to a GPU as fit
+
+    @property
+    def gpus(self) -> float:
+        """Of a worker; a whole one as long as `auto` is not known."""
+        return 1.0 if self.gpus_per_worker == "auto" else self.gpus_per_worker
+
+    def sharing(self, gpus: float) -> Resources:
+        """The same with another part of a GPU, or none."""
+        return self.model_copy(update={"gpus_per_worker": gpus})
+
+    @field_validator("gpus_per_worker", mode="plain")
+    @classmethod
+    def _number_or_auto(cls, gpus: Any) -> float | str:
+        number = isinstance(gpus, int | float) and not isinstance(gpus, bool)
+        if gpus != "auto" and not (number and 0 <= gpus < math.inf):
+            raise ValueError(f"{shown(gpus)} is not a number of GPUs, nor auto")
+        return "auto" if gpus == "auto" else float(gpus)
 
     @model_validator(mode="after")
     def _whole(self) -> Resources:
-        gpus = self.gpus_per_worker
+        if self.gpus_per_worker == "auto" and self.workers > 1:
+            raise ValueError("gpus_per_worker: auto puts several trials on a GPU, each with workers: 1")
+        gpus = self.gpus
         if gpus > 1 and gpus % 1:
             raise ValueError(f"gpus_per_worker: {gpus:g} is neither a share of one GPU nor a number of GPUs")
         if self.workers > 1 and gpus % 1:

@@ -56,14 +56,14 @@ def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, her
             elif here:
                 timed += 1
                 try:
-                    costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus_per_worker > 0)
+                    costs[kind] = measure(config, data, needs.cpus_per_worker, needs.gpus > 0)
                 except Exception as error:  # a mix or an objective of one's own may raise anything
                     return _not_timed(config, error)
             else:
                 return "no such trial has run on this cluster: known after the first"
         took = seconds_of_trial(config, data, costs[kind])
         seconds += took
-        device_seconds += took * needs.workers * (needs.gpus_per_worker or needs.cpus_per_worker)
+        device_seconds += took * needs.workers * (needs.gpus or needs.cpus_per_worker)
         disk += _bytes(config, data)
     source = "a few training steps, timed here" if timed else "the speed of earlier runs"
     if guessed:
@@ -112,9 +112,12 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
     data = replace(data, train=replace(data.train), outliers=replace(data.outliers) if data.outliers else None)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, data, device, untrained_weights(config, data, Path(folder)))
-    started = time.perf_counter()
-    score_samples(trainer.model, "val", {"known": few}, device, config.precision)
-    image = (time.perf_counter() - started) / len(few)
+
+    def evaluation() -> float:
+        started = time.perf_counter()
+        score_samples(trainer.model, "val", {"known": few}, device, config.precision)
+        return (time.perf_counter() - started) / len(few)
+
     order = torch.arange(trainer.batch_size, device=device)
     passes = config.objective_settings.passes
 
@@ -124,7 +127,12 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
         trainer.step(order).item()
         return time.perf_counter() - started
 
-    first = step(0)  # pays for the allocator's and the kernels' warm-up
+    if device.type == "cuda":  # loads kernels and tries algorithms, for each side of a coin: seconds, once a trial
+        for number in range(STEPS):
+            step(number)
+        evaluation()
+    image = evaluation()
+    first = step(0)
     steps = [first] if first > 3 else [step(number) for number in range(STEPS)]
     size = trainer.batch_size
     if device.type == "cuda":

@@ -26,8 +26,8 @@ class Cluster:
     def at_once(self, resources: Resources) -> int:
         """How many trials fit together; 0 where not even one does."""
         fits = self.cpus // (resources.cpus_per_worker * resources.workers)
-        if resources.gpus_per_worker:
-            fits = min(fits, int(self.gpus / (resources.gpus_per_worker * resources.workers) + 1e-9))
+        if resources.gpus:
+            fits = min(fits, int(self.gpus / (resources.gpus * resources.workers) + 1e-9))
         return int(fits)
 
 

@@ -51,12 +51,14 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 # Tune would send a store's keys to workers in a way that Ray writes into logs which everyone on a node can read. Each
 # node has keys in its own environment, as this machine's Ray has those that are here.
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 BYTE = 1  # of memory
+SECONDS_TO_TELL = 60.0  # for nodes to say how large their GPUs are
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 SECONDS_TO_BE_SURE = 5.0  # that Ray on this machine has died: nothing starts it again
 SECONDS_TO_COME_BACK = 40.0  # for a cluster elsewhere: after a minute, Ray's core would abort this process
@@ -110,6 +112,22 @@ def cluster() -> Cluster:
     return Cluster(int(total.get("CPU", 0)), float(total.get("GPU", 0)))
 
 
+def gpu_memory() -> int:
+    """Bytes of the smallest GPU; 0 where there is none, or none answers in time."""
+    from trainables.one_trial import gpu_memory as here
+
+    if not ray.is_initialized():
+        return here()
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    task = ray.remote(here)
+    asked = [
+        task.options(num_cpus=0, num_gpus=0.01, scheduling_strategy=strategy).remote()
+        for strategy in (NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes)
+    ]
+    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=SECONDS_TO_TELL) if asked else ([], [])
+    return min(ray.get(ready), default=0)
+
+
 def disconnect() -> None:
     ray.shutdown()
 
@@ -159,7 +177,7 @@ class Run:
             "workers": resources.workers,
             "mark": self._mark(trial_id) if resources.workers > 1 else 0,
             "cpus": resources.cpus_per_worker,
-            "gpus": resources.gpus_per_worker,
+            "gpus": resources.gpus,
             "data_root": str(self.site.data_root.resolve()),
             "storage": self.site.storage.uri,
             "fingerprints": dict(self.site.fingerprints),
@@ -169,7 +187,7 @@ class Run:
             for listener in self.listeners:
                 listener.started(trial)
         # What waits for its workers takes a byte of memory: they need all CPUs, and one cannot ask for nothing.
-        needs = {"CPU": resources.cpus_per_worker} | ({"GPU": gpus} if (gpus := resources.gpus_per_worker) else {})
+        needs = {"CPU": resources.cpus_per_worker} | ({"GPU": resources.gpus} if resources.gpus else {})
         return {"trial": json.dumps(order), "needs": needs if resources.workers == 1 else {"memory": BYTE}}
 
     def _mark(self, trial_id: str) -> int:

@@ -143,6 +143,8 @@ class Queue:
         self.say(f"{trial.name}: {trial.reason}; attempt {trial.attempt + 1} of {ATTEMPTS} follows")
         del self.running[trial.identity]
         trial.attempt, trial.status, job.claimed = trial.attempt + 1, "running", True
+        if 0 < job.resources.gpus < 1 and "out of memory" in trial.error:  # too many share the GPU: fewer beside it
+            job.resources = job.resources.sharing(min(1.0, 2 * job.resources.gpus))
         self.ready.append(job)
         return True
 

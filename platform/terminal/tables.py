@@ -27,8 +27,8 @@ from trainables.settings.config import TrialConfig
 SHOWN_RUNS = 5  # of cached trials that the plan names
 
 
-def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
-    """What a sweep will train, on what, judged by what."""
+def sweep_table(sweep: Sweep, images: Images, at_once: int, memory: str = "") -> Table:
+    """What a sweep will train, on what, judged by what; `memory` is what to say of a GPU's."""
     spec, config = sweep.spec, sweep.search or sweep.config
     table = Table(
         title=f"Plan: {in_terminal(spec.name)}, profile {sweep.profile}", title_justify="left", show_header=False
@@ -62,6 +62,8 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int) -> Table:
             "left out", f"needs {in_terminal(need)}, which this project does not have yet: {some}", style="yellow"
         )
     table.add_row("at once", f"{at_once} trials, each {_needs(spec.resources)}")
+    if memory:
+        table.add_row("memory", memory)
     return table
 
 
@@ -87,7 +89,7 @@ def work_table(todo: Work, estimate: Estimate | str) -> Table:
     if len(cached) > SHOWN_RUNS:
         table.add_row("", f"and {len(cached) - SHOWN_RUNS} more")
     if isinstance(estimate, Estimate):
-        gpus = any(needs.gpus_per_worker for _, needs in todo.train)
+        gpus = any(needs.gpus for _, needs in todo.train)
         hours = f"{estimate.device_hours:,.1f} {'GPU' if gpus else 'core'}-hours"
         table.add_row("time", f"{_duration(estimate.seconds)}, {hours}, from {estimate.source}")
         table.add_row("disk", f"{estimate.disk / 1e6:,.0f} MB of scores and weights in MLflow's store")
@@ -139,7 +141,7 @@ def _stops(sweep: Sweep) -> str:
 
 
 def _needs(needs: Resources) -> str:
-    gpus = f" and {needs.gpus_per_worker:g} GPU" if needs.gpus_per_worker else ""
+    gpus = f" and {needs.gpus:.3g} GPU" if needs.gpus else ""
     each = f"{needs.cpus_per_worker} CPU{gpus}"
     return each if needs.workers == 1 else f"{needs.workers} workers of {each}"
 

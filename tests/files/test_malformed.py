@@ -220,6 +220,10 @@ MISTAKES = [
             "{search: {lr: {float: [0.1, 1]}}, trials: 2}"),
     in_search("11: resources.workers: 0 is not greater than or equal to 1", "workers: 1", "workers: 0"),
     in_search("11: resources: gpus_per_worker: 0.5 with 2 workers", "workers: 1", "workers: 2, gpus_per_worker: 0.5"),
+    in_search("11: resources.gpus_per_worker: 'lots' is not a number of GPUs, nor auto", "workers: 1",
+              "gpus_per_worker: lots"),
+    in_search("11: resources: gpus_per_worker: auto puts several", "workers: 1", "workers: 2, gpus_per_worker: auto"),
+    in_search("11: resources.gpus_per_worker: -1 is not a number of GPUs", "workers: 1", "gpus_per_worker: -1"),
     in_search("11: resources: gpus_per_worker: 1.5 is neither", "workers: 1", "gpus_per_worker: 1.5"),
     # Searches.
     in_search("4: search.mask_ratio: write {float: [low, high]}", "{float: [0, 1]}", "[0, 1]"),

@@ -109,6 +109,19 @@ def test_rows_that_mean_the_same_training_are_one_trial(tmp_path: Path) -> None:
     assert queue.results.rows("rows") == ["Plain", "CutMix", "By MLS"]
 
 
+def test_a_trial_that_found_no_memory_shares_its_gpu_with_fewer(tmp_path: Path) -> None:
+    queue = filled(plan(ROWS + "resources: {gpus_per_worker: 0.3}\n"), tmp_path)
+    job = queue.next()
+    shares = []
+    for said in ("torch.OutOfMemoryError: CUDA out of memory.", "OSError: no answer", "out of memory"):
+        assert job is not None
+        job.trial.status, job.trial.error, job.curable = "failed", said, True
+        queue.tries_again(job)
+        shares.append(job.resources.gpus)
+        queue.running[job.identity] = job
+    assert shares == [0.6, 0.6, 0.6]  # the last of three attempts has no other after it
+
+
 def test_what_was_finished_before_is_cached(tmp_path: Path) -> None:
     of = plan(ROWS)
     known = known_of(of.cells[0].identity, metrics(0.7))

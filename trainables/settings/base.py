@@ -19,6 +19,11 @@ class ObjectiveSettings:
     passes: ClassVar[int] = 1  # over the training images in an epoch
     own_head: ClassVar[bool] = False  # whether its logits are others than those of a linear head
 
+    @property
+    def images_a_sample(self) -> int:
+        """Images that the network sees in one pass for each sample of a batch, which is what takes memory."""
+        return 1
+
     def refuses(self, mix: MixSettings) -> str:
         """Why it makes no sense with a mix; empty where it does."""
         return ""

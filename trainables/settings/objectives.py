@@ -133,6 +133,10 @@ class TeacherFreeSettings(ObjectiveSettings):
     def refuses(self, mix: MixSettings) -> str:
         return "" if mix.pairs else "compares a mix with the two images that it is made of: take a mix of two"
 
+    @property
+    def images_a_sample(self) -> int:
+        return 3  # raw, and mixed twice
+
     def idle(self, mix: MixSettings) -> set[str]:
         return {"mix_probability"}  # every batch is seen raw and mixed
 
@@ -142,6 +146,10 @@ class CatImgSettings(ObjectiveSettings):
     """CatImg (BackMix paper, section III-B): each known image with an outlier below it, in one picture."""
 
     outlier_set: OutlierSet = "tiny-imagenet"  # its training images, of 20 classes; the paper has 80M Tiny Images
+
+    @property
+    def images_a_sample(self) -> int:
+        return 2
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,10 @@ class OutlierExposureSettings(CatImgSettings):
 
     outlier_weight: Weight = 0.5  # alpha of Eq. 2, which the BackMix paper leaves open; Hendrycks' value
     outliers_per_image: Annotated[int, Range(1, 8)] = 2  # Hendrycks' outlier batch is 256 beside 128
+
+    @property
+    def images_a_sample(self) -> int:
+        return 1 + self.outliers_per_image
 
 
 OBJECTIVES: dict[str, type[ObjectiveSettings]] = {

@@ -1,0 +1,96 @@
+"""How much memory of a GPU a trial takes, and how many of them fit on one, told without a GPU.
+
+What is counted: weights with their gradients and the optimiser's state; what the forward pass of a batch keeps for the
+backward pass, by a pass of tensors that have a shape and no numbers; the images, which lie on the device. What no shape
+tells is `OUTSIDE` and `MARGIN`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from platform.planning.plan import Images, Sweep
+from trainables.data.trial_data import Samples, TrialData
+from trainables.images.encoded import Encoded
+from trainables.models.output import Network
+from trainables.objectives import network_of
+from trainables.settings.config import TrialConfig
+
+OUTSIDE = 600 * 2**20  # bytes of a process beside its tensors: CUDA's context and the libraries' kernels
+SHARES = 10_000  # of a GPU: Ray counts in them
+MARGIN = 1.3  # what algorithms of convolutions work in, and what lies unused between tensors
+
+
+def gpu_bytes(config: TrialConfig, data: TrialData) -> int:
+    """Bytes of a GPU that a process of this trial takes at most while it trains."""
+    with FakeTensorMode():
+        network = network_of(config, len(data.classes), data.image_size)
+        parameters = _bytes(network.parameters())
+        state = {"adam": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
+        tensors = parameters * (1 + state) + _bytes(network.buffers())
+        tensors += max(parameters, _kept(network, config, data.image_size))  # gradients take the place of the latter
+        if config.teacher:
+            tensors += _bytes(network_of(config.teacher, len(data.classes), data.image_size).state_dict().values())
+    return OUTSIDE + round(MARGIN * (tensors + _of_images(data)))
+
+
+def gpu_share(need: int, memory: int) -> float:
+    """The share of a GPU of `memory` bytes for trials of `need` each, so that as many as possible fit; 1 where only one
+    does, or none. Rounded down to what Ray counts in, for the shares of all not to exceed the whole."""
+    return math.floor(SHARES / max(1, memory // need)) / SHARES
+
+
+def largest(sweep: Sweep, images: Images) -> tuple[int, TrialConfig]:
+    """Bytes of a GPU for the largest of a sweep's trials and their teachers, and which it is; of a search, with the
+    settings that it starts from."""
+    needs: dict[tuple[object, ...], tuple[int, TrialConfig]] = {}
+    for student in ([sweep.search] if sweep.search else []) + [cell.config for cell in sweep.cells]:
+        data = images.of(student)
+        for config in filter(None, (student, student.teacher)):
+            teacher = config.teacher.backbone if config.teacher else ""
+            shape = (config.backbone, config.batch_size, config.precision, config.optimizer, config.momentum > 0)
+            key = (*shape, config.objective, config.objective_settings.images_a_sample, teacher, id(data))
+            if key not in needs:
+                needs[key] = (gpu_bytes(config, data), config)
+    return max(needs.values(), key=lambda need: need[0])
+
+
+def _kept(network: Network, config: TrialConfig, image_size: int) -> int:
+    """Bytes of what the pass of a batch keeps for the backward pass, and of the largest gradient on the way."""
+    batch = config.batch_size * config.objective_settings.images_a_sample
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    images = torch.empty(batch, 3, image_size, image_size)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"),
+    ):
+        network(images)
+    sizes = [storage.nbytes() for key, storage in kept.items() if key not in own]
+    return sum(sizes) + 2 * max(sizes)
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _of_images(data: TrialData) -> int:
+    """Bytes of all images that lie on the device; large ones are streamed, and a few batches of them are nothing."""
+    every: list[Samples] = [data.train, *data.validation.values(), *data.test.values()]
+    if data.outliers:
+        every.append(data.outliers)
+    return sum(
+        len(samples) * samples.source.size**2 * samples.source.channels
+        for samples in every
+        if not isinstance(samples.source.images, Encoded)
+    )

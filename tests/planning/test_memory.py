@@ -1,0 +1,97 @@
+"""How much memory of a GPU a trial takes, and how many share one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from platform.files.spec import Spec
+from platform.planning.memory import MARGIN, OUTSIDE, gpu_bytes, gpu_share, largest
+from platform.planning.plan import Images, Plan, Sweep, make_plan
+from platform.sweep import _pack
+from trainables.objectives import network_of
+from trainables.selfcheck.subjects import drawn
+from trainables.settings.config import TrialConfig
+from trainables.settings.resolving import resolve
+
+DATA = drawn(60, 32)
+TABLE = """
+name: toy
+base: {protocol: digits, backbone: wrn10-1, epochs: 1, images_per_class: 20, batch_size: 16}
+rows:
+  - {name: Plain, set: {method: plain}}
+  - {name: Taught, set: {method: distill, teacher: {backbone: wrn16-2, batch_size: 64}}}
+"""
+
+
+def config(**settings: object) -> TrialConfig:
+    return resolve({"method": "plain", "backbone": "wrn10-1", "batch_size": 64, **settings})
+
+
+def tensors(**settings: object) -> float:
+    return (gpu_bytes(config(**settings), DATA) - OUTSIDE) / MARGIN
+
+
+def test_what_a_real_pass_keeps_is_counted() -> None:
+    network = network_of(config(), len(DATA.classes), 32)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = network(torch.randn(64, 3, 32, 32))
+    weights = {p.untyped_storage().data_ptr(): 4 * p.numel() for p in network.parameters()}
+    activations = sum(size for place, size in kept.items() if place not in weights)
+    images = (len(DATA.train) + len(DATA.outliers or ())) * 32 * 32 * 3
+    expected = 2 * sum(weights.values()) + activations + images  # the optimiser's state, too
+    assert output.logits_BK.requires_grad
+    assert expected < tensors() < 1.3 * expected
+
+
+def test_a_larger_batch_and_what_keeps_more_take_more() -> None:
+    assert tensors(batch_size=128) > 1.8 * tensors()
+    assert tensors(method="teacher-free") > 2.5 * tensors()
+    assert tensors(precision="bf16") < 0.7 * tensors()
+    weights = sum(4 * p.numel() for p in network_of(config(), len(DATA.classes), 32).parameters())
+    assert tensors(optimizer="adam", lr=0.001) - tensors() == pytest.approx(weights, abs=2)
+
+
+def test_the_shares_of_trials_that_fit_are_no_more_than_a_gpu_as_ray_counts() -> None:
+    for fit in range(1, 60):
+        share = gpu_share(10, 10 * fit + 9)
+        assert round(share * 10_000) * fit <= 10_000
+        assert int(1 / share + 1e-9) >= fit
+    assert gpu_share(100, 80) == 1.0
+
+
+def planned(resources: str = "") -> Plan:
+    spec = Spec.model_validate(yaml.safe_load(TABLE + resources))
+    return make_plan([Sweep(Path("toy.yaml"), spec, "paper", ())], Images(Path()), lambda path, profile: {})
+
+
+def test_the_largest_trial_of_a_sweep_may_be_a_teacher() -> None:
+    plan = planned()
+    need, of = largest(plan.sweeps[0], plan.images)
+    assert (of.backbone, of.batch_size) == ("wrn16-2", 64)
+    assert need == gpu_bytes(of, plan.images.of(of))
+
+
+def test_auto_puts_as_many_trials_on_a_gpu_as_fit() -> None:
+    plan = planned("resources: {gpus_per_worker: auto}\n")
+    (sweep,) = plan.sweeps
+    assert sweep.spec.resources.gpus == 1.0
+    need, _ = largest(sweep, plan.images)
+    said = _pack(sweep, plan.images, 3 * need + 1)
+    assert sweep.spec.resources.gpus == 0.3333
+    assert "3 fit on one of" in said
+
+
+def test_what_is_asked_for_by_number_stays() -> None:
+    plan = planned("resources: {gpus_per_worker: 0.5}\n")
+    _pack(plan.sweeps[0], plan.images, 2**40)
+    assert plan.sweeps[0].spec.resources.gpus == 0.5
