@@ -139,7 +139,8 @@ def draw_partners(
     if not other_class:
         return anyone
     # Sorted by class, a class is one block: drawing outside it is drawing a position and stepping over it.
-    sorted_labels, by_class = pool_labels_N.sort()
+    # Stable, so that equal draws are equal partners on every device.
+    sorted_labels, by_class = pool_labels_N.sort(stable=True)
     start = torch.searchsorted(sorted_labels, labels_B)
     block = torch.searchsorted(sorted_labels, labels_B, right=True) - start
     position = (u_B * (N - block)).long()
