@@ -20,7 +20,7 @@ from trainables.models.output import Network
 from trainables.objectives import network_of
 from trainables.settings.config import TrialConfig
 
-OUTSIDE = 600 * 2**20  # bytes of a process beside its tensors: CUDA's context and the libraries' kernels
+OUTSIDE = 700 * 2**20  # bytes of a process beside its tensors: CUDA's context, and what libraries take (docs/gpu.md)
 SHARES = 10_000  # of a GPU: Ray counts in them
 MARGIN = 1.3  # what algorithms of convolutions work in, and what lies unused between tensors
 

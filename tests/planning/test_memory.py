@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,6 +13,8 @@ from platform.files.spec import Spec
 from platform.planning.memory import MARGIN, OUTSIDE, gpu_bytes, gpu_share, largest
 from platform.planning.plan import Images, Plan, Sweep, make_plan
 from platform.sweep import _pack
+from trainables.data.kept import ImageSet
+from trainables.data.trial_data import Samples, TrialData
 from trainables.objectives import network_of
 from trainables.selfcheck.subjects import drawn
 from trainables.settings.config import TrialConfig
@@ -51,6 +54,33 @@ def test_what_a_real_pass_keeps_is_counted() -> None:
     expected = 2 * sum(weights.values()) + activations + images  # the optimiser's state, too
     assert output.logits_BK.requires_grad
     assert expected < tensors() < 1.3 * expected
+
+
+# The most that tensors took on an NVIDIA H200, in MiB, as `python -m trainables.selfcheck` told it: docs/gpu.md.
+MEASURED = {
+    ("wrn40-4", 32, 128, "bf16", "plain"): 835,
+    ("wrn40-4", 32, 128, "bf16", "asymmetric"): 939,
+    ("wrn40-4", 32, 128, "fp32", "plain"): 1549,
+    ("resnet18", 64, 128, "bf16", "backmix"): 1401,
+    ("resnet18", 64, 128, "fp32", "plain"): 2500,
+    ("resnet18", 64, 128, "fp32", "asymmetric"): 3062,
+    ("wrn40-4", 32, 32, "bf16", "plain"): 372,
+    ("resnet18", 64, 32, "bf16", "asymmetric"): 638,
+    ("wrn16-4", 32, 128, "bf16", "plain"): 356,
+}
+CONTEXT = 600  # MiB of a process beside its tensors, there
+
+
+@pytest.mark.parametrize("trial", MEASURED, ids=str)
+def test_what_a_gpu_took_fits_into_the_estimate(trial: tuple[str, int, int, str, str]) -> None:
+    backbone, size, batch, precision, method = trial
+    pixels = np.broadcast_to(np.uint8(0), (2560, size, size, 3))  # as many as there, twice
+    source = ImageSet("zeros", pixels, np.arange(2560) % 6, np.arange(2560), "zeros", 0, "here")
+    samples = Samples(source, np.arange(2560), source.labels)
+    data = TrialData(tuple(range(6)), size, True, samples, outliers=samples)
+    shape = {"backbone": backbone, "image_size": size, "batch_size": batch, "precision": precision}
+    estimated = gpu_bytes(resolve({"method": method, **shape}), data) / 2**20
+    assert MEASURED[trial] + CONTEXT < estimated < 1.5 * (MEASURED[trial] + CONTEXT)
 
 
 def test_a_larger_batch_and_what_keeps_more_take_more() -> None:

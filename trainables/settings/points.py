@@ -98,3 +98,7 @@ class ArplCsSettings(ArplSettings):
     confusing_weight: Weight = 0.1  # beta: of the certainty on confusing samples, for the classifier and the generator
     gan_lr: Positive = 2e-4  # of Adam, for generator and discriminator; no schedule
     gan_width: Annotated[int, Range(1, 512)] = 64  # their channels are multiples of it; the code's ngf and ndf
+
+    @property
+    def images_a_sample(self) -> int:
+        return 2  # and a confusing one
