@@ -104,6 +104,7 @@ def _both(config: TrialConfig, data: TrialData, device: torch.device, dtype: tor
 def steps_of(config: TrialConfig, data: TrialData, device: torch.device, dtype: torch.dtype) -> Steps:
     """A few steps of a new trial, whose networks compute in `dtype`."""
     trainer = trainer_of(config, data, device)
+    torch.backends.cudnn.benchmark = False  # to try algorithms for each small shape takes the longest
     for module in (trainer.model, trainer.objective, trainer.objective.given.teacher):
         if module is not None:
             module.to(dtype)

@@ -31,7 +31,7 @@ def sharing(place: Place) -> Iterator[Line]:
         "of it in all, the processes' contexts included."
     )
     yield from heading("network", "trials", "images/s of each", "in all", "tensors", "reserved", "on the device", "")
-    for network in USUAL:
+    for network in USUAL[:1]:
         context = multiprocessing.get_context("spawn")
         pipes = [context.Pipe() for _ in range(2)]
         processes = [context.Process(target=_trial, args=(network, place, its)) for _, its in pipes]

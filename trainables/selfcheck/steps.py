@@ -35,6 +35,7 @@ def read_backs(place: Place) -> Iterator[Line]:
         trainer = None
         try:
             trainer = trainer_of(config, data, place.device)
+            torch.backends.cudnn.benchmark = False  # to try algorithms for each small shape takes the longest
             batches = batches_of(trainer)
             for ids in batches[:WARM]:
                 trainer.step(ids)
@@ -52,12 +53,13 @@ def read_backs(place: Place) -> Iterator[Line]:
 
 def precision(place: Place) -> Iterator[Line]:
     """Training and scores in each precision, from the same weights and with the same draws."""
-    steps, images = (10, 200) if place.quick else (100, 2000)
-    data, tested = drawn(960, 32), drawn(images, 32).outliers
+    steps, images = (10, 100) if place.quick else (100, 2000)
+    batch = 64 if place.on_gpu else 16
+    data, tested = drawn(15 * batch, 32), drawn(images, 32).outliers
     assert tested is not None
     tested = replace(tested, labels=tested.labels * 0 - 1)
     backbone = "wrn16-2" if place.on_gpu else "wrn10-1"
-    yield Line(f"BackMix, {backbone}, {steps} steps of 64 images: the mean loss of a tenth of them, at both ends.")
+    yield Line(f"BackMix, {backbone}, {steps} steps of {batch} images: the mean loss of a tenth of them, at both ends.")
     yield from heading("precision", "first loss", "last loss", "distinct MLS scores", "of images", "")
     distinct: dict[str, int] = {}
     for name, (kind, tf32) in PRECISIONS.items():
@@ -65,7 +67,7 @@ def precision(place: Place) -> Iterator[Line]:
             continue
         torch.backends.cudnn.allow_tf32 = tf32
         try:
-            config = small(method="backmix", backbone=backbone, batch_size=64, precision=kind, lr=0.05)
+            config = small(method="backmix", backbone=backbone, batch_size=batch, precision=kind, lr=0.05)
             trainer = trainer_of(config, data, place.device)
             batches = [ids for _ in range(1 + steps // trainer.steps_per_epoch) for ids in batches_of(trainer)][:steps]
             losses = torch.stack([trainer.step(ids) for ids in batches]).cpu()

@@ -55,7 +55,7 @@ def rate(step: Callable[[], Any], batch: int, place: Place) -> Rate:
     for _ in range(12 if place.on_gpu else 1):  # a coin may choose another step
         step()
     wait()
-    seconds = (0.2 if place.quick else 0.4) if place.on_gpu else 0.0
+    seconds = (0.2 if place.quick else 0.3) if place.on_gpu else 0.0
     started = time.perf_counter()
     for _ in range(4 if place.on_gpu else 1):
         step()
