@@ -37,6 +37,9 @@ class CSSRSettings(ObjectiveSettings):
     Every default is the released code's (commit d5a99e9). `recipe: original` adds how that code trains; the BackMix
     paper's sentence (lr 0.1, cosine, flip and crop alone) is how a trial trains where nothing is said. Its networks
     differ a little from ours: LeakyReLU, and in WRN a batch norm that forgets a thousandth a step.
+
+    mls and energy rank by the error alone, which is small for an image of small activations too: they say little here.
+    The released code divides by the activations, as the reconstruction term of `cssr` does.
     """
 
     recipes: ClassVar[Recipes] = {"paper": {}, "official": {}, "original": ORIGINAL}
