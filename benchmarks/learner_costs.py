@@ -5,9 +5,9 @@
 Passes are measured in the same run: training at the batch sizes that methods use (forward, loss, backward), forward
 passes of student and teacher, the optimiser's step. A method's arithmetic is their sum over that of Plain; the ratio
 of measured to arithmetic is what mixing, masks, banks and losses add (Plain itself augments, so its ratio is 1).
-Methods that toss a coin have a line for mixed and one for raw steps. Images are random bytes: what they show does not
-change what a step costs. All runs take turns, so that a machine that slows down slows all; figures are medians of
-paired rounds.
+Methods that toss a coin have a line for mixed and one for raw steps, ARPL+CS one for each pass of an epoch. Images are
+random bytes: what they show does not change what a step costs. All runs take turns, so that a machine that slows down
+slows all; figures are medians of paired rounds.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ import torch.nn.functional as F
 
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
+from trainables.models.confusing import LATENT, Discriminator, Generator
 from trainables.one_trial import pick_device
 from trainables.protocols.protocols import UNKNOWN
-from trainables.settings.methods import METHODS
-from trainables.settings.objectives import OBJECTIVES
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
@@ -43,6 +42,7 @@ class Row:
 
     settings: dict[str, object]
     passes: dict[str, int] = field(default_factory=lambda: {"train B": 1})
+    pass_number: int = 0  # over the images in an epoch
 
 
 def rows(teacher: str) -> dict[str, Row]:
@@ -75,6 +75,13 @@ def rows(teacher: str) -> dict[str, Row]:
         "cssr": Row({"method": "cssr"}, {"train B, cssr": 1}),
         "cssr, backmix": Row({"method": "cssr", "mix": "backmix"}, {"train B, cssr": 1}),
         "rcssr": Row({"method": "rcssr"}, {"train B, rcssr": 1}),
+        "gcpl": Row({"method": "gcpl"}),
+        "rpl": Row({"method": "rpl"}),
+        "arpl": Row({"method": "arpl"}),
+        "arpl, backmix": Row({"method": "arpl", "mix": "backmix"}),
+        "arpl, backmix, Grad-CAM": Row({"method": "arpl", "mix": "backmix", "cam": "gradient"}),
+        "arpl-cs, first pass": Row({"method": "arpl-cs"}, {"train B": 2, "to images B": 1, "adversaries": 1}),
+        "arpl-cs, second pass": Row({"method": "arpl-cs"}, pass_number=1),
     }
 
 
@@ -86,8 +93,9 @@ def random_bytes(seed: int, images: int, size: int, labelled: bool) -> Samples:
     return Samples(ImageSet("random", pixels, labels, numbers, "random", 0, "random bytes"), numbers, labels)
 
 
-def step_of(trainer: Trainer, batch: int) -> Callable[[], object]:
+def step_of(trainer: Trainer, batch: int, pass_number: int) -> Callable[[], object]:
     """A whole training step on a batch of random images."""
+    trainer.objective.pass_number = pass_number
 
     def run() -> object:
         return trainer.step(torch.randperm(len(trainer.pool), device=trainer.device)[:batch])
@@ -110,6 +118,42 @@ def training_pass(trainer: Trainer, x: torch.Tensor, precision: str) -> Callable
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = F.cross_entropy(trainer.model(x).logits_BK, labels)
         loss.backward()
+
+    return run
+
+
+def gradient_of_images(trainer: Trainer, x: torch.Tensor, precision: str) -> Callable[[], object]:
+    """Forward, and backward to the images: no gradient of a weight."""
+    x = x.requires_grad_()
+
+    def run() -> None:
+        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            value = trainer.model(x).logits_BK.sum()
+        torch.autograd.grad(value, x)
+
+    return run
+
+
+def adversaries(trainer: Trainer, x: torch.Tensor, precision: str) -> Callable[[], object]:
+    """A step of ARPL+CS's discriminator and one of its generator against it, and a batch that is generated anew."""
+    G, D = Generator(64, x.shape[-1]), Discriminator(64)
+    for net in (G, D):
+        net.to(trainer.device).to(memory_format=torch.channels_last)
+    of_G, of_D = (torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (G, D))
+    z = torch.randn(len(x), LATENT, 1, 1, device=trainer.device)
+
+    def descend(loss: torch.Tensor, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        for p, gradient in zip(net.parameters(), torch.autograd.grad(loss, list(net.parameters())), strict=True):
+            p.grad = gradient
+        optimizer.step()
+
+    def run() -> None:
+        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            generated = G(z)
+            descend(D(x).float().mean() - D(generated.detach()).float().mean(), D, of_D)
+            descend(D(generated).float().mean(), G, of_G)
+            with torch.no_grad():
+                G(z)
 
     return run
 
@@ -204,11 +248,15 @@ def main() -> None:
         for name, row in rows(args.teacher or args.backbone).items()
         if name == "plain" or not args.only or row.settings["method"] in args.only
     }
-    runs = {name: step_of(trainer(row.settings), args.batch) for name, row in chosen.items()}
+    runs = {name: step_of(trainer(row.settings), args.batch, row.pass_number) for name, row in chosen.items()}
     teacher = {"backbone": args.teacher or args.backbone}
     units = passes(trainer({"method": "distill", "teacher": teacher}), args.batch, args.size, args.precision)
     for method in dict.fromkeys(str(row.settings["method"]) for row in chosen.values()):
-        if OBJECTIVES[METHODS[method]["objective"]].own_head:
+        if method == "arpl-cs":
+            images = noise(headed := trainer({"method": method}), args.batch, args.size, args.size)
+            units["to images B"] = gradient_of_images(headed, images.clone(), args.precision)
+            units["adversaries"] = adversaries(headed, images, args.precision)
+        if any(f"train B, {method}" in row.passes for row in chosen.values()):
             headed = trainer({"method": method})
             images = noise(headed, args.batch, args.size, args.size)
             units[f"train B, {method}"] = training_pass(headed, images, args.precision)
