@@ -189,7 +189,9 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         needs: dict[str, str] = {}
         with console.status("estimating the memory …"):
             for sweep in plan.sweeps:
-                if args.dry_run or sweep.spec.resources.gpus_per_worker == "auto":
+                if (args.dry_run and todo.train) or sweep.spec.resources.gpus_per_worker == "auto":
+                    from platform.running import launch
+
                     needs[sweep.name] = _pack(sweep, images, launch.gpu_memory())
         at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in sweeps}
         guess: Estimate | str = ""
@@ -204,8 +206,8 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         console.print(work_table(todo, guess))
         free = free_bytes(uri)
         if isinstance(guess, Estimate) and free is not None and free < guess.disk:
-            needed = f"less than the {guess.disk / 1e6:,.0f} MB needed"
-            say(f"The disk of {showable(uri)} has {free / 1e6:,.0f} MB left, {needed}")
+            needed = f"less than the {guess.disk / 1e6:,.1f} MB needed"
+            say(f"The disk of {showable(uri)} has {free / 1e6:,.1f} MB left, {needed}")
         if args.dry_run:
             return DONE
         assert tracker is not None

@@ -1,5 +1,6 @@
 """What a plan will take, told before it starts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from platform.files import search_file
 from platform.planning import cost
 from platform.planning.plan import Images, Sweep, make_plan
 from platform.planning.work import Estimate, work
+from platform.sweep import main
+from tests.helpers.disks import small_disk
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
 
@@ -88,3 +91,20 @@ def test_an_estimate_that_fails_otherwise_says_why(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(cost, "Trainer", full)  # no machine of the tests is that small
     said = "could not be timed here (plain, wrn10-1): OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."
     assert _estimate(tmp_path, "{method: plain}") == said
+
+
+@pytest.mark.parametrize(("size", "told"), [("256k", True), ("64m", False)])
+def test_a_plan_that_needs_more_room_than_the_stores_disk_has_says_so(
+    size: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_disk(tmp_path / "small", size) as disk:
+        (disk / "toy.yaml").write_text(
+            "{name: toy, base: {protocol: digits, backbone: wrn10-1, epochs: 1, images_per_class: 20}, "
+            "rows: [{name: Plain, set: {method: plain}}]}"
+        )
+        monkeypatch.chdir(disk)
+        assert main(["toy.yaml", "--dry-run"]) == 0
+        said = capsys.readouterr().out
+        assert list(disk.iterdir()) == [disk / "toy.yaml"]
+    warning = r"The disk of sqlite:///mlflow.db has 0\.\d MB left, less than the 0\.\d MB needed"
+    assert bool(re.search(warning, said)) == told, said
