@@ -27,8 +27,8 @@ from trainables.data.trial_data import TrialData, build
 from trainables.objectives import network_of
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
-from trainables.storage.weights import keep_weights, kept_weights
-from trainables.training.teacher import WeightsError, read_weights
+from trainables.storage.weights import WeightsError, keep_weights, kept_weights
+from trainables.training.teacher import read_weights
 
 CPU = torch.device("cpu")
 CONFIG = resolve({"method": "plain", "backbone": "wrn10-1"})

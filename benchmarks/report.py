@@ -106,10 +106,10 @@ def _wanted() -> Iterator[tuple[str, str, str, list[str], tuple[str, ...]]]:
         spec = search_file.load(path).profile("paper")
         for row in spec.row_list():
             for group, config in () if row.published_only else trials(spec, row):
-                identity = config.identity(dict.fromkeys(config.training_images, PRINT))
+                identity = config.identity(dict.fromkeys(config.shaped_by, PRINT))
                 shown = [m.replace("{score}", config.score) for g, m in columns(spec) if g == group]
                 names = {n for m in shown for n in _names(m, config.evaluation_sets, config.score)}
-                yield str(path.relative_to(ROOT)), row.name, identity, sorted(names), config.training_images
+                yield str(path.relative_to(ROOT)), row.name, identity, sorted(names), config.shaped_by
 
 
 def _names(metric: str, sets: tuple[str, ...], score: str) -> list[str]:

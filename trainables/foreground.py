@@ -17,12 +17,13 @@ import torch
 
 from trainables.data.trial_data import TrialData, build
 from trainables.images.listing import DataError
-from trainables.one_trial import Trial, pick_device
+from trainables.one_trial import Trial, evaluate_given, pick_device
+from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
+from trainables.settings.given import weights_fingerprints
 from trainables.storage.folder import Folder
-from trainables.storage.weights import keep_weights, kept_weights, weights_path
+from trainables.storage.weights import WeightsError, keep_weights, kept_weights, weights_path
 from trainables.training.checkpoint import Checkpoints
-from trainables.training.teacher import TeacherError
 
 
 def run(config: TrialConfig, args: argparse.Namespace) -> int:
@@ -43,9 +44,14 @@ def run(config: TrialConfig, args: argparse.Namespace) -> int:
         print(f"--device {args.device}: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     print(f"{config.method} on {config.protocol}, family {config.split_family}: {len(data.train):,} training images")
-    identity = config.identity(data.fingerprints)
+    try:
+        identity = config.identity(data.fingerprints | weights_fingerprints(config))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    print(f"{config.backbone}, {config.epochs} epochs, identity {identity}, device {device}{threads}")
+    length = f"{config.epochs} epochs" if config.train != "none" else f"weights {config.weights_file or config.weights}"
+    print(f"{config.backbone}, {length}, identity {identity}, device {device}{threads}")
     try:
         with stop_on_signal() as stop:
             teacher = None
@@ -55,7 +61,7 @@ def run(config: TrialConfig, args: argparse.Namespace) -> int:
                 config, data, device, args.out, Folder.at(args.out) / f"checkpoints-{identity}", stop, teacher
             )
         print(json.dumps(metrics, indent=2))
-    except (FloatingPointError, OSError, TeacherError) as error:
+    except (FloatingPointError, OSError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
@@ -78,6 +84,8 @@ def _run(
 
     Raises `KeyboardInterrupt` once a checkpoint is written after `stop` was set.
     """
+    if config.train == "none":
+        return evaluate_given(config, data, device, out)
     checkpoints = Checkpoints(kept)
     trial = Trial(config, data, device, teacher=teacher, checkpoints=checkpoints)
     if trial.resumed_epoch:
@@ -124,7 +132,7 @@ def stop_on_signal() -> Iterator[Event]:
 def _find_or_train(config: TrialConfig, data_root: Path, device: torch.device, folder: Path, stop: Event) -> Path:
     """The weights of the teacher `config`, by its identity."""
     data = build(config, data_root)
-    identity = config.identity(data.fingerprints)
+    identity = config.identity(data.fingerprints | weights_fingerprints(config))
     path, kept = weights_path(folder, identity), Folder.at(folder)
     if kept_weights(kept, identity) is not None:
         print(f"its teacher is there: {path}")

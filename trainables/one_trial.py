@@ -8,16 +8,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from trainables.data.trial_data import TrialData
+from trainables.models.given import load_given
+from trainables.objectives import network_of
 from trainables.processes import ALONE, Processes
 from trainables.scoring.evaluation import fit_head, score_samples
 from trainables.scoring.extra_scores import extra_scores
 from trainables.scoring.measured import metrics_of
 from trainables.settings.config import TrialConfig, config_yaml
 from trainables.storage.folder import Folder
+from trainables.storage.weights import WeightsError
 from trainables.training.checkpoint import Checkpoints
 from trainables.training.loop import Trainer, advice
 from trainables.training.teacher import read_weights
@@ -205,6 +211,39 @@ def evaluate_again(
     """
     model = read_weights(config, data, weights, device)
     return _evaluate(config, data, model, device, out, fitted=True)
+
+
+def evaluate_given(config: TrialConfig, data: TrialData, device: torch.device, out: Path) -> dict[str, float]:
+    """All metrics of weights that others trained, as they are. `out` gets the files of a trial, the weights as ours.
+
+    Raises `WeightsError` where they do not fit, or their classes are in another order than the split's.
+    """
+    torch.manual_seed(0)  # a network is drawn before its weights are put in
+    model = network_of(config, len(data.classes), data.image_size)
+    load_given(model, config, data.classes)
+    model.to(device).to(memory_format=torch.channels_last)
+    metrics = _evaluate(config, data, model, device, out, fitted=True)
+    known = pd.read_parquet(out / "scores.parquet", columns=["set", "label", "prediction"]).query("set == 'known'")
+    if order := misordered(known["label"].to_numpy(), known["prediction"].to_numpy(), len(data.classes)):
+        named = [data.classes[label] for label in order]
+        instead = "write head: sorted" if named == sorted(named) else f"it seems to be {named}"
+        raise WeightsError(
+            f"{config.weights_file or config.weights} gives {metrics['test/accuracy']:.0%} of the known images their "
+            f"class, and most of them one and the same other: the head's classes are in another order than the "
+            f"split's, {list(data.classes)}; {instead}"
+        )
+    return metrics
+
+
+def misordered(label_N: npt.NDArray[np.int64], prediction_N: npt.NDArray[np.int64], classes: int) -> list[int]:
+    """The labels that a head's places seem to stand for, where they are not 0..K-1: each place the class that most of
+    its images have, if these are at least half of all and twice as many as those that get their own. Else empty."""
+    confusion = np.bincount(label_N * classes + prediction_N, minlength=classes**2).reshape(classes, classes)
+    labels, places = linear_sum_assignment(confusion, maximize=True)
+    best, own = confusion[labels, places].sum(), np.trace(confusion)
+    if best < len(label_N) / 2 or best < 2 * own:
+        return []
+    return labels[np.argsort(places)].tolist()
 
 
 def _evaluate(

@@ -28,15 +28,15 @@ from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.data.trial_data import TrialData, build
-from trainables.one_trial import Trial, evaluate_again, pick_device
+from trainables.one_trial import Trial, evaluate_again, evaluate_given, pick_device
 from trainables.processes import ALONE, Processes
 from trainables.settings.config import TrialConfig
+from trainables.settings.given import weights_fingerprints
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
-from trainables.storage.weights import kept_weights
+from trainables.storage.weights import WeightsError, kept_weights
 from trainables.training.checkpoint import Checkpoints
 from trainables.training.mailbox import Mailbox
-from trainables.training.teacher import WeightsError
 
 TICK = 2.0  # seconds between two reports within an epoch: how long an interrupt waits, and how old what one sees is
 Result = dict[str, Any]  # what the driver is told at each report
@@ -142,7 +142,11 @@ def _data(order: Order, config: TrialConfig) -> TrialData:
     """Raises `RuntimeError` where this node's images are not those that the sweep was planned with."""
     data = build(config, Path(order.data_root))
     planned = {**order.fingerprints, **{f"test images of {name}": p for name, p in order.tested.items()}}
-    here = {**data.fingerprints, **{f"test images of {name}": c.fingerprint for name, c in data.tested.items()}}
+    here = {
+        **data.fingerprints,
+        **weights_fingerprints(config),
+        **{f"test images of {name}": c.fingerprint for name, c in data.tested.items()},
+    }
     for name, fingerprint in here.items():
         if planned.get(name, fingerprint) != fingerprint:
             raise RuntimeError(
@@ -168,11 +172,13 @@ def _results(order: Order, scratch: Path, processes: Processes = ALONE) -> Gener
     if order.workers > 1:
         name = f"{order.workers} × {name}"
     out = scratch / "out"
-    if order.evaluates_only:
-        config = resolve(order.settings)
-        weights = _weights(order.teachers, order.identity, scratch)
+    config = resolve(order.settings)
+    if order.evaluates_only or config.train == "none":
         data = _data(order, config)
-        metrics = evaluate_again(config, data, device, out, weights)
+        if order.evaluates_only:
+            metrics = evaluate_again(config, data, device, out, _weights(order.teachers, order.identity, scratch))
+        else:
+            metrics = evaluate_given(config, data, device, out)
         _leave(out, order.folder / "files")
         told = {"epoch": config.epochs, "metrics": metrics, "last": True, "done": True, "device": name}
         yield None, {**told, "tested": data.tested, "history": [], "warnings": []}

@@ -267,7 +267,7 @@ def _without_nothing(configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConf
 
 def _blind(config: TrialConfig) -> str:
     """The identity but for the images."""
-    return config.identity(dict.fromkeys(config.training_images, ""))
+    return config.identity(dict.fromkeys(config.shaped_by, ""))
 
 
 def _split_problems(spec: Spec, configs: list[TrialConfig]) -> Iterator[Problem]:

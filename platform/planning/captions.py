@@ -25,7 +25,7 @@ def trained_on(configs: Sequence[TrialConfig], counts: Mapping[str, int]) -> Ite
         if not 0 < here < published:
             continue
         of = f"{here:,} of the {published:,} published training images of {name}"
-        if drawn and all(config.images_per_class for config in configs) and name == configs[0].training_sets[0]:
+        if drawn and all(config.images_per_class for config in configs) and name in configs[0].training_sets[:1]:
             yield f"Trained on {_listed(drawn)} images a class, drawn from {of}."
         else:
             yield f"Trained on {of}."

@@ -14,7 +14,8 @@ import torch
 from platform.planning.plan import Plan
 from platform.planning.work import Estimate, Work
 from platform.tracking.index import Known
-from trainables.data.trial_data import TrialData
+from trainables.data.trial_data import Samples, TrialData
+from trainables.models.output import Network
 from trainables.objectives import network_of
 from trainables.one_trial import pick_device
 from trainables.reading.yaml_file import ConfigError, Problem
@@ -82,7 +83,8 @@ def _not_timed(config: TrialConfig, error: Exception) -> str:
 
 
 def kind_of(config: TrialConfig) -> Kind:
-    return tuple(str(getattr(config, name)) for name in _KIND)
+    less = () if config.train == "all" else (config.train,)
+    return (*(str(getattr(config, name)) for name in _KIND), *less)
 
 
 def _speeds(past: Iterable[Known], wanted: set[Kind]) -> dict[Kind, float]:
@@ -107,16 +109,14 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
     """Time a few steps of this very trial on this machine. About two seconds, more for a large network."""
     device = pick_device("auto" if gpu else "cpu")
     torch.set_num_threads(cpus)
+    if config.train == "none":
+        few = replace(data.test["known"], rows=data.test["known"].rows[:200], labels=data.test["known"].labels[:200])
+        return Cost(0, _of_evaluation(network_of(config, len(data.classes), data.image_size).to(device), few, config))
     few = replace(data.train, rows=data.train.rows[:200], labels=data.train.labels[:200])
     # A copy's images on a GPU go with it: the memory is the trials'.
     data = replace(data, train=replace(data.train), outliers=replace(data.outliers) if data.outliers else None)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, data, device, untrained_weights(config, data, Path(folder)))
-
-    def evaluation() -> float:
-        started = time.perf_counter()
-        score_samples(trainer.model, "val", {"known": few}, device, config.precision)
-        return (time.perf_counter() - started) / len(few)
 
     order = torch.arange(trainer.batch_size, device=device)
     passes = config.objective_settings.passes
@@ -130,8 +130,8 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
     if device.type == "cuda":  # loads kernels and tries algorithms, for each side of a coin: seconds, once a trial
         for number in range(STEPS):
             step(number)
-        evaluation()
-    image = evaluation()
+        _of_evaluation(trainer.model, few, config)
+    image = _of_evaluation(trainer.model, few, config)
     first = step(0)
     steps = [first] if first > 3 else [step(number) for number in range(STEPS)]
     size = trainer.batch_size
@@ -139,6 +139,13 @@ def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:
         del trainer
         torch.cuda.empty_cache()
     return Cost(sum(steps) / len(steps) / size, image)
+
+
+def _of_evaluation(model: Network, few: Samples, config: TrialConfig) -> float:
+    """Seconds that an image takes."""
+    started = time.perf_counter()
+    score_samples(model, "val", {"known": few}, next(model.parameters()).device, config.precision)
+    return (time.perf_counter() - started) / len(few)
 
 
 def _alike(kind: Kind, costs: Mapping[Kind, Cost]) -> Cost:
@@ -149,8 +156,9 @@ def _alike(kind: Kind, costs: Mapping[Kind, Cost]) -> Cost:
 
 def seconds_of_trial(config: TrialConfig, data: TrialData, cost: Cost) -> float:
     validated, tested = (sum(map(len, part.values())) for part in (data.validation, data.test))
-    trained = config.epochs * config.objective_settings.passes * len(data.train) * cost.trained
-    return trained + (config.epochs * validated + tested) * cost.evaluated
+    epochs = config.epochs if config.train != "none" else 0
+    trained = epochs * config.objective_settings.passes * len(data.train) * cost.trained
+    return trained + (epochs * validated + tested) * cost.evaluated
 
 
 def _bytes(config: TrialConfig, data: TrialData) -> int:

@@ -14,6 +14,7 @@ from trainables.data.sources import source_of
 from trainables.data.trial_data import TrialData, build, check_split, needed
 from trainables.images.listing import Content, DataError, MissingImagesError, Progress
 from trainables.settings.config import TrialConfig
+from trainables.settings.given import weights_fingerprints
 from trainables.settings.resolving import resolve
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
@@ -82,8 +83,9 @@ class Images:
     download: bool = False
     progress: Progress | None = None
     opened: dict[tuple[Any, ...], TrialData] = field(default_factory=dict)
-    fingerprints: dict[str, str] = field(default_factory=dict)  # of every set that some trial trains on
+    fingerprints: dict[str, str] = field(default_factory=dict)  # of all that shapes some trial
     checked: set[tuple[Hashable, int]] = field(default_factory=set)  # ways of dividing and splits
+    _weights: dict[str, str] = field(default_factory=dict)  # sha256 of the files that trials begin with
     _tested: dict[tuple[str, int], dict[str, Content]] = field(default_factory=dict)  # by protocol and size
 
     def of(self, config: TrialConfig) -> TrialData:
@@ -93,6 +95,9 @@ class Images:
             self.opened[kind] = build(config, self.root, download=self.download, progress=self.progress)
             self.fingerprints |= self.opened[kind].fingerprints
             self._tested.setdefault((config.protocol, config.seen_size), {}).update(self.opened[kind].tested)
+        weights = weights_fingerprints(config)
+        self.fingerprints |= weights
+        self._weights |= weights
         if (kind, config.split) not in self.checked:
             check_split(config, self.opened[kind])
             self.checked.add((kind, config.split))
@@ -105,9 +110,11 @@ class Images:
 
     @property
     def trained_on(self) -> dict[str, list[Any]]:
-        """Of every set that some trial trains on: its fingerprint and how many images it has here."""
+        """Of every set that some trial trains on: its fingerprint and how many images it has here; of every file of
+        weights: its sha256, and 0."""
         parts = [s for data in self.opened.values() for s in (data.train, data.outliers) if s]
-        return {s.source.key: [s.source.fingerprint, len(s.source.labels)] for s in parts}
+        sets = {s.source.key: [s.source.fingerprint, len(s.source.labels)] for s in parts}
+        return sets | {file: [digest, 0] for file, digest in self._weights.items()}
 
 
 @dataclass

@@ -67,7 +67,7 @@ class Source:
             self.changed,
             tuple(map(self._heading, spec.columns)),
             cells,
-            (*self._found(images), *self._caption(behind, counts)),
+            (*self._found(images), *self._caption(behind, counts), *_given(rows)),
             tuple(compared),
             own.run_id if own else "",
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
@@ -144,9 +144,9 @@ class Source:
     def _trial(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> ReportTrial:
         if self.score:
             config = replace(config, score=self.score)
-        if self.reader is None or any(name not in images for name in config.training_images):
+        if self.reader is None or any(name not in images for name in config.shaped_by):
             return ReportTrial(config, "", "missing")
-        identity = config.identity({name: images[name][0] for name in config.training_images})
+        identity = config.identity({name: images[name][0] for name in config.shaped_by})
         known = self.reader.known.get(identity)
         if known:
             where = (known.run_id, known.sweep, known.git_sha, known.git_dirty == "true")
@@ -229,6 +229,14 @@ class Source:
             yield f"Changed by hand: {', '.join(self.changed)}: not the protocol of the file."
         yield from trained_on(configs, counts)
         yield from tested_on((trial.config, trial.tested) for trial in behind if trial.state == "finished")
+
+
+def _given(rows: Sequence[tuple[Row, Mapping[str, Sequence[ReportTrial]]]]) -> Iterator[str]:
+    """Which rows are of networks that others trained, beside those that are not."""
+    for train, said in (("none", "Given, not trained here"), ("head", "Given, only the head trained here")):
+        names = [row.name for row, groups in rows if any(t.config.train == train for of in groups.values() for t in of)]
+        if names:
+            yield f"{said}: {', '.join(names)}."
 
 
 def _of_known(metric: str) -> bool:

@@ -38,11 +38,10 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int, memory: str = "") ->
     table.add_row("file", in_terminal(str(sweep.file)))
     for label, text in dict.fromkeys(_data(sweep, images)):
         table.add_row(label, in_terminal(text))
-    table.add_row(
-        "trial",
-        f"{in_terminal(config.method)}, {config.backbone}, {config.epochs} epochs, batch {config.batch_size}, "
-        f"lr {config.lr:g}, {config.precision}",
-    )
+    length = f"{config.epochs} epochs, batch {config.batch_size}, lr {config.lr:g}"
+    if config.train == "none":
+        length = f"{in_terminal(str(config.weights))} as it is"
+    table.add_row("trial", f"{in_terminal(config.method)}, {config.backbone}, {length}, {config.precision}")
     if spec.search:
         ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
         table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {in_terminal(ranges)}")

@@ -88,12 +88,21 @@ def described(configs: Sequence[TrialConfig]) -> str:
         return " and ".join(dict.fromkeys(text for config in configs for text in value(config)))
 
     teachers = all_of(lambda c: [_teacher(c, c.teacher)] if c.teacher else [])
+    epochs = all_of(lambda c: [str(c.epochs)] if c.train != "none" else [])
+    trained = ", ".join(filter(None, [f"{epochs} epochs" if epochs else "", all_of(_from_weights)]))
+    last = ", last epoch" if epochs else ""
     return (
         f"{all_of(lambda c: [c.protocol])}, split family {all_of(lambda c: [c.split_family])}, "
         f"unknown: {all_of(lambda c: c.evaluation_sets or ('none',))}, score {all_of(lambda c: [c.score])}; "
         f"{all_of(lambda c: [c.backbone])}{f', teacher {teachers}' if teachers else ''}, "
-        f"{all_of(lambda c: [str(c.epochs)])} epochs{''.join(f', {said}' for said in _smaller(configs))}, last epoch."
+        f"{trained}{''.join(f', {said}' for said in _smaller(configs))}{last}."
     )
+
+
+def _from_weights(config: TrialConfig) -> Sequence[str]:
+    """What became of weights that others trained."""
+    done = {"all": "all of it trained on", "head": "the head alone trained", "none": "evaluated as they are"}
+    return [f"given weights, {done[config.train]}"] if config.weights else []
 
 
 def _teacher(student: TrialConfig, teacher: TrialConfig) -> str:

@@ -44,6 +44,26 @@ def trial(**settings: Any) -> TrialConfig:
             {"backbone": "resnet18", "image_size": 28},
             "image_size: 28 px are not whole cells of 'resnet18', of 8 px each",
         ),
+        ({"train": "none"}, "train: none is said of `weights`, and there are none: name their file"),
+        ({"head": "new"}, "head: new is said of `weights`"),
+        ({"weights": "x.pt", "train": "none"}, "train: none trains nothing, and backmix is about training"),
+        (
+            {"method": "plain", "weights": "x.pt", "train": "none", "head": "new", "holdout": 0.1},
+            "head: a new head has to be trained: write train: head, or all",
+        ),
+        (
+            {"method": "plain", "weights": "x.pt", "train": "none", "images_per_class": 5},
+            "images_per_class: divides training images, of which train: none has none",
+        ),
+        (
+            {"method": "plain", "weights": "x.pt", "train": "none", "normalisation": "training"},
+            "normalisation: training is that of training images: write the one that the weights had",
+        ),
+        (
+            {"weights": "torchvision:resnet50/IMAGENET1K_V2", "backbone": "resnet18", "image_size": 32},
+            "weights: 'torchvision:resnet50/IMAGENET1K_V2' is not torchvision:resnet18/NAME",
+        ),
+        ({"weights": "torchvision:wrn40-4/X"}, "weights: torchvision has no weights of wrn40-4; it has of resnet18"),
         ({"evaluate": ["cifar1000"]}, "evaluate: 'cifar1000' is not an unknown set of cifar10"),
         ({"pseudo_unknown": 5, "test": False}, "pseudo_unknown: leaves fewer than 2 of 6 known classes"),
         ({"pseudo_unknown": 2}, "test: a trial that keeps known classes out of training cannot be tested"),

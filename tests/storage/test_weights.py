@@ -17,8 +17,8 @@ from trainables.data.trial_data import TrialData, build
 from trainables.models import build_model
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
-from trainables.storage.weights import keep_weights, kept_weights
-from trainables.training.teacher import WeightsError, read_weights
+from trainables.storage.weights import WeightsError, keep_weights, kept_weights
+from trainables.training.teacher import read_weights
 
 CPU = torch.device("cpu")
 Harm = Callable[[bytes], bytes]

@@ -20,9 +20,10 @@ from trainables.settings.config import TrialConfig
 from trainables.settings.methods import METHODS
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
+from trainables.storage.weights import WeightsError
 from trainables.training.checkpoint import Checkpoints
 from trainables.training.loop import Trainer
-from trainables.training.teacher import WeightsError, untrained_weights
+from trainables.training.teacher import untrained_weights
 
 CPU = torch.device("cpu")
 BACKMIX = {"method": "backmix", "cut_size": 0.1}

@@ -28,6 +28,7 @@ HALF = Statistics((0.5,) * 3, (0.25,) * 3)  # CSSR and BackMix's file, for every
 UNIT = Statistics((0.5,) * 3, (0.5,) * 3)  # MedMNIST's experiments: pixels in -1..1
 NONE = Statistics((0.0,) * 3, (1.0,) * 3)  # ARPL's code: pixels in 0..1
 CIFAR10 = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # the asymmetric code, for every set
+IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's weights
 
 
 def normalise(images_BHWC: torch.Tensor, statistics: Statistics = HALF) -> torch.Tensor:

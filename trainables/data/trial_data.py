@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.data.augment import CIFAR10, HALF, NONE, UNIT, Statistics
+from trainables.data.augment import CIFAR10, HALF, IMAGENET, NONE, UNIT, Statistics
 from trainables.data.kept import ImageSet
 from trainables.data.leaks import Subset, check_disjoint, duplicates
 from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
@@ -74,7 +74,8 @@ class Samples:
 
 @dataclass(frozen=True)
 class TrialData:
-    """Known classes are labelled 0..K-1 in the split's order; evaluation sets map name to samples.
+    """Known classes are labelled 0..K-1 in the split's order; evaluation sets map name to samples. `train` has no
+    sample where nothing is trained.
 
     `outliers` are images of an auxiliary set that some methods train on beside the known classes. In `test`, `known`
     are the known images; an unknown set that shows them otherwise comes with its own, `known-<name of the set>`.
@@ -91,7 +92,7 @@ class TrialData:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Of each set that shapes the weights, by `TrialConfig.training_images`."""
-        sets = [self.train, *([self.outliers] if self.outliers else [])]
+        sets = [*([self.train] if len(self.train) else []), *([self.outliers] if self.outliers else [])]
         return {samples.source.key: samples.source.fingerprint for samples in sets}
 
     @property
@@ -152,7 +153,8 @@ def needed(config: TrialConfig) -> list[tuple[str, str]]:
     wanted = [(name, "train") for name in config.training_sets]
     if config.test:
         sets = (part_of_set(config.protocol, name).images for name in config.evaluation_sets)
-        wanted += [(name, "test") for name in dict.fromkeys((config.training_sets[0], *sets))]
+        own = protocol_of(config.protocol).image_set
+        wanted += [(name, "test") for name in dict.fromkeys((own, *sets))]
     return wanted
 
 
@@ -163,13 +165,14 @@ def check_split(config: TrialConfig, data: TrialData) -> None:
     Raises `DataError` that names the file and the classes.
     """
     place = f"split {config.split} of {config.protocol}, family {config.split_family}"
-    _need(data.train.source, config.known_classes, f"known in {place}")
+    if len(data.train):
+        _need(data.train.source, config.known_classes, f"known in {place}")
     if data.test:
         _need(data.test["known"].source, config.known_classes, f"known in {place}")
         for name in config.evaluation_sets:
             _need(data.test[name].source, _unknown_classes(config, name) or (), f"of {name} in {place}")
     source = data.train.source
-    parts = {TRAINING: Subset(source, _of_classes(source, config.known_classes))}
+    parts = {TRAINING: Subset(source, _of_classes(source, config.known_classes))} if len(data.train) else {}
     if data.outliers:
         parts[OUTLIERS] = Subset(data.outliers.source, data.outliers.rows)
     unknown = {}
@@ -196,7 +199,9 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
     hidden = rng.choice(known, size=config.pseudo_unknown, replace=False).tolist()
     classes = tuple(c for c in known if c not in hidden)
 
-    source = opened[protocol.image_set, "train"]
+    if not config.training_sets:  # nothing is trained
+        known = ()
+    source = opened[protocol.image_set, "train" if known else "test"]
     _need(source, known, f"known in split {config.split} of {config.protocol}, family {config.split_family}")
     if protocol.masks:
         for images in (images for (name, _), images in opened.items() if name == protocol.image_set):
@@ -216,7 +221,8 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
             kept.append(of_class[:held_out])
             train.append(of_class[held_out:])
 
-    statistics = {"half": HALF, "unit": UNIT, "none": NONE, "cifar10": CIFAR10}.get(config.normalisation)
+    named = {"half": HALF, "unit": UNIT, "none": NONE, "cifar10": CIFAR10, "imagenet": IMAGENET}
+    statistics = named.get(config.normalisation)
     as_seen = (config.seen_size, statistics or source.statistics(_sorted(train)))
     if min(as_seen[1].std) == 0:
         raise DataError(f"{source.source}: a channel has one value in all training images: set normalisation: half")
@@ -284,7 +290,7 @@ def _unknown_classes(config: TrialConfig, name: str) -> tuple[int, ...] | None:
 
 def _sorted(rows: list[I64]) -> I64:
     """In the order of the set: reading them then walks through memory once."""
-    return np.sort(np.concatenate(rows))
+    return np.sort(np.concatenate(rows)) if rows else np.empty(0, dtype=np.int64)
 
 
 AsSeen = tuple[int, Statistics]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from trainables.models.cifar_resnet import cifar_resnet
 from trainables.models.convnets import ConvNet, mobilenetv2, resnet, vgg, vgg32
 from trainables.models.head import Head, LinearHead
 from trainables.models.output import Network
@@ -19,6 +20,7 @@ MakeHead = Callable[[int], Head]  # of so many channels
 _CONVOLUTIONAL: dict[str, Callable[[Backbone, MakeHead, int], Network]] = {
     "wrn": lambda b, head, size: WideResNet(b.depth, b.width, head),
     "resnet": lambda b, head, size: ConvNet(*resnet(b.depth, size), head),
+    "cifar-resnet": lambda b, head, size: ConvNet(*cifar_resnet(b.depth), head),
     "vgg": lambda b, head, size: ConvNet(*vgg(b.depth), head),
     "vgg32": lambda b, head, size: ConvNet(*vgg32(), head),
     "mobilenetv2": lambda b, head, size: ConvNet(*mobilenetv2(size), head),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -28,6 +28,25 @@ class Network(nn.Module):
     """A backbone with its head: images B,3,H,W to an `Output`."""
 
     num_features: int  # C
+    frozen = False  # all but the classifier
+
+    @property
+    def classifier(self) -> nn.Module:
+        """What makes logits of the features."""
+        head: Any = self.head
+        return head
+
+    def freeze(self) -> None:
+        """Train nothing but the classifier from now on: the rest has no gradient, and stays in eval mode, or its batch
+        statistics would move."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.classifier.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode and not self.frozen)
+        self.classifier.train(mode)
+        return self
 
 
 class ConvolutionalNetwork(Network):

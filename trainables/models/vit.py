@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torchvision.models import VisionTransformer
 
 from trainables.models.output import Network, Output
@@ -23,6 +24,10 @@ class ViT(Network):
             mlp_dim=4 * width,
             num_classes=num_classes,
         )
+
+    @property
+    def classifier(self) -> nn.Module:
+        return self.body.heads
 
     def forward(self, images_BCHW: torch.Tensor) -> Output:
         """What torchvision's forward does, opened up: it shows neither the tokens nor the features."""

@@ -13,7 +13,6 @@ true` where a Parquet file has a column `mask`, and `images: FOLDER` that the pa
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +25,7 @@ from trainables.images.layouts import ClassFolders, FileList, Layout, Scattered,
 from trainables.images.listing import I64, DataError, Listing
 from trainables.images.parquet import Parquet
 from trainables.reading import yaml_file
+from trainables.reading.finding import from_here
 from trainables.reading.values import shown
 
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -76,10 +76,8 @@ def own_protocol(name: str) -> OwnProtocol:
 
 
 def _find(name: str) -> Path:
-    """The file from here, or, on a worker, from where its code is."""
-    for folder in ("", *sys.path):
-        if (path := Path(folder, name)).is_file():
-            return path
+    if path := from_here(name):
+        return path
     raise ValueError(f"there is no file {name}: a protocol of one's own is named by its path from here")
 
 

@@ -8,10 +8,14 @@ from typing import Literal
 
 from trainables.reading.yaml_file import nearest
 
-FORMS = "wrn<depth>-<width>, resnet18|34|50|101, vgg13|16|19, vgg32, mobilenetv2, vit-<ti|s|b><patch>"
+FORMS = (
+    "wrn<depth>-<width>, resnet18|34|50|101, resnet20|56 (CIFAR's), vgg13|16|19, vgg32, mobilenetv2, "
+    "vit-<ti|s|b><patch>"
+)
 SMALL_IMAGE = 64  # px; up to this size a ResNet and a MobileNetV2 start without the ImageNet stem's reductions
 
 _FIXED = ("resnet18", "resnet34", "resnet50", "resnet101", "vgg13", "vgg16", "vgg19", "vgg32", "mobilenetv2")
+_OF_CIFAR = ("resnet20", "resnet56")
 _EXAMPLES = (*_FIXED, "wrn16-1", "wrn40-4", "vit-ti4", "vit-s8", "vit-b16", "vit-b32")
 _VIT_WIDTH = {"ti": 192, "s": 384, "b": 768}
 
@@ -20,7 +24,7 @@ _VIT_WIDTH = {"ti": 192, "s": 384, "b": 768}
 class Backbone:
     """A network's family and its numbers; 0 where the name gives no such number."""
 
-    family: Literal["wrn", "resnet", "vgg", "vgg32", "mobilenetv2", "vit"]
+    family: Literal["wrn", "resnet", "cifar-resnet", "vgg", "vgg32", "mobilenetv2", "vit"]
     depth: int = 0  # as the name counts it
     width: int = 0  # a WRN's widening factor, a ViT's channels
     patch: int = 0  # side of a ViT's patch in pixels
@@ -35,14 +39,15 @@ def parse_backbone(name: str) -> Backbone:
         return Backbone("wrn", depth, width)
     if match := re.fullmatch(r"vit-(ti|s|b)([1-9]\d*)", name):
         return Backbone("vit", width=_VIT_WIDTH[match[1]], patch=int(match[2]))
-    if name not in _FIXED:
+    if name not in (*_FIXED, *_OF_CIFAR):
         raise ValueError(f"{name!r} is not a backbone{nearest(name, _EXAMPLES)}; write {FORMS}")
     if name == "vgg32":  # named after its images' size, not its depth
         return Backbone("vgg32")
     if name == "mobilenetv2":
         return Backbone("mobilenetv2")
     if name.startswith("resnet"):
-        return Backbone("resnet", int(name.removeprefix("resnet")))
+        depth = int(name.removeprefix("resnet"))
+        return Backbone("cifar-resnet" if name in _OF_CIFAR else "resnet", depth)
     return Backbone("vgg", int(name.removeprefix("vgg")))
 
 
@@ -50,7 +55,15 @@ def cell_size(name: str, image_size: int) -> int:
     """The side of a cell of the last map of backbone `name`, in px: what its strides multiply to."""
     backbone = parse_backbone(name)
     reduced = 8 if image_size <= SMALL_IMAGE else 32
-    sides = {"wrn": 4, "resnet": reduced, "vgg": 32, "vgg32": 8, "mobilenetv2": reduced, "vit": backbone.patch}
+    sides = {
+        "wrn": 4,
+        "cifar-resnet": 4,
+        "resnet": reduced,
+        "vgg": 32,
+        "vgg32": 8,
+        "mobilenetv2": reduced,
+        "vit": backbone.patch,
+    }
     return sides[backbone.family]
 
 

@@ -12,6 +12,7 @@ import yaml
 from trainables.protocols.protocols import evaluation_sets, images_key, known_classes, protocol_of, stored_size
 from trainables.reading.values import Range
 from trainables.settings.base import ObjectiveSettings
+from trainables.settings.given import TORCHVISION
 from trainables.settings.identity import identity
 from trainables.settings.methods import method_of
 from trainables.settings.mixes import MixSettings
@@ -38,6 +39,9 @@ class TrialConfig:
     split: Annotated[int, Range(0)] = 0
     seed: Annotated[int, Range(0)] = 0
     backbone: str = "wrn40-4"  # wrn40-4, resnet18, 34, 50, 101, vgg13, 16, 19, 32, mobilenetv2, vit-b16, vit-ti4, …
+    weights: str | None = None  # that it begins with: a file ({split}, {seed}: the trial's), torchvision:resnet50/NAME
+    head: Literal["split", "sorted", "new"] = "split"  # of `weights`: classes in the split's order, by id; or a new one
+    train: Literal["all", "head", "none"] = "all"  # what is trained of `weights`; none: they are evaluated as they are
     epochs: Annotated[int, Range(1)] = 200
     batch_size: Annotated[int, Range(2)] = 128
     lr: Annotated[float, Range(0, open_low=True)] = 0.1
@@ -51,7 +55,9 @@ class TrialConfig:
     restarts: Annotated[int, Range(0)] = 0  # of `cosine`, in equal parts
     warmup_epochs: Annotated[int, Range(0)] = 0  # the lr grows from 0 linearly, batch by batch
     image_size: Annotated[int, Range(8, 1024)] | None = None  # px that the network sees; None: the protocol's
-    normalisation: Literal["half", "unit", "none", "cifar10", "training"] = "half"  # CSSR's .5, .25; -1..1; 0..1; …
+    normalisation: Literal["half", "unit", "none", "cifar10", "imagenet", "training"] = (
+        "half"  # .5, .25; -1..1; 0..1; …
+    )
     training_view: Literal["raw", "fg", "fg-raw", "fg-bg"] = "raw"  # with masks: BackMix, Table I
     crop_padding: Annotated[int, Range(0, 16)] = 4
     crop_fill: Literal["reflect", "black"] = "reflect"  # CSSR's recipe reflects; both official codes pad with black
@@ -120,9 +126,19 @@ class TrialConfig:
         return protocol_of(self.protocol).flip if self.flip is None else self.flip
 
     @property
+    def weights_file(self) -> str | None:
+        """The file of the weights that this trial begins with, as its settings name it."""
+        if self.weights is None or self.weights.startswith(TORCHVISION):
+            return None
+        return self.weights.replace("{split}", str(self.split)).replace("{seed}", str(self.seed))
+
+    @property
     def training_sets(self) -> tuple[str, ...]:
-        """Image sets whose training images shape the weights: the protocol's, then a set of outliers."""
+        """Image sets of which training images are needed: the protocol's, then a set of outliers. None where nothing is
+        trained, but for a score that is fitted to them."""
         own, learnt = protocol_of(self.protocol).image_set, self.objective_settings
+        if self.train == "none" and "mahalanobis" not in self.scores_on_request(last=True):
+            return ()
         return (own, learnt.outlier_set) if isinstance(learnt, CatImgSettings) else (own,)
 
     @property
@@ -130,6 +146,12 @@ class TrialConfig:
         """What `training_sets` are called among fingerprints, at the size at which they are stored."""
         stored = stored_size(self.seen_size)
         return tuple(images_key(name, stored) for name in self.training_sets)
+
+    @property
+    def shaped_by(self) -> tuple[str, ...]:
+        """What shapes the weights from without, as it is called among fingerprints: images, and a file of weights."""
+        images = self.training_images if self.train != "none" else ()
+        return (*images, self.weights_file) if self.weights_file else images
 
     @property
     def recorded_scores(self) -> tuple[str, ...]:
@@ -143,11 +165,11 @@ class TrialConfig:
         return tuple(score for score in EXTRA_SCORES if score in asked)
 
     def identity(self, fingerprints: Mapping[str, str]) -> str:
-        """Hash of what shapes the weights, given the fingerprint of each of `training_images`: 16 hex digits."""
-        images = tuple(fingerprints[name] for name in self.training_images)
-        if images not in self._identities:
-            self._identities[images] = identity(self, fingerprints)
-        return self._identities[images]
+        """Hash of what shapes the weights, given the fingerprint of each of `shaped_by`: 16 hex digits."""
+        shaping = tuple(fingerprints[name] for name in self.shaped_by)
+        if shaping not in self._identities:
+            self._identities[shaping] = identity(self, fingerprints)
+        return self._identities[shaping]
 
     @cached_property
     def _identities(self) -> dict[tuple[str, ...], str]:

@@ -9,6 +9,7 @@ from trainables.protocols.protocols import evaluation_sets, part_of_set, protoco
 from trainables.reading.yaml_file import Problem, nearest
 from trainables.settings.backbones import cell_size, cells, parse_backbone
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
+from trainables.settings.given import check_name
 from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
 from trainables.settings.points import ArplCsSettings
@@ -53,7 +54,33 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
     if config.optimizer == "sgd" and config.nesterov and config.momentum == 0:
         yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
     yield from _of_schedule(config)
+    yield from _of_weights(config)
     yield from _of_method(config)
+
+
+def _of_weights(config: TrialConfig) -> Iterator[Problem]:
+    if config.weights is None:
+        for name in ("head", "train"):
+            if (value := getattr(config, name)) != TrialConfig.__dataclass_fields__[name].default:
+                yield Problem((name,), f"{value} is said of `weights`, and there are none: name their file")
+        return
+    try:
+        check_name(config.weights, config.backbone)
+    except ValueError as error:
+        yield Problem(("weights",), str(error))
+    if config.train != "none":
+        return
+    if config.head == "new":
+        yield Problem(("head",), "a new head has to be trained: write train: head, or all")
+    if config.teacher or config.mix != "none":
+        yield Problem(("train",), f"none trains nothing, and {config.method} is about training: write method: plain")
+    idle = {"holdout": 0.0, "pseudo_unknown": 0, "images_per_class": None}
+    for name in (name for name, nothing in idle.items() if getattr(config, name) != nothing):
+        yield Problem((name,), "divides training images, of which train: none has none")
+    if not config.test:
+        yield Problem(("test",), "false leaves nothing to do: train: none has no training and no validation")
+    if config.normalisation == "training":
+        yield Problem(("normalisation",), "training is that of training images: write the one that the weights had")
 
 
 def _of_schedule(config: TrialConfig) -> Iterator[Problem]:

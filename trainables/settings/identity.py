@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 EVALUATION = frozenset({"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"})
 # Beside it, what the hash has under another name.
 _NOT_WEIGHTS = EVALUATION | {"objective", "mix", "objective_settings", "mix_settings", "teacher"}
-_NOT_WEIGHTS |= {"protocol", "split_family", "split", "seed", "backbone", "flip"}
+_NOT_WEIGHTS |= {"protocol", "split_family", "split", "seed", "backbone", "flip", "weights"}
+
+# What counts of a trial that evaluates weights as they are: what its network is, and how it sees images.
+_OF_GIVEN = frozenset({"head", "train", "image_size", "normalisation", "precision"})
 
 # Settings of every trial that count only where one of others has this value: elsewhere they change nothing.
 _RANDAUGMENT = {"augment": "randaugment", "augment_first": "agc-randaugment"}
@@ -39,24 +42,27 @@ _ONLY_WITH: dict[str, dict[str, str]] = {
 
 
 def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
-    """16 hex digits, given the fingerprint of each of `config.training_images`.
+    """16 hex digits, given the fingerprint of each of `config.shaped_by`.
 
     Settings at their default stay out, so a new setting leaves old identities as they are. For the same reason a
     default must never change its meaning: raise a `version` instead.
     """
     method = method_of(config.objective, config.mix)
+    given = config.train == "none"  # nothing that is done in training counts
     content = {
         "method": method or config.objective,
         "version": config.objective_settings.version + config.mix_settings.version - 1,  # either goes up, never down
         "learner": dict(_of_method(config, method)),
         "trial": dict(_of_trial(config)),
         "classes": config.known_classes,
-        "flip": config.flips,
+        "flip": config.flips and not given,
         "backbone": config.backbone,
         "split": config.split,
-        "seed": config.seed,
-        "data": fingerprints[config.training_images[0]],
+        "seed": 0 if given else config.seed,
+        "data": "" if given else fingerprints[config.training_images[0]],
     }
+    if config.weights:
+        content["weights"] = fingerprints[config.weights_file] if config.weights_file else config.weights
     if mended := list(_mended(config)):
         content["mended"] = mended
     custom = [custom_part(part) for part in (config.objective, config.mix) if is_custom(part)]
@@ -67,7 +73,7 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         content["own"] = [own.unknown, repr(own.layout), config.seen_size]
     if config.teacher:
         content["teacher"] = config.teacher.identity(fingerprints)
-    if len(config.training_sets) > 1:
+    if len(config.training_sets) > 1 and not given:
         content["outliers"] = fingerprints[config.training_images[1]]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -98,6 +104,7 @@ def _of_trial(config: TrialConfig) -> Iterator[tuple[str, Any]]:
     for name, default, value in _changed(config):
         only_with = _ONLY_WITH.get(name, {})
         counts = not only_with or any(getattr(config, other) == wanted for other, wanted in only_with.items())
+        counts = counts and (config.train != "none" or name in _OF_GIVEN)
         if counts and value != default:
             yield name, value
 

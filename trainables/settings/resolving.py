@@ -117,7 +117,17 @@ SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per_
 SHARED_WITH_TEACHER |= {"image_size", "normalisation", "training_view"}
 SHARED_WITH_TEACHER |= {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
 _NOT_ITS_OWN = "is its student's: a teacher sees the same images, divided in the same way"
-_NOT_OF_A_TEACHER = {"split", "seed", "method", "objective", "mix", "teacher"}  # or not before its own are known
+_NOT_OF_A_TEACHER = {
+    "split",
+    "seed",
+    "method",
+    "objective",
+    "mix",
+    "teacher",
+    "weights",
+    "head",
+    "train",
+}  # or not before its own are known
 _TEACHERS: dict[str, TrialConfig] = {}  # a table has few teachers, each of many trials: by what they are told
 
 

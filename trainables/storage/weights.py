@@ -11,6 +11,10 @@ from typing import BinaryIO
 from trainables.storage.folder import Folder
 
 
+class WeightsError(RuntimeError):
+    """Weights that are missing, damaged or of another network; the message says which and where."""
+
+
 def weights_path(folder: Path, identity: str) -> Path:
     """Where the weights of the trial with this identity are kept among teachers."""
     return folder / f"{identity}.pt"

@@ -26,12 +26,14 @@ from trainables.data.augmentations import (
 from trainables.data.trial_data import TrialData
 from trainables.mixes import mix_class
 from trainables.mixes.base import Augmentation, TrainingImages
+from trainables.models.given import load_given
 from trainables.objectives import network_of, objective_class
 from trainables.objectives.base import Given
 from trainables.processes import ALONE, Processes, over_processes
 from trainables.protocols.protocols import protocol_of
 from trainables.settings.backbones import cells, parse_backbone
 from trainables.settings.config import TrialConfig
+from trainables.settings.given import weights_fingerprints
 from trainables.settings.seeds import seeds
 from trainables.training.schedules import rate_factor
 from trainables.training.teacher import load_teacher
@@ -74,6 +76,10 @@ class Trainer:
         objective = objective_class(config.objective)
         self.model = network_of(config, len(data.classes), data.image_size).to(device)
         self.model.to(memory_format=torch.channels_last)
+        if config.weights:
+            load_given(self.model, config, data.classes)
+        if config.train == "head":
+            self.model.freeze()
         self.generator = torch.Generator(device).manual_seed(weights_seed)
         self.host = torch.Generator().manual_seed(host_seed)  # on a CPU, equal seeds would be equal numbers
         self.pool = data.train.for_training(device, self.host, processes)
@@ -112,7 +118,8 @@ class Trainer:
         if processes.size > 1:
             over_processes(self.model, processes, device)
             self.trained = DistributedDataParallel(self.model, broadcast_buffers=False)
-        self.optimizer = _optimizer(config, [*self.model.parameters(), *self.objective.trained_with_network()])
+        learnt = [*self.model.parameters(), *self.objective.trained_with_network()]
+        self.optimizer = _optimizer(config, [parameter for parameter in learnt if parameter.requires_grad])
         factor = partial(rate_factor, config, steps_per_epoch=self.steps_per_epoch)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.epochs_done = 0
@@ -120,7 +127,8 @@ class Trainer:
         # The sets by their place, not their name: the trial's own images first.
         sources = [samples.source for samples in (data.train, data.outliers) if samples]
         prints = (source.fingerprint for source in sources)
-        identity = config.identity(dict(zip(config.training_images, prints, strict=False)))
+        images_here = dict(zip(config.training_images, prints, strict=False))
+        identity = config.identity(images_here | weights_fingerprints(config))
         self.trains = f"{identity}, state {STATE_VERSION}"
 
     @property

@@ -13,11 +13,7 @@ from trainables.data.trial_data import TrialData
 from trainables.models.output import Network
 from trainables.objectives import network_of
 from trainables.settings.config import TrialConfig
-from trainables.storage.weights import is_whole
-
-
-class WeightsError(RuntimeError):
-    """Weights that are missing, damaged or of another network; the message says which and where."""
+from trainables.storage.weights import WeightsError, is_whole
 
 
 class TeacherError(WeightsError):

@@ -1,0 +1,183 @@
+"""Networks that others trained: their weights, in whatever common layout, put into ours.
+
+Layouts: our own `weights.pt`; torchvision's, which is timm's for ResNets; classifier32 as ARPL and AGC published it;
+and CIFAR's ResNets as in akamaster/pytorch_resnet_cifar10. Files are read without running code from them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainables.settings.backbones import parse_backbone
+from trainables.settings.config import TrialConfig
+from trainables.settings.given import TORCHVISION, find_weights
+from trainables.storage.weights import WeightsError, is_whole
+
+State = dict[str, torch.Tensor]
+SHOWN = 4  # names in a message
+NESTED = ("state_dict", "model", "net")  # where training codes keep the state dict beside what else they save
+
+_RULES: dict[str, tuple[tuple[str, str], ...]] = {  # by family: keys of other layouts, and ours
+    "resnet": ((r"fc\.(.*)", r"head.\1"), (r"(.*)", r"body.\1")),
+    "cifar-resnet": ((r"(?:linear|fc)\.(.*)", r"head.\1"), (r"(.*)", r"body.\1")),
+    "mobilenetv2": ((r"classifier\.1\.(.*)", r"head.\1"), (r"features\.(.*)", r"body.\1")),
+    "vgg": ((r"features\.(.*)", r"body.\1"), (r"classifier\.(.*)", r"head.\1")),
+    "vit": ((r"(.*)", r"body.\1"),),
+    "vgg32": (
+        (r"fc\.(.*)", r"head.\1"),
+        (r"bn10\..*", ""),  # which its authors made and never used
+        # Three groups of a dropout and three times (convolution, normalisation, ReLU).
+        *((rf"conv{i + 1}\.(.*)", rf"body.{10 * (i // 3) + 1 + 3 * (i % 3)}.\1") for i in range(9)),
+        *((rf"bn{i + 1}\.(.*)", rf"body.{10 * (i // 3) + 2 + 3 * (i % 3)}.\1") for i in range(9)),
+    ),
+}
+
+
+def load_given(model: nn.Module, config: TrialConfig, classes: Sequence[int]) -> None:
+    """Put the `weights` of a trial into its network. `classes` are the known ones, in the order of the labels.
+
+    A head without a bias gets one of 0. Raises `WeightsError` that lists what is missing, what is left over and what
+    has another shape.
+    """
+    name, state = _read(config)
+    expected = model.state_dict()
+    found = _in_our_layout(state, parse_backbone(config.backbone).family, expected)
+    ours = _head_keys(expected)
+    if config.head == "new":
+        found = {key: value for key, value in found.items() if not key.startswith(("head.", "body.heads."))}
+        found |= {key: expected[key] for key in ours}
+    elif config.head == "sorted":
+        place = {c: i for i, c in enumerate(sorted(classes))}
+        order = [place[c] for c in classes]
+        found |= {k: found[k][order] for k in ours if k in found and len(found[k]) == len(order)}
+    if "head.bias" in expected and "head.weight" in found:
+        found.setdefault("head.bias", torch.zeros_like(expected["head.bias"]))
+    counts = {key for key in expected if key.endswith("num_batches_tracked")}  # older files lack them
+    found |= {key: expected[key] for key in counts - found.keys()}
+    if problems := list(_misfits(found, expected)):
+        if any("head" in key and key in found and found[key].shape != expected[key].shape for key in ours):
+            problems.append(f"its head is not of {len(classes)} classes: `head: new` puts a new one in its place")
+        raise WeightsError(f"{name} does not fit {config.backbone} at {config.seen_size} px: {'; '.join(problems)}")
+    model.load_state_dict({key: value.to(expected[key].dtype) for key, value in found.items()})
+
+
+def _head_keys(expected: State) -> list[str]:
+    return [key for key in expected if key.startswith(("head.", "body.heads."))]
+
+
+def _misfits(found: State, expected: State) -> Iterator[str]:
+    missing = [key for key in expected if key not in found]
+    left = [key for key in found if key not in expected]
+    others = [key for key in expected if key in found and found[key].shape != expected[key].shape]
+    if missing:
+        yield f"missing {_listed(missing)}"
+    if left:
+        yield f"left over {_listed(left)}"
+    if others:
+        yield f"of another shape {_listed([f'{k} ({_by(found[k])}, not {_by(expected[k])})' for k in others])}"
+    for key in expected.keys() & found.keys() - set(others):
+        if not found[key].isfinite().all():
+            yield f"{key} has values that are not finite"
+            return
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _by(tensor: torch.Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a number"
+
+
+def _in_our_layout(state: State, family: str, expected: State) -> State:
+    """Keys as our networks have them; those that no rule knows, as they are."""
+    ours = all(key in expected for key in state) or len(state.keys() & expected.keys()) > len(expected) // 2
+    found: State = {}
+    for key, value in state.items():
+        name = key if ours else _renamed(key, family)
+        if not name:
+            continue
+        target = expected.get(name)
+        if target is not None and value.ndim == 2 and target.ndim == 4:  # a linear layer as the convolution that it is
+            value = value[:, :, None, None]
+        found[name] = value
+    return found
+
+
+def _renamed(key: str, family: str) -> str:
+    for pattern, replacement in _RULES.get(family, ()):
+        if match := re.fullmatch(pattern, key):
+            return match.expand(replacement)
+    return key
+
+
+def _read(config: TrialConfig) -> tuple[str, State]:
+    """The weights of a trial by what a message calls them."""
+    assert config.weights is not None
+    if config.weights_file is None:
+        return config.weights, _of_torchvision(config.weights)
+    path = find_weights(config.weights_file)
+    try:
+        content = _content(path)
+    except (MemoryError, WeightsError):
+        raise
+    except pickle.UnpicklingError as error:  # torch's text advises to load it without the check
+        said = (
+            "holds something else than tensors, or is damaged: what could run code is not read; save the state_dict()"
+        )
+        raise WeightsError(f"{path} {said}") from error
+    except Exception as error:  # whatever a parser says to what is no file of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{path} is no file of weights, or is damaged: {reason}") from error
+    return str(path), _state(content, path)
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        try:
+            from safetensors.torch import load_file
+        except ModuleNotFoundError as error:
+            raise WeightsError(f"{path}: reading it takes safetensors (pip install safetensors)") from error
+        return load_file(path)
+    if zipfile.is_zipfile(path) and not is_whole(path):
+        raise ValueError("its bytes are not those that were written")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _state(content: Any, path: Path) -> State:
+    """The state dict in what a file holds, without the prefix of `DataParallel` and of `torch.compile`."""
+    while isinstance(content, dict) and (inner := next((n for n in NESTED if isinstance(content.get(n), dict)), "")):
+        content = content[inner]
+    tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
+    if not tensors or not content:
+        raise WeightsError(f"{path} holds no state dict: a mapping of names to tensors, alone or as `state_dict`")
+    for prefix in ("module.", "_orig_mod.", "module."):
+        if all(str(key).startswith(prefix) for key in content):
+            content = {str(key).removeprefix(prefix): value for key, value in content.items()}
+    return dict(content)
+
+
+def _of_torchvision(weights: str) -> State:
+    import torchvision
+
+    network, _, entry = weights.removeprefix(TORCHVISION).partition("/")
+    known = torchvision.models.get_model_weights(network)
+    if entry not in known.__members__:
+        raise WeightsError(f"torchvision has no {entry} of {network}; it has {', '.join(known.__members__)}")
+    fetch: Callable[..., State] = known[entry].get_state_dict
+    try:
+        return fetch(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # urllib's errors are OSErrors
+        url = known[entry].url
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        said = f"could not be had from {url} ({error}): put the file there by hand"
+        raise WeightsError(f"{weights} {said}, {folder / url.rpartition('/')[2]}") from error

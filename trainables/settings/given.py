@@ -1,0 +1,71 @@
+"""Weights that others trained, which a trial begins with: how they are named, and what tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.reading.finding import from_here
+from trainables.reading.yaml_file import ConfigError, Problem
+from trainables.settings.backbones import parse_backbone
+
+if TYPE_CHECKING:
+    from trainables.settings.config import TrialConfig
+
+TORCHVISION = "torchvision:"
+# What torchvision calls the networks of which it has weights, by what they are called here.
+NETWORKS: Mapping[str, str] = {
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "vgg13": "vgg13_bn",
+    "vgg16": "vgg16_bn",
+    "vgg19": "vgg19_bn",
+    "mobilenetv2": "mobilenet_v2",
+    "vit-b16": "vit_b_16",
+    "vit-b32": "vit_b_32",
+}
+
+
+def check_name(weights: str, backbone: str) -> None:
+    """Raises `ValueError` where a name of torchvision's is no name, or that of another network."""
+    if not weights.startswith(TORCHVISION):
+        return
+    network, _, entry = weights.removeprefix(TORCHVISION).partition("/")
+    parse_backbone(backbone)
+    theirs = NETWORKS.get(backbone)
+    if theirs is None:
+        raise ValueError(f"torchvision has no weights of {backbone}; it has of {', '.join(NETWORKS)}")
+    if network != theirs or not entry:
+        raise ValueError(f"{weights!r} is not {TORCHVISION}{theirs}/NAME, as IMAGENET1K_V1, the weights of {backbone}")
+
+
+def find_weights(file: str) -> Path:
+    """The file of weights. Raises `ConfigError` where there is none."""
+    if path := from_here(file):
+        return path
+    said = f"there is no file {file}: name it by its path from here, or from / as every machine of a cluster sees it"
+    raise ConfigError([Problem(("weights",), said)])
+
+
+def weights_fingerprints(config: TrialConfig) -> dict[str, str]:
+    """The sha256 of each file of weights that a trial, or its teacher, begins with. Raises `ConfigError` where one is
+    missing. A name of torchvision's is that of one file for ever: it has none."""
+    configs = [config, *([config.teacher] if config.teacher else [])]
+    return {file: sha256(find_weights(file)) for c in configs if (file := c.weights_file)}
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hex; read once, until the file changes."""
+    stat = path.stat()
+    return _sha256(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _sha256(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
