@@ -17,6 +17,7 @@ from platform.terminal.text import in_terminal
 MARK = "†"
 LEGEND = f"In brackets: published, and measured − published; {MARK}: more than the spread explains (95 %)."
 WIDEST = 4  # columns of a LaTeX table that has published numbers beside measured ones; of wider tables they are below
+TALLEST = 40  # lines of a LaTeX table in letters of the text's size: of more, with its caption, a page has no room
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "†": r"$^\dagger$",
@@ -146,7 +147,8 @@ def _piped(cells: list[str]) -> str:
 
 
 def latex(table: ReportTable) -> str:
-    """A `table*` environment, for `\\usepackage{booktabs,graphicx}`, never wider than the text; then what was claimed.
+    """A `table*` environment, for `\\usepackage{booktabs,graphicx}`, never wider than the text nor higher than a page;
+    then what was claimed.
 
     Of each column what was measured, and beside it what was published; in a table of many columns, in the line below.
     """
@@ -165,6 +167,7 @@ def latex(table: ReportTable) -> str:
         "\\centering",
         f"\\caption{{{caption}}}",
         f"\\label{{tab:{label}}}",
+        *(["\\footnotesize"] if len(table.cells) * (1 + (wide and any(with_published))) > TALLEST else []),
         # As wide as it is, but for the text's width at most.
         "\\resizebox{\\ifdim\\width>\\linewidth \\linewidth\\else\\width\\fi}{!}{%",
         f"\\begin{{tabular}}{{l{''.join(columns)}}}",

@@ -54,6 +54,12 @@ def test_of_a_latex_table_with_many_columns_the_published_numbers_are_in_the_lin
     assert r"\begin{tabular}{l" + "r" * 8 + "}" in lines
 
 
+@pytest.mark.parametrize(("name", "small"), [("asymmetric/table01", True), ("asymmetric/table02", False)])
+def test_a_latex_table_of_more_lines_than_a_page_has_is_set_in_small_letters(name: str, small: bool) -> None:
+    lines = forms.latex(skeleton(SEARCH_SPACES / f"{name}.yaml")).splitlines()
+    assert ("\\footnotesize" in lines) == small
+
+
 def test_an_index_counts_no_claim_of_which_nothing_is_measured(table: ReportTable) -> None:
     text = index_page([(table, "toy.html")])
     assert "none of 2 judged yet" in text
