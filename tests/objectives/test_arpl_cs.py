@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 from tests.helpers.squares import squares
 from trainables.models.confusing import LATENT, Discriminator, Generator, TwoNorms, for_generated
 from trainables.objectives.arpl_cs import ArplCs, certainty
-from trainables.one_trial import run_trial
+from trainables.one_trial import evaluate_again, run_trial
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
@@ -219,9 +220,16 @@ def test_the_state_has_the_adversaries_and_their_optimisers() -> None:
     assert moments[0]["step"] == 2  # one of each batch of the first pass
 
 
-def test_finished_weights_have_points_and_both_norms_and_no_adversary(tmp_path: Path) -> None:
+def test_finished_weights_have_points_and_both_norms_and_no_adversary_and_give_the_same_scores_again(
+    tmp_path: Path,
+) -> None:
     data, _ = squares(20)
-    list(run_trial(config(epochs=1), data, CPU, tmp_path))
+    unknown = replace(data.train, labels=data.train.labels * 0 - 1)
+    data = replace(data, test={"known": data.train, "unknown": unknown})
+    *_, last = run_trial(config(epochs=1), data, CPU, tmp_path)
     names = torch.load(tmp_path / "weights.pt", weights_only=True).keys()
     assert {"head.points_KC", "bn.real.weight", "bn.generated.weight"} <= names
     assert not any("generator" in name or "discriminator" in name for name in names)
+    again = evaluate_again(config(epochs=1), data, CPU, tmp_path / "again", tmp_path / "weights.pt")
+    assert again == {name: value for name, value in last.metrics.items() if not name.startswith("train/")}
+    assert (tmp_path / "scores.parquet").read_bytes() == (tmp_path / "again" / "scores.parquet").read_bytes()
