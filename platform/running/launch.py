@@ -58,7 +58,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 BYTE = 1  # of memory
-SECONDS_TO_TELL = 60.0  # for nodes to say how large their GPUs are
+SECONDS_TO_TELL = 30.0  # for nodes to say how large their GPUs are, while all may be taken
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 SECONDS_TO_BE_SURE = 5.0  # that Ray on this machine has died: nothing starts it again
 SECONDS_TO_COME_BACK = 40.0  # for a cluster elsewhere: after a minute, Ray's core would abort this process
@@ -119,12 +119,14 @@ def gpu_memory() -> int:
     if not ray.is_initialized():
         return here()
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-    task = ray.remote(here)
+    look = ray.remote(here)
     asked = [
-        task.options(num_cpus=0, num_gpus=0.01, scheduling_strategy=strategy).remote()
+        look.options(num_cpus=0, num_gpus=0.01, scheduling_strategy=strategy).remote()
         for strategy in (NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes)
     ]
-    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=SECONDS_TO_TELL) if asked else ([], [])
+    ready, late = ray.wait(asked, num_returns=len(asked), timeout=SECONDS_TO_TELL) if asked else ([], [])
+    for task in late:
+        ray.cancel(task)
     return min(ray.get(ready), default=0)
 
 

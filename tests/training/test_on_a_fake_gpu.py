@@ -20,6 +20,7 @@ from trainables.mixes.base import TrainingImages
 from trainables.one_trial import Trial
 from trainables.selfcheck.subjects import batches_of, cases, drawn, small, trainer_of
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
+from trainables.settings.mixes import NoMixSettings
 from trainables.training.loop import Trainer
 
 __all__ = ["gpu"]
@@ -30,7 +31,8 @@ BACKBONES = ("resnet50", "vgg13")  # and those among the cases
 def steps(trainer: Trainer, gpu: FakeGPU, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of a batch in bf16, and of a raw one where a coin may choose it, while nothing may wait for the GPU."""
     sides: Iterator[bool] = cycle([True, True, False])
-    sorts = 2 if trainer.config.mix_settings.seen else 1
+    alone = not trainer.config.objective_settings.refuses(NoMixSettings())  # then a raw batch has a case of its own
+    sorts = 1 if alone else 2
     monkeypatch.setattr(TrainingImages, "coin", lambda self, probability: next(sides))
     first, *batches = batches_of(trainer)[:3]
     trainer.mix.batch(first)  # what is copied to the device once
