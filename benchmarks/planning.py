@@ -23,7 +23,7 @@ from platform.planning.results import Results
 from platform.planning.work import work
 from platform.running.queue import Queue
 from platform.tracking.claims import Claim, Ours
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
 
 ROUNDS = 5
@@ -36,7 +36,7 @@ class Nothing:
     def claim(self, trial: TrialState) -> Claim:
         return Ours("run")
 
-    def fetch_weights(self, known: Known) -> bool:
+    def fetch_weights(self, finished: FinishedTrial) -> bool:
         return False
 
 
@@ -58,19 +58,19 @@ def round_of(method: str, folder: Path, seconds: dict[str, list[float]]) -> None
     images = Images(folder)
     sweep = Sweep(folder / "many.yaml", spec, "paper", ())
     plan: Plan = timed("cells and identities", seconds, lambda: make_plan([sweep], images, lambda path, profile: {}))
-    known = {cell.identity: _known(cell.identity) for cell in plan.cells[::2]}
-    timed("what is to do, half of it cached", seconds, lambda: work(plan, known, {}))
+    finished = {cell.identity: _known(cell.identity) for cell in plan.cells[::2]}
+    timed("what is to do, half of it cached", seconds, lambda: work(plan, finished, {}))
     queue = Queue(plan, Nothing(), Results(), {}, lambda needs: 2, lambda text: None)
-    queue.known |= known
+    queue.finished |= finished
     timed("the queue", seconds, queue.fill)
     assert len(plan.cells) == 10_000
     assert len(queue.results.outcomes) == 5_000
 
 
-def _known(identity: str) -> Known:
+def _known(identity: str) -> FinishedTrial:
     metrics = {"test/accuracy": 0.9, "test/digits/msp/auroc": 0.9, "test/digits/msp/oscr": 0.9}
     details = json.dumps({"params": {}, "metrics": metrics})
-    return Known(identity, "run", "many", "row", "row", "sha", "false", 0.0, 1.0, "cpu", details)
+    return FinishedTrial(identity, "run", "many", "row", "row", "sha", "false", 0.0, 1.0, "cpu", details)
 
 
 def main() -> None:

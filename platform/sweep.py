@@ -35,7 +35,7 @@ EXAMPLES = """examples:
   python -m platform.sweep search_spaces/backmix.yaml
       the whole search: on a GPU the paper's protocol, without one the profile `quick`
   python -m platform.sweep search_spaces/backmix.yaml --dry-run
-      show the plan, what is known already, and the estimated time; start nothing
+      show the plan, what is finished already, and the estimated time; start nothing
   python -m platform.sweep one.yaml two.yaml
       plan both together: a trial that both want is trained once
   python -m platform.sweep search_spaces/backmix.yaml --profile small --data-root DATA
@@ -180,12 +180,12 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             past = tracker.sweeps if tracker else reader.finished_sweeps if reader else None
             plan = make_plan(sweeps, images, partial(best_of, sweeps=past or (lambda name: [])))
         with console.status("looking for what is finished …"):
-            there = tracker.finished() if tracker else reader.known if reader else {}
-            known = {} if args.fresh else dict(there)
+            there = tracker.finished() if tracker else reader.finished if reader else {}
+            finished = {} if args.fresh else dict(there)
             found = {
                 s.name: Study.there(s.spec, plan.identity(s.search), local / "studies") for s in sweeps if s.search
             }
-            todo = work(plan, known, {name: study for name, study in found.items() if study and not args.fresh})
+            todo = work(plan, finished, {name: study for name, study in found.items() if study and not args.fresh})
         needs: dict[str, str] = {}
         with console.status("estimating the memory …"):
             for sweep in plan.sweeps:
@@ -200,7 +200,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
                 from platform.planning.cost import estimate
 
                 here = not joined  # another machine's speed is not this one's
-                guess = estimate(plan, todo, known.values(), min(at_once.values()), here=here)
+                guess = estimate(plan, todo, finished.values(), min(at_once.values()), here=here)
         for sweep in sweeps:
             console.print(sweep_table(sweep, images, at_once[sweep.name], needs.get(sweep.name, "")))
         console.print(work_table(todo, guess))
@@ -236,7 +236,16 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             os._exit(code)
 
         results = execute(
-            plan, known, tracker, console, interrupt, place, worker=worker, give_up=end, fresh=args.fresh, joined=joined
+            plan,
+            finished,
+            tracker,
+            console,
+            interrupt,
+            place,
+            worker=worker,
+            give_up=end,
+            fresh=args.fresh,
+            joined=joined,
         )
         if results.lost:
             end(results)

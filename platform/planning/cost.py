@@ -13,7 +13,7 @@ import torch
 
 from platform.planning.plan import Plan
 from platform.planning.work import Estimate, Work
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from trainables.data.trial_data import Samples, TrialData
 from trainables.models.output import Network
 from trainables.objectives import network_of
@@ -34,7 +34,7 @@ Kind = tuple[str, ...]  # what makes trials equally fast an image: their setting
 _KIND = ("objective", "mix", "backbone", "protocol", "precision", "image_size", "batch_size")
 
 
-def estimate(plan: Plan, todo: Work, past: Iterable[Known], at_once: int, *, here: bool) -> Estimate | str:
+def estimate(plan: Plan, todo: Work, past: Iterable[FinishedTrial], at_once: int, *, here: bool) -> Estimate | str:
     """A sentence instead where no such trial has run before, and it cannot be timed: `here` is False (another machine's
     speed is not this one's), or there is no memory for it.
 
@@ -87,12 +87,12 @@ def kind_of(config: TrialConfig) -> Kind:
     return (*(str(getattr(config, name)) for name in _KIND), *less)
 
 
-def _speeds(past: Iterable[Known], wanted: set[Kind]) -> dict[Kind, float]:
+def _speeds(past: Iterable[FinishedTrial], wanted: set[Kind]) -> dict[Kind, float]:
     """Median images a second of finished trials of each wanted kind."""
     found: dict[Kind, list[float]] = {}
-    for known in past if wanted else ():
-        kind = tuple(known.params.get(name, "None") for name in _KIND)
-        if kind in wanted and (speed := known.metrics.get("train/images_per_second")):
+    for finished in past if wanted else ():
+        kind = tuple(finished.params.get(name, "None") for name in _KIND)
+        if kind in wanted and (speed := finished.metrics.get("train/images_per_second")):
             found.setdefault(kind, []).append(speed)
     return {kind: median(values) for kind, values in found.items()}
 

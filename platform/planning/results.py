@@ -10,7 +10,7 @@ import numpy as np
 
 from platform.files.names import plain
 from platform.tracking.evaluations import own_metrics
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import Place, TrialState
 from trainables.images.listing import Content
 from trainables.settings.config import TrialConfig
@@ -34,7 +34,7 @@ class Outcome:
     epoch: float = 0
     run_id: str = ""
     error: str = ""
-    source: Known | None = None  # the run that had it already
+    source: FinishedTrial | None = None  # the run that had it already
     evaluated: bool = False  # not trained: an evaluation that a finished trial lacked
     tested: Mapping[str, Content] = field(default_factory=dict)  # the images that it was tested on
 
@@ -49,22 +49,23 @@ class Outcome:
         )  # fmt: skip
 
     @classmethod
-    def cached(cls, known: Known, cell: Cell) -> Outcome:
-        found = own_metrics(known.metrics, cell.config)
+    def cached(cls, finished: FinishedTrial, cell: Cell) -> Outcome:
+        found = own_metrics(finished.metrics, cell.config)
         return cls(
-            cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, known.run_id, source=known,
-            tested=known.tested,
+            cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, finished.run_id,
+            source=finished,
+            tested=finished.tested,
         )  # fmt: skip
 
     @classmethod
-    def told(cls, told: Told, cell: Cell, known: Known | None) -> Outcome:
-        """Of a proposal that another process has told its study; `known` is its run where it finished."""
+    def told(cls, told: Told, cell: Cell, finished: FinishedTrial | None) -> Outcome:
+        """Of a proposal that another process has told its study; `finished` is its run, where it has one."""
         at = (cell.place, cell.config, cell.identity)
         if told.status != "finished":
             return cls(*at, "stopped" if told.status == "stopped" else "failed", told.metrics, told.epoch, told.run_id)
-        found = {**told.metrics, **(own_metrics(known.metrics, cell.config) if known else {})}
-        run_id = known.run_id if known else told.run_id
-        return cls(*at, "cached", found, cell.config.epochs, run_id, source=known)
+        found = {**told.metrics, **(own_metrics(finished.metrics, cell.config) if finished else {})}
+        run_id = finished.run_id if finished else told.run_id
+        return cls(*at, "cached", found, cell.config.epochs, run_id, source=finished)
 
     @property
     def done(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from platform.reports.table import ReportTable
-from platform.tracking.index import Known, SweepRun
+from platform.tracking.index import FinishedTrial, SweepRun
 from platform.tracking.reader import Reader
 from trainables.reading.yaml_file import ConfigError, Problem
 
@@ -26,17 +26,17 @@ def exported(tables: Iterable[ReportTable], reader: Reader) -> str:
     for table in tables:
         images = json.dumps(reader.images(table.spec.name))
         for trial in (trial for cell in table.all_cells for trial in cell.trials if trial.state == "finished"):
-            known = reader.known[trial.identity]
-            details = json.loads(known.details)
+            finished = reader.finished[trial.identity]
+            details = json.loads(finished.details)
             lines[table.spec.name, trial.identity] = {
-                **{name: getattr(known, name, "") for name in (*_TEXTS, *_NUMBERS)},
+                **{name: getattr(finished, name, "") for name in (*_TEXTS, *_NUMBERS)},
                 "experiment": table.spec.name,
                 "profile": table.profile,
                 "changed": " ".join(table.changed),
                 "images": images,
                 "tested": json.dumps(details.get("tested", {})),
                 "odin": json.dumps(details.get("odin")),
-                **known.metrics,
+                **finished.metrics,
             }
     return pd.DataFrame(list(lines.values()), columns=None if lines else list(_FIXED)).to_csv(index=False)
 
@@ -49,7 +49,7 @@ def read_exported(file: Path) -> Reader:
     try:
         table = pd.read_csv(file, dtype=dict.fromkeys((*_TEXTS, *_PARSED), str), keep_default_na=False, na_values=[""])
         table[list(_TEXTS)] = table[list(_TEXTS)].fillna("")
-        known, sweeps = {}, {}
+        finished, sweeps = {}, {}
         for line in table.to_dict("records"):
             parsed = {name: json.loads(line[name]) for name in _PARSED}
             metrics = {str(n): float(v) for n, v in line.items() if n not in _FIXED and pd.notna(v)}
@@ -57,7 +57,9 @@ def read_exported(file: Path) -> Reader:
             own = {
                 name: line[name] for name in ("identity", "run_id", "row", "git_sha", "git_dirty", "device", *_NUMBERS)
             }
-            known[line["identity"]] = Known(sweep=line["experiment"], phase="", details=json.dumps(details), **own)
+            finished[line["identity"]] = FinishedTrial(
+                sweep=line["experiment"], phase="", details=json.dumps(details), **own
+            )
             where = (line["experiment"], line["profile"], line["changed"])
             sweeps[where] = SweepRun("", where[0], True, where[1], where[2], parsed["images"], {})
     except OSError as error:
@@ -65,4 +67,4 @@ def read_exported(file: Path) -> Reader:
     except (ValueError, TypeError, KeyError) as error:
         message = f"--from: {file} is no file that `--format trials` wrote: {error}"
         raise ConfigError([Problem((), message)]) from error
-    return Reader("", known, sweeps=list(sweeps.values()))
+    return Reader("", finished, sweeps=list(sweeps.values()))

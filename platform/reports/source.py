@@ -147,11 +147,11 @@ class Source:
         if self.reader is None or any(name not in images for name in config.shaped_by):
             return ReportTrial(config, "", "missing")
         identity = config.identity({name: images[name][0] for name in config.shaped_by})
-        known = self.reader.known.get(identity)
-        if known:
-            where = (known.run_id, known.sweep, known.git_sha, known.git_dirty == "true")
-            saw: dict[str, Any] = {"tested": known.tested, "odin": known.odin}
-            return ReportTrial(config, identity, "finished", *where, metrics=known.metrics, **saw)
+        finished = self.reader.finished.get(identity)
+        if finished:
+            where = (finished.run_id, finished.sweep, finished.git_sha, finished.git_dirty == "true")
+            saw: dict[str, Any] = {"tested": finished.tested, "odin": finished.odin}
+            return ReportTrial(config, identity, "finished", *where, metrics=finished.metrics, **saw)
         if identity in self.reader.running:
             return ReportTrial(config, identity, "running", self.reader.running[identity], self.spec.name)
         run_id, ending = self.reader.ended.get(identity, ("", "missing"))

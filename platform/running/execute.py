@@ -23,7 +23,7 @@ from platform.running.queue import Queue
 from platform.terminal.progress import LiveView
 from platform.tracking.claims import Claim
 from platform.tracking.errors import TrackingError
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.store import End
 from platform.tracking.sweeps import Sweep as SweepRun
 from platform.tracking.tracker import Tracker
@@ -43,7 +43,7 @@ class Place:
 
 def execute(
     plan: Plan,
-    known: Mapping[str, Known],
+    finished: Mapping[str, FinishedTrial],
     tracker: Tracker,
     console: Console,
     interrupt: Interrupt,
@@ -84,7 +84,7 @@ def execute(
         view = LiveView(console, results, objectives)
         store = _Store(tracker, runs, place.storage / "teachers", fresh)
         queue = Queue(plan, store, results, studies, _at_once, view.say)
-        queue.known |= known
+        queue.finished |= finished
         queue.fill()
         _record(tracker, runs, plan, results)
         if queue.has_work():
@@ -144,14 +144,14 @@ class _Store:
     def claim(self, trial: TrialState) -> Claim:
         return self.tracker.claim(trial, self.runs[trial.sweep], fresh=self.fresh)
 
-    def fetch_weights(self, known: Known) -> bool:
+    def fetch_weights(self, finished: FinishedTrial) -> bool:
         try:
-            if kept_weights(self.teachers, known.identity) is not None:
+            if kept_weights(self.teachers, finished.identity) is not None:
                 return True
             with tempfile.TemporaryDirectory() as scratch:
-                weights = self.tracker.fetch(known.run_id, "weights.pt", Path(scratch))
+                weights = self.tracker.fetch(finished.run_id, "weights.pt", Path(scratch))
                 if weights:
-                    keep_weights(weights, self.teachers, known.identity)
+                    keep_weights(weights, self.teachers, finished.identity)
             return weights is not None
         except (TrackingError, OSError):  # no answer, or no room
             return False

@@ -21,7 +21,7 @@ from platform.running.queue import Job, Queue
 from platform.running.session import LOOPBACK, own_token, private_sessions, stay_on_loopback
 from platform.running.shipping import copy_code
 from platform.running.watch import Address, answers, watching
-from platform.tracking.evaluations import known_of
+from platform.tracking.evaluations import just_finished
 from platform.tracking.trials import Listener, TrialState
 from trainables.images.listing import Content
 from trainables.reading.addresses import showable
@@ -276,7 +276,7 @@ class Run:
         """Take over the files of a finished trial; its weights go where other trials look for them. May `OSError`."""
         trial = job.trial
         here = _here(files)
-        if trial.identity in self.queue.students or any(self.queue.lacks(known_of(trial), c) for c in job.cells):
+        if trial.identity in self.queue.students or any(self.queue.lacks(just_finished(trial), c) for c in job.cells):
             keep_weights(here / "weights.pt", self.site.storage / "teachers", trial.identity)
         trial.files = here
 

@@ -13,8 +13,8 @@ from platform.planning.plan import Cell, Plan
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
 from platform.tracking.claims import Claim, Elsewhere, Finished
-from platform.tracking.evaluations import evaluated_too, known_of, lacks, merged, own_metrics
-from platform.tracking.index import Known
+from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
+from platform.tracking.index import FinishedTrial
 from platform.tracking.runs import PROVISIONAL
 from platform.tracking.trials import Place, TrialState
 from trainables.settings.config import TrialConfig
@@ -25,11 +25,11 @@ ASK_AGAIN = 5.0  # seconds until one asks what became of a trial that another pr
 
 
 class Store(Protocol):
-    """What is known of trials before and elsewhere."""
+    """What became of trials before and elsewhere."""
 
     def claim(self, trial: TrialState) -> Claim: ...
 
-    def fetch_weights(self, known: Known) -> bool:
+    def fetch_weights(self, finished: FinishedTrial) -> bool:
         """Put a finished trial's weights where students and evaluations look for them; False: out of reach."""
         ...
 
@@ -66,7 +66,7 @@ class Queue:
     studies: Mapping[str, Study]  # of each sweep that searches
     at_once: Callable[[Resources], int]  # how many trials fit together
     say: Callable[[str], None]
-    known: dict[str, Known] = field(default_factory=dict)  # finished, before or by now
+    finished: dict[str, FinishedTrial] = field(default_factory=dict)  # before or by now
     open: dict[str, Job] = field(default_factory=dict)  # not ended: each in one of the next four
     ready: deque[Job] = field(default_factory=deque)
     running: dict[str, Job] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Queue:
         trial = job.trial
         del self.running[trial.identity]
         if trial.status == "finished":
-            self.known[trial.identity] = known_of(trial)
+            self.finished[trial.identity] = just_finished(trial)
         elif trial.status == "failed":
             self.failed[trial.identity] = trial
         self._close(job, lambda cell: Outcome.of(trial, cell))
@@ -170,9 +170,9 @@ class Queue:
 
     # What is wanted
 
-    def lacks(self, known: Known, cell: Cell) -> bool:
+    def lacks(self, finished: FinishedTrial, cell: Cell) -> bool:
         """Whether a finished trial has to be evaluated for a cell."""
-        return lacks(known, cell.config, self.plan.images.tested(cell.config))
+        return lacks(finished, cell.config, self.plan.images.tested(cell.config))
 
     def _add(self, cell: Cell) -> None:
         """Find a cell's result, or the trial that will have it."""
@@ -183,21 +183,21 @@ class Queue:
                 job.trial.config = merged(job.trial.config, cell.config)
         elif identity in self.failed:
             self._settle(Outcome.of(self.failed[identity], cell))
-        elif (known := self.known.get(identity)) and not self.lacks(known, cell):
-            self._settle(Outcome.cached(known, cell))
+        elif (finished := self.finished.get(identity)) and not self.lacks(finished, cell):
+            self._settle(Outcome.cached(finished, cell))
         else:
-            self._open(cell, known)
+            self._open(cell, finished)
 
-    def _open(self, cell: Cell, known: Known | None) -> None:
+    def _open(self, cell: Cell, finished: FinishedTrial | None) -> None:
         place, config = cell.place, cell.config
         trial = TrialState(place.sweep, place.number, place.phase, place.row, config, cell.identity, place.searched)
         job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [cell], config.teacher)
         self.open[cell.identity] = job
-        if known and self.store.fetch_weights(known):
-            trial.evaluates_only, trial.run_id, job.claimed = True, known.run_id, True
-            trial.config = evaluated_too(config, known.metrics)
-        elif known:
-            self.say(f"{trial.name} is trained again: the weights of its run {known.run_id} are out of reach")
+        if finished and self.store.fetch_weights(finished):
+            trial.evaluates_only, trial.run_id, job.claimed = True, finished.run_id, True
+            trial.config = evaluated_too(config, finished.metrics)
+        elif finished:
+            self.say(f"{trial.name} is trained again: the weights of its run {finished.run_id} are out of reach")
         teacher = self._untaught(job)
         if teacher is None:
             self._queue(job)
@@ -216,7 +216,11 @@ class Queue:
         if job.teacher is None or job.trial.evaluates_only:
             return None
         identity = self.plan.identity(job.teacher)
-        if identity not in self.taught and identity in self.known and self.store.fetch_weights(self.known[identity]):
+        if (
+            identity not in self.taught
+            and identity in self.finished
+            and self.store.fetch_weights(self.finished[identity])
+        ):
             self.taught.add(identity)
         return None if identity in self.taught else identity
 
@@ -275,7 +279,7 @@ class Queue:
         number = cell.place.proposal
         assert number is not None
         self.taken.add((cell.place.sweep, number))
-        self.results.earlier.append(Outcome.told(told, cell, self.known.get(cell.identity)))
+        self.results.earlier.append(Outcome.told(told, cell, self.finished.get(cell.identity)))
 
     def _proposed(self, name: str, proposal: Proposal) -> Cell:
         config = resolve({**self.plan.sweep(name).spec.search_settings(), **proposal.settings})
@@ -314,8 +318,8 @@ class Queue:
             return False
         claim = self.store.claim(job.trial)
         if isinstance(claim, Finished):
-            self.known[job.identity] = claim.known
-            self._close(job, lambda cell: Outcome.cached(claim.known, cell))
+            self.finished[job.identity] = claim.trial
+            self._close(job, lambda cell: Outcome.cached(claim.trial, cell))
             return False
         if isinstance(claim, Elsewhere):
             if job.identity not in self.elsewhere:
@@ -359,8 +363,8 @@ class Queue:
         del self.open[identity]
         self.elsewhere.pop(identity, None)
         for cell in job.cells:
-            known = self.known.get(identity)
-            if known and self.lacks(known, cell):
+            finished = self.finished.get(identity)
+            if finished and self.lacks(finished, cell):
                 self._add(cell)  # wanted while it was trained, or trained elsewhere: it is evaluated once more
             else:
                 self._settle(outcome(cell))

@@ -18,7 +18,7 @@ from platform.planning.search import Study
 from platform.planning.work import Estimate, Work
 from platform.terminal.text import in_terminal
 from platform.tracking.evaluations import full_names
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import described
 from trainables.data.trial_data import TrialData
 from trainables.scoring.measured import KNOWN
@@ -83,8 +83,8 @@ def work_table(todo: Work, estimate: Estimate | str) -> Table:
     table.add_row("cached", f"{count} trials{_of_which(todo.cached_teachers, 'teachers beside them')}")
     if todo.ended:
         table.add_row("", f"{len(todo.ended)} of them known to the search alone: stopped early, or recorded elsewhere")
-    for known in cached[:SHOWN_RUNS]:
-        table.add_row("", _origin(known))
+    for finished in cached[:SHOWN_RUNS]:
+        table.add_row("", _origin(finished))
     if len(cached) > SHOWN_RUNS:
         table.add_row("", f"and {len(cached) - SHOWN_RUNS} more")
     if isinstance(estimate, Estimate):
@@ -121,12 +121,12 @@ def _of_which(count: int, what: str) -> str:
     return f", {count} of them {what}" if count and "beside" not in what else f", {count} {what}" if count else ""
 
 
-def _origin(known: Known) -> str:
+def _origin(trial: FinishedTrial) -> str:
     """Which run and which code a cached result comes from."""
-    when = datetime.fromtimestamp(known.ended).strftime("%Y-%m-%d %H:%M")
-    code = known.git_sha[:8] + (" with changes" if known.git_dirty == "true" else "")
-    whose = f"{in_terminal(known.sweep)}, {in_terminal(known.row)}"
-    return f"{known.identity}  {whose}  run {known.run_id}  code {code}  {when}"
+    when = datetime.fromtimestamp(trial.ended).strftime("%Y-%m-%d %H:%M")
+    code = trial.git_sha[:8] + (" with changes" if trial.git_dirty == "true" else "")
+    whose = f"{in_terminal(trial.sweep)}, {in_terminal(trial.row)}"
+    return f"{trial.identity}  {whose}  run {trial.run_id}  code {code}  {when}"
 
 
 def _stops(sweep: Sweep) -> str:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from mlflow.entities import Run
 
 from platform.tracking.drivers import Drivers
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.outbox import Record
-from platform.tracking.runs import counts, known, query_of
+from platform.tracking.runs import counts, finished_trial, query_of
 from platform.tracking.store import Store
 
 PATIENCE = 1.0  # seconds that a driver waits for later ones to withdraw
@@ -33,7 +33,7 @@ class Ours:
 class Finished:
     """Somebody finished it since the plan was made."""
 
-    known: Known
+    trial: FinishedTrial
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Claims:
     def _taken(self, runs: Sequence[Run], fresh: bool) -> Finished | Elsewhere | None:
         for run in runs:
             if counts(run) and not fresh:
-                return Finished(known(run, self._sweep_of(run)))
+                return Finished(finished_trial(run, self._sweep_of(run)))
         for run in runs:
             if self._drivers.hold(run):
                 tags = run.data.tags

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
 from trainables.images.listing import Content
 from trainables.settings.config import RequestedScore, TrialConfig
@@ -19,11 +19,11 @@ SHORT = ("auroc", "oscr")  # metrics that a part has one of, as the settings of 
 _ASKERS = frozenset(f"{part}/{metric}" for part in ("val", "test") for metric in SHORT)
 
 
-def known_of(trial: TrialState) -> Known:
-    """What is known of a trial that finished just now."""
+def just_finished(trial: TrialState) -> FinishedTrial:
+    """A trial that finished just now, as it will be found."""
     details = json.dumps({"params": {}, "metrics": trial.metrics, **saw(trial)})
     where = (trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase)
-    return Known(*where, "", "", time.time(), 0.0, trial.device, details)
+    return FinishedTrial(*where, "", "", time.time(), 0.0, trial.device, details)
 
 
 def saw(trial: TrialState) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def saw(trial: TrialState) -> dict[str, Any]:
     return {"tested": trial.tested} | ({"odin": (config.odin_temperature, config.odin_epsilon)} if odin else {})
 
 
-def lacks(known: Known, config: TrialConfig, tested: Mapping[str, Content]) -> bool:
+def lacks(finished: FinishedTrial, config: TrialConfig, tested: Mapping[str, Content]) -> bool:
     """Whether a finished trial has to be evaluated for `config`: not yet on all of its sets, or by all of its scores,
     or on other images than those that are to be `tested`, or by ODIN with other settings.
 
@@ -44,11 +44,11 @@ def lacks(known: Known, config: TrialConfig, tested: Mapping[str, Content]) -> b
     scores = {config.score, *config.scores_on_request(last=True)}
     names = (f"{part}/{name}/{score}/auroc" for part, sets in parts for name in sets for score in scores)
     closed = ["test/auc"] if config.test and not config.evaluation_sets else []
-    if any(name not in known.metrics for name in (*names, *closed)):
+    if any(name not in finished.metrics for name in (*names, *closed)):
         return True
-    if "odin" in scores and known.odin not in (None, (config.odin_temperature, config.odin_epsilon)):
+    if "odin" in scores and finished.odin not in (None, (config.odin_temperature, config.odin_epsilon)):
         return True
-    return any(known.tested.get(name, here).fingerprint != here.fingerprint for name, here in tested.items())
+    return any(finished.tested.get(name, here).fingerprint != here.fingerprint for name, here in tested.items())
 
 
 def own_metrics(metrics: Mapping[str, float], config: TrialConfig) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What is known of finished trials, kept in a file of this machine so that 10,000 of them are looked up at once.
+"""The finished trials of a store, kept in a file of this machine so that 10,000 of them are looked up at once.
 
 The store of runs is read in pages, ordered by when a run ended: large ones, which cost least for a run, and small ones
 at the end. Of each page the index keeps the token that the store gave for it and its first run. To refresh, the last
@@ -41,7 +41,7 @@ _COLUMNS = "identity, run_id, sweep, row, phase, git_sha, git_dirty, ended, seco
 
 
 @dataclass(frozen=True)
-class Known:
+class FinishedTrial:
     """A finished trial. `sweep` is the experiment that it was first part of."""
 
     identity: str
@@ -101,11 +101,11 @@ class Others:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run that ended, as `ending` says, of which `known` is None where it does not count as finished."""
+    """A run that ended, as `ending` says; `trial` is None where it does not count as finished."""
 
     run_id: str
     identity: str
-    known: Known | None
+    trial: FinishedTrial | None
     ending: str = "finished"
 
 
@@ -120,8 +120,8 @@ class Page:
 Read = Callable[[str | None, int], Page]  # the page of a token (the first for None), of that many runs at most
 
 
-def finished(file: Path, read: Read | None, identities: Iterable[str] | None = None) -> dict[str, Known]:
-    """What is known of these identities, or of all; of runs with the same identity the one that ended last.
+def finished(file: Path, read: Read | None, identities: Iterable[str] | None = None) -> dict[str, FinishedTrial]:
+    """The finished trials of these identities, or of all; of runs with the same identity the one that ended last.
 
     Takes over first what changed in the store; without `read`, what is there is used. Several processes may do so at
     once. A file that is damaged, of another format or out of reach costs time, never an error: it is made again, at
@@ -143,8 +143,8 @@ def keep_others(file: Path, state: str, others: Others) -> None:
         database.execute("insert or replace into others values (1, ?, ?)", (state, json.dumps(asdict(others))))
 
 
-def kept(file: Path, state: str) -> tuple[dict[str, Known], Others] | None:
-    """What is known of a store that is in the same `state` as when its other runs were kept; None where it is not."""
+def kept(file: Path, state: str) -> tuple[dict[str, FinishedTrial], Others] | None:
+    """The finished trials and the other runs of a store, None where its `state` is not that in which they were kept."""
     if not state or not file.exists():
         return None
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
@@ -152,8 +152,8 @@ def kept(file: Path, state: str) -> tuple[dict[str, Known], Others] | None:
         if found and database.execute("pragma user_version").fetchone() == (FORMAT,):
             content = json.loads(found[0])
             others = Others(**{**content, "sweeps": [SweepRun(**sweep) for sweep in content["sweeps"]]})
-            known = _known(database, None)
-            return (known, others) if len(known) == others.finished else None
+            trials = _finished(database, None)
+            return (trials, others) if len(trials) == others.finished else None
     return None
 
 
@@ -168,7 +168,7 @@ def unfinished(file: Path) -> dict[str, tuple[str, str]] | None:
         return None
 
 
-def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> dict[str, Known]:
+def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> dict[str, FinishedTrial]:
     with closing(sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None)) as database:
         with _transaction(database):
             (version,) = database.execute("pragma user_version").fetchone()
@@ -176,17 +176,17 @@ def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> 
                 _make(database)
             if read is not None:
                 _refresh(database, read)
-        return _known(database, identities)
+        return _finished(database, identities)
 
 
-def _known(database: sqlite3.Connection, identities: Iterable[str] | None) -> dict[str, Known]:
+def _finished(database: sqlite3.Connection, identities: Iterable[str] | None) -> dict[str, FinishedTrial]:
     query = f"select {_COLUMNS} from runs where counts"
     if identities is None:
         rows = database.execute(f"{query} order by ended")
     else:
         wanted = json.dumps(sorted(set(identities)))
         rows = database.execute(f"{query} and identity in (select value from json_each(?)) order by ended", (wanted,))
-    return {row[0]: Known(*row) for row in rows}
+    return {row[0]: FinishedTrial(*row) for row in rows}
 
 
 @contextmanager
@@ -237,11 +237,11 @@ def _keep(database: sqlite3.Connection, number: int, token: str | None, page: Pa
     database.execute("insert into pages values (?, ?, ?)", (number, token, page.runs[0].run_id))
     rows: list[tuple[object, ...]] = []
     for entry in page.runs:
-        known = entry.known
-        if known is None:
+        trial = entry.trial
+        if trial is None:
             rows.append((entry.run_id, number, 0, entry.identity, entry.ending, *[None] * 9))
         else:
-            told = (known.sweep, known.row, known.phase, known.git_sha, known.git_dirty, known.ended, known.seconds)
-            rows.append((entry.run_id, number, 1, entry.identity, entry.ending, *told, known.device, known.details))
+            told = (trial.sweep, trial.row, trial.phase, trial.git_sha, trial.git_dirty, trial.ended, trial.seconds)
+            rows.append((entry.run_id, number, 1, entry.identity, entry.ending, *told, trial.device, trial.details))
     # A run that ended anew while the store was read may come up twice.
     database.executemany(f"insert or replace into runs values ({', '.join('?' * 14)})", rows)

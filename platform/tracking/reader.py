@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from platform.tracking import index
 from platform.tracking.address import index_file, sqlite_file, state
 from platform.tracking.errors import TrackingError, masked
-from platform.tracking.index import Known, Others, SweepRun
+from platform.tracking.index import FinishedTrial, Others, SweepRun
 from trainables.reading.addresses import showable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Reader:
     """A store as it is now. Every method raises `TrackingError` where it does not answer."""
 
     uri: str
-    known: Mapping[str, Known] = field(default_factory=dict)  # finished trials by identity
+    finished: Mapping[str, FinishedTrial] = field(default_factory=dict)  # finished trials by identity
     ended: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the others: the run and its ending
     running: Mapping[str, str] = field(default_factory=dict)  # the run of each identity that is being trained
     sweeps: Sequence[SweepRun] = ()  # of all experiments, the newest first
@@ -48,8 +48,8 @@ class Reader:
             found = _ask(uri)
             if now:
                 index.keep_others(here, now, found[1])
-        known, others = found
-        return cls(uri, known, index.unfinished(here) or {}, others.running, others.sweeps, others.experiments)
+        finished, others = found
+        return cls(uri, finished, index.unfinished(here) or {}, others.running, others.sweeps, others.experiments)
 
     @cached_property
     def store(self) -> Store:
@@ -104,7 +104,7 @@ class Reader:
         return f"/#/experiments/{ids.get(experiment, '0')}/runs/{run_id}"
 
 
-def _ask(uri: str) -> tuple[dict[str, Known], Others]:
+def _ask(uri: str) -> tuple[dict[str, FinishedTrial], Others]:
     """The finished trials of a store, for which the index is brought up to date, and its other runs."""
     from platform.tracking.runs import ended_page
     from platform.tracking.store import Store
@@ -113,7 +113,7 @@ def _ask(uri: str) -> tuple[dict[str, Known], Others]:
     store = Store(uri)
     with store.told():
         experiments = store.experiment_ids()
-        known = index.finished(store.index, lambda *where: ended_page(store, experiments, *where))
+        finished = index.finished(store.index, lambda *where: ended_page(store, experiments, *where))
         query = "attributes.status = 'RUNNING' and tags.kind = 'trial'"
         running = {r.data.tags["identity"]: r.info.run_id for r in store.runs(query, experiments)}
-        return known, Others(dict(store.experiments), running, newest_sweeps(store, experiments), len(known))
+        return finished, Others(dict(store.experiments), running, newest_sweeps(store, experiments), len(finished))

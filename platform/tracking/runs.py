@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from platform.tracking.drivers import Driver
 from platform.tracking.errors import temporary
-from platform.tracking.index import Entry, Known, Page
+from platform.tracking.index import Entry, FinishedTrial, Page
 from platform.tracking.outbox import Record
 from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
@@ -82,11 +82,11 @@ def ending(run: Run) -> str:
     return {"FAILED": "failed", "KILLED": "interrupted"}.get(run.info.status, "finished")
 
 
-def known(run: Run, sweep: str) -> Known:
-    """What is known of a finished trial, the experiment of whose run is called `sweep`."""
+def finished_trial(run: Run, sweep: str) -> FinishedTrial:
+    """What the run of a finished trial tells, the experiment of whose run is called `sweep`."""
     tags, metrics = run.data.tags, run.data.metrics
     took = (run.info.end_time - run.info.start_time) / 1000
-    return Known(
+    return FinishedTrial(
         identity=tags["identity"],
         run_id=run.info.run_id,
         sweep=sweep,
@@ -116,7 +116,7 @@ def ended_page(store: Store, experiments: Sequence[str], token: str | None, size
     entries = []
     for run in found:
         sweep = store.experiments.get(run.info.experiment_id, "")
-        told = known(run, sweep) if counts(run) else None
+        told = finished_trial(run, sweep) if counts(run) else None
         entries.append(Entry(run.info.run_id, run.data.tags.get("identity", ""), told, ending(run)))
     following = found.token.decode() if isinstance(found.token, bytes) else found.token
     return Page(entries, following or None)

@@ -20,7 +20,7 @@ from platform.tracking.delivery import Delivery
 from platform.tracking.drivers import BEAT, Drivers, Heartbeat
 from platform.tracking.errors import TrackingError, masked, temporary
 from platform.tracking.evaluations import full_names, saw, shared_metrics
-from platform.tracking.index import Known, SweepRun
+from platform.tracking.index import FinishedTrial, SweepRun
 from platform.tracking.outbox import Outbox, Record
 from platform.tracking.runs import ended_page, flat, now, opening_of
 from platform.tracking.store import End, Store
@@ -84,7 +84,7 @@ class Tracker:
 
     # Before and after trials
 
-    def finished(self, identities: Iterable[str] | None = None) -> dict[str, Known]:
+    def finished(self, identities: Iterable[str] | None = None) -> dict[str, FinishedTrial]:
         """The finished trials by identity, of all experiments. Raises `TrackingError`."""
         self._deliver_own()
         try:

@@ -85,7 +85,7 @@ class Search:
         runs = {of.name: _start(tracker, of, plan.images)}
         store = _Store(tracker, runs, Folder.at(self.folder / "teachers"), fresh=False)
         queue = Queue(plan, store, results, {of.name: study}, lambda needs: 1, lambda said: None)
-        queue.known |= tracker.finished()
+        queue.finished |= tracker.finished()
         queue.fill()
         _record(tracker, runs, plan, results)
         coming = iter(values)

@@ -275,8 +275,8 @@ def test_a_trial_that_did_not_finish_is_shown_as_what_it_is(folder: Path, ending
     spec = search_file.load(folder / "toy.yaml").profile("paper")
     reader = Reader.open(f"sqlite:///{folder}/mlflow.db")
     assert reader is not None
-    everything = dict.fromkeys(reader.known, ("abc", ending))
-    source = Source(spec, spec, folder / "toy.yaml", "paper", (), replace(reader, known={}, ended=everything), dict)
+    everything = dict.fromkeys(reader.finished, ("abc", ending))
+    source = Source(spec, spec, folder / "toy.yaml", "paper", (), replace(reader, finished={}, ended=everything), dict)
     plain = source.table(lambda trial, name: None).cells[1][0]
     assert plain.state == said
     assert {trial.state for trial in plain.trials} >= {said}

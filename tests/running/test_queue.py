@@ -19,7 +19,7 @@ from platform.planning.search import Study
 from platform.running import queue as queue_module
 from platform.running.queue import ATTEMPTS, Job, Queue
 from platform.tracking.claims import Claim, Elsewhere, Finished, Ours
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
 
 BASE = "base: {method: plain, protocol: digits, backbone: wrn10-1, epochs: 3, images_per_class: 20}\n"
@@ -31,7 +31,7 @@ SEARCH = f"name: search\n{BASE}search: {{lr: {{float: [0.01, 0.1]}}}}\ntrials: 3
 class Memory:
     """A store that remembers what it was asked: claims are answered from `elsewhere` and `finished`."""
 
-    finished: dict[str, Known] = field(default_factory=dict)
+    finished: dict[str, FinishedTrial] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
     reachable: bool = True
@@ -41,8 +41,8 @@ class Memory:
             return Finished(self.finished[trial.identity])
         return Elsewhere("another process") if trial.identity in self.elsewhere else Ours("run")
 
-    def fetch_weights(self, known: Known) -> bool:
-        self.fetched.append(known.identity)
+    def fetch_weights(self, finished: FinishedTrial) -> bool:
+        self.fetched.append(finished.identity)
         return self.reachable
 
 
@@ -53,10 +53,12 @@ def plan(*texts: str) -> Plan:
     return make_plan(sweeps, Images(Path()), lambda path, profile: {})
 
 
-def filled(of: Plan, folder: Path, store: Memory | None = None, known: Mapping[str, Known] | None = None) -> Queue:
+def filled(
+    of: Plan, folder: Path, store: Memory | None = None, finished: Mapping[str, FinishedTrial] | None = None
+) -> Queue:
     studies = {s.name: Study(s.spec, of.identity(s.search), folder) for s in of.sweeps if s.search}
     queue = Queue(of, store or Memory(), Results(), studies, lambda needs: 2, lambda text: None)
-    queue.known |= known or {}
+    queue.finished |= finished or {}
     queue.fill()
     return queue
 
@@ -69,9 +71,9 @@ def metrics(value: float = 0.9, sets: tuple[str, ...] = ("digits",)) -> dict[str
     return {"test/accuracy": value, **dict.fromkeys(scores, value)}
 
 
-def known_of(identity: str, of: Mapping[str, float]) -> Known:
+def just_finished(identity: str, of: Mapping[str, float]) -> FinishedTrial:
     details = json.dumps({"params": {}, "metrics": dict(of)})
-    return Known(identity, "earlier", "other", "row", "row", "sha", "false", time.time(), 1.0, "cpu", details)
+    return FinishedTrial(identity, "earlier", "other", "row", "row", "sha", "false", time.time(), 1.0, "cpu", details)
 
 
 def end(queue: Queue, job: Job, status: str = "finished", **values: Any) -> None:
@@ -124,29 +126,29 @@ def test_a_trial_that_found_no_memory_shares_its_gpu_with_fewer(tmp_path: Path) 
 
 def test_what_was_finished_before_is_cached(tmp_path: Path) -> None:
     of = plan(ROWS)
-    known = known_of(of.cells[0].identity, metrics(0.7))
-    queue = filled(of, tmp_path, known={known.identity: known})
+    finished = just_finished(of.cells[0].identity, metrics(0.7))
+    queue = filled(of, tmp_path, finished={finished.identity: finished})
     assert [job.trial.row for job in order(queue)] == ["CutMix"]
     (cached,) = (o for o in queue.results.outcomes if o.status == "cached")
-    assert (cached.place.row, cached.metrics["test/auroc"], cached.source) == ("Plain", 0.7, known)
+    assert (cached.place.row, cached.metrics["test/auroc"], cached.source) == ("Plain", 0.7, finished)
 
 
 def test_a_finished_trial_that_lacks_a_set_is_only_evaluated(tmp_path: Path) -> None:
     of = plan(ROWS)
-    known = known_of(of.cells[0].identity, {"test/accuracy": 0.9})
+    finished = just_finished(of.cells[0].identity, {"test/accuracy": 0.9})
     store = Memory()
-    queue = filled(of, tmp_path, store, {known.identity: known})
+    queue = filled(of, tmp_path, store, {finished.identity: finished})
     job = queue.next()
     assert job is not None
     assert (job.trial.row, job.trial.evaluates_only, job.trial.run_id) == ("Plain", True, "earlier")
-    assert store.fetched == [known.identity]
+    assert store.fetched == [finished.identity]
 
 
 def test_a_finished_closed_set_trial_needs_its_area_alone(tmp_path: Path) -> None:
     of = plan(ROWS.replace("base: {", "base: {evaluate: [], ") + "columns: {Acc.: test/accuracy, AUC: test/auc}\n")
-    first, second = (known_of(cell.identity, {"test/accuracy": 0.9}) for cell in of.cells)
-    second = known_of(second.identity, {"test/accuracy": 0.9, "test/auc": 0.8})
-    queue = filled(of, tmp_path, Memory(), {known.identity: known for known in (first, second)})
+    first, second = (just_finished(cell.identity, {"test/accuracy": 0.9}) for cell in of.cells)
+    second = just_finished(second.identity, {"test/accuracy": 0.9, "test/auc": 0.8})
+    queue = filled(of, tmp_path, Memory(), {finished.identity: finished for finished in (first, second)})
     job = queue.next()
     assert job is not None
     assert (job.trial.row, job.trial.evaluates_only) == ("Plain", True)
@@ -156,8 +158,8 @@ def test_a_finished_closed_set_trial_needs_its_area_alone(tmp_path: Path) -> Non
 
 def test_an_evaluation_that_is_added_keeps_those_that_were_there(tmp_path: Path) -> None:
     of = plan(ROWS)
-    known = known_of(of.cells[0].identity, {"test/textures/msp/auroc": 0.5, "test/textures/odin/auroc": 0.5})
-    job = filled(of, tmp_path, Memory(), {known.identity: known}).next()
+    finished = just_finished(of.cells[0].identity, {"test/textures/msp/auroc": 0.5, "test/textures/odin/auroc": 0.5})
+    job = filled(of, tmp_path, Memory(), {finished.identity: finished}).next()
     assert job is not None
     assert set(job.trial.config.evaluation_sets) == {"digits", "textures"}
     assert job.trial.config.extra_scores == ("odin",)
@@ -165,8 +167,8 @@ def test_an_evaluation_that_is_added_keeps_those_that_were_there(tmp_path: Path)
 
 def test_a_finished_trial_whose_weights_are_gone_is_trained_again(tmp_path: Path) -> None:
     of = plan(ROWS)
-    known = known_of(of.cells[0].identity, {"test/accuracy": 0.9})
-    queue = filled(of, tmp_path, Memory(reachable=False), {known.identity: known})
+    finished = just_finished(of.cells[0].identity, {"test/accuracy": 0.9})
+    queue = filled(of, tmp_path, Memory(reachable=False), {finished.identity: finished})
     job = queue.next()
     assert job is not None
     assert not job.trial.evaluates_only
@@ -175,7 +177,7 @@ def test_a_finished_trial_whose_weights_are_gone_is_trained_again(tmp_path: Path
 def test_a_trial_that_another_process_finished_meanwhile_is_cached(tmp_path: Path) -> None:
     of = plan(ROWS)
     identity = of.cells[0].identity
-    queue = filled(of, tmp_path, Memory(finished={identity: known_of(identity, metrics())}))
+    queue = filled(of, tmp_path, Memory(finished={identity: just_finished(identity, metrics())}))
     assert [job.trial.row for job in order(queue)] == ["CutMix"]
     assert queue.results.count("cached") == 1
 
@@ -189,7 +191,7 @@ def test_a_trial_that_another_process_trains_is_waited_for(tmp_path: Path, monke
     assert [job.trial.row for job in order(queue)] == ["CutMix"]
     assert not queue.done
     store.elsewhere.clear()
-    store.finished[identity] = known_of(identity, metrics())
+    store.finished[identity] = just_finished(identity, metrics())
     assert queue.next() is None
     assert queue.done
     assert queue.results.count("cached") == 1
@@ -373,7 +375,7 @@ def test_a_search_that_others_share_ends_with_their_last_proposal_and_has_their_
     assert not other.done
     end(one, theirs, value=0.9)
     other_store.elsewhere.clear()
-    other_store.finished[theirs.identity] = known_of(theirs.identity, metrics(0.9))
+    other_store.finished[theirs.identity] = just_finished(theirs.identity, metrics(0.9))
     other.elsewhere[theirs.identity].asked = -1e9
     best = other.next()
     assert best is not None

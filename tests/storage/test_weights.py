@@ -11,7 +11,7 @@ import torch
 from mlflow import MlflowClient
 
 from platform.running.execute import _Store
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.tracker import Tracker
 from trainables.data.trial_data import TrialData, build
 from trainables.models import build_model
@@ -124,7 +124,7 @@ def test_a_damaged_teacher_is_fetched_from_mlflow_again(weights: Path, tmp_path:
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "outbox", lambda said: None)
     try:
         found = _Store(tracker, {}, folder, fresh=False).fetch_weights(
-            Known("identity", run, "taught", "row", "teacher", "", "", 0.0, 0.0, "cpu", "{}")
+            FinishedTrial("identity", run, "taught", "row", "teacher", "", "", 0.0, 0.0, "cpu", "{}")
         )
     finally:
         tracker.close()

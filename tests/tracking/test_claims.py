@@ -40,12 +40,12 @@ def test_what_finished_is_known_in_every_experiment(track: Callable[..., Tracker
         tracker.claim(trial, sweep_of(tracker, tmp_path / "toy.yaml", experiment=experiment))
         finish(tracker, trial, tmp_path, **{"train/seconds": 12.5})
     flush(tracker)
-    known = track().finished()
-    assert set(known) == {"one", "two"}
-    assert known["two"].sweep == "two"
-    assert (known["two"].seconds, known["two"].device, known["two"].row) == (12.5, "cpu", "Row")
-    assert known["two"].metrics[TEST] == 0.75
-    assert known["two"].params["epochs"] == "3"
+    finished = track().finished()
+    assert set(finished) == {"one", "two"}
+    assert finished["two"].sweep == "two"
+    assert (finished["two"].seconds, finished["two"].device, finished["two"].row) == (12.5, "cpu", "Row")
+    assert finished["two"].metrics[TEST] == 0.75
+    assert finished["two"].params["epochs"] == "3"
     assert set(tracker.finished(["two", "three"])) == {"two"}
 
 
@@ -59,7 +59,7 @@ def test_a_claim_finds_what_another_finished_or_trains(track: Callable[..., Trac
     finish(first, mine, tmp_path)
     flush(first)
     assert isinstance(done := second.claim(state("a"), other), Finished)
-    assert done.known.run_id == mine.run_id
+    assert done.trial.run_id == mine.run_id
     assert [run.info.run_id for run in runs(uri, view=ViewType.ALL)] == [mine.run_id]
 
 

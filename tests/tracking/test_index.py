@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from platform.tracking import index
-from platform.tracking.index import Entry, Known, Others, Page, SweepRun, finished, keep_others, kept, unfinished
+from platform.tracking.index import (
+    Entry,
+    FinishedTrial,
+    Others,
+    Page,
+    SweepRun,
+    finished,
+    keep_others,
+    kept,
+    unfinished,
+)
 
 SIZE = 10  # of a small page
 
@@ -33,8 +43,8 @@ class Store:
         for position, run in enumerate(self.runs[start : start + size], start):
             identity = f"i{run[1:]}"
             place = (identity, run, "sweep", "row", "row", "sha", "false", float(position), 1.5, "cpu")
-            known = Known(*place, details='{"params": {"lr": "0.1"}, "metrics": {"test/auroc": 0.5}}')
-            entries.append(Entry(run, identity, None if run in self.unfinished else known))
+            trial = FinishedTrial(*place, details='{"params": {"lr": "0.1"}, "metrics": {"test/auroc": 0.5}}')
+            entries.append(Entry(run, identity, None if run in self.unfinished else trial))
         following = str(start + size) if start + size < len(self.runs) else None
         return Page(entries, following)
 
@@ -106,9 +116,9 @@ def test_identities_are_looked_up_in_any_number(file: Path) -> None:
 
 
 def test_params_and_metrics_come_back(file: Path) -> None:
-    known = finished(file, Store(1))["i0"]
-    assert (known.params, known.metrics) == ({"lr": "0.1"}, {"test/auroc": 0.5})
-    assert (known.sweep, known.seconds, known.device) == ("sweep", 1.5, "cpu")
+    trial = finished(file, Store(1))["i0"]
+    assert (trial.params, trial.metrics) == ({"lr": "0.1"}, {"test/auroc": 0.5})
+    assert (trial.sweep, trial.seconds, trial.device) == ("sweep", 1.5, "cpu")
 
 
 def test_a_store_that_was_made_anew_is_read_in_full(file: Path) -> None:
@@ -157,19 +167,19 @@ def test_several_may_refresh_at_once(file: Path) -> None:
     store = Store(500)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: finished(file, store), range(8)))
-    assert [len(known) for known in found] == [500] * 8
+    assert [len(trials) for trials in found] == [500] * 8
     with sqlite3.connect(file) as database:
         assert database.execute("select count(*) from runs").fetchone() == (500,)
 
 
 def test_all_of_a_store_is_kept_for_as_long_as_its_state_is_the_same(file: Path) -> None:
     store = Store(3)
-    known = finished(file, store)
+    trials = finished(file, store)
     sweep = SweepRun("r9", "toy", True, "quick", "", {"digits": ["0123", 1000]}, {"best.lr": "0.1"})
     others = Others({"1": "toy"}, {"i7": "r7"}, [sweep], 3)
     assert kept(file, "one") is None
     keep_others(file, "one", others)
-    assert kept(file, "one") == (known, others)
+    assert kept(file, "one") == (trials, others)
     assert kept(file, "two") is None
     assert kept(file, "") is None  # a store that has no state, as a server
     keep_others(file, "two", others)

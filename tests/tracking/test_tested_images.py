@@ -14,7 +14,7 @@ import pytest
 from platform.planning import captions
 from platform.report import main
 from platform.tracking.evaluations import full_names, lacks, own_metrics, shared_metrics
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import described
 from tests.helpers.paths import SHARED
 from tests.helpers.sweeps import artifact, project, runs, sweep
@@ -88,9 +88,9 @@ METRICS = {f"test/cifar10/{s}/auroc": v for s, v in (("msp", 0.6), ("mls", 0.7),
 HALF, ALL = Content("a", 5_000, 10_000), Content("b", 10_000, 10_000)
 
 
-def known(**saw: object) -> Known:
+def finished(**saw: object) -> FinishedTrial:
     details = json.dumps({"params": {}, "metrics": METRICS, **saw})
-    return Known("i", "r", "toy", "row", "row", "sha", "false", 0.0, 1.0, "cpu", details)
+    return FinishedTrial("i", "r", "toy", "row", "row", "sha", "false", 0.0, 1.0, "cpu", details)
 
 
 def of(**settings: object) -> TrialConfig:
@@ -98,13 +98,13 @@ def of(**settings: object) -> TrialConfig:
 
 
 def test_other_test_images_than_those_of_a_result_are_evaluated() -> None:
-    before = known(tested={"known": HALF, "cifar10": HALF})
+    before = finished(tested={"known": HALF, "cifar10": HALF})
     assert lacks(before, CONFIG, {"known": ALL, "cifar10": ALL})
     assert not lacks(before, CONFIG, {"known": HALF, "cifar10": HALF})
 
 
 def test_a_run_that_does_not_say_what_it_was_tested_on_counts_as_it_is() -> None:
-    assert not lacks(known(), CONFIG, {"known": ALL, "cifar10": ALL})
+    assert not lacks(finished(), CONFIG, {"known": ALL, "cifar10": ALL})
     assert list(captions.tested_on([(CONFIG, {})])) == [
         "Which test images 1 trials saw was not recorded when they ran: they are shown as they are."
     ]
@@ -112,13 +112,13 @@ def test_a_run_that_does_not_say_what_it_was_tested_on_counts_as_it_is() -> None
 
 def test_odin_with_other_settings_is_another_result() -> None:
     config = of(score="odin", odin_epsilon=0.01)
-    assert lacks(known(odin=(1000.0, 0.0014)), config, {})
-    assert not lacks(known(odin=(1000.0, 0.01)), config, {})
+    assert lacks(finished(odin=(1000.0, 0.0014)), config, {})
+    assert not lacks(finished(odin=(1000.0, 0.01)), config, {})
 
 
 def test_a_search_by_a_score_that_was_not_recorded_evaluates_the_trial() -> None:
     settings = {"holdout": 0.1, "pseudo_unknown": 2, "test": False}
-    assert lacks(known(), of(score="odin", **settings), {})
+    assert lacks(finished(), of(score="odin", **settings), {})
 
 
 def test_the_short_names_mean_what_the_one_who_asks_means() -> None:

@@ -87,12 +87,12 @@ def teacher(runs: Runs) -> list[Drawing]:
         if config is None:
             continue
         data = _images(runs, trial.config)
-        known = runs.reader.known.get(config.identity(data.fingerprints))
-        if known is None:
+        finished = runs.reader.finished.get(config.identity(data.fingerprints))
+        if finished is None:
             raise MissingError(f"the teacher of {row} has no finished run")
         device = pick_device()
         count = MIXED_ON_CPU if device.type == "cpu" else MIXED
-        with runs.weights(known.run_id) as weights:
+        with runs.weights(finished.run_id) as weights:
             found = inspection.mistakes(config, data, weights, device, SHARES, count)
         drawn = canvas(1, width=4.2, height=2.8)
         (axes,) = drawn.axes
