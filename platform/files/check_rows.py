@@ -14,6 +14,7 @@ from platform.files.spec import Claim, Column, LeftOut, Row, Spec
 from trainables.protocols.protocols import PROTOCOLS, evaluation_sets, known_classes, part_of_set
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
+from trainables.scoring.metric_names import MetricName
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.resolving import called, check_settings, owners_of, resolve
@@ -325,4 +326,6 @@ def test_metrics(
     names = {"test/accuracy", "test/auc", *(f"test/{name}/feature_cosine" for name in sets)}
     names |= {"test/auroc", "test/oscr"} if sets else set()
     names |= {f"test/{name}/accuracy" for name in shown}
-    return frozenset(names | {f"test/{name}/{score}/{metric}" for name in sets for score in scores for metric in each})
+    return frozenset(
+        names | {str(MetricName("test", metric, name, score)) for name in sets for score in scores for metric in each}
+    )

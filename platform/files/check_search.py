@@ -13,6 +13,7 @@ from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.spec import Row, Spec
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
+from trainables.scoring.metric_names import PSEUDO_UNKNOWN, MetricName
 from trainables.scoring.metrics import OPEN_SET_METRICS, RANKING_METRICS
 from trainables.settings.config import SCORE_NAMES
 from trainables.settings.resolving import SCORES, called, check_settings, owners_of, resolve
@@ -114,9 +115,9 @@ def ends(dimension: Dimension) -> list[Any]:
 
 def validation_metrics(scores: Iterable[str]) -> list[str]:
     """Names that a search may be judged by where validation computes `scores`: they come from training images alone."""
-    names = ["val/auroc", "val/accuracy", "val/auc", "val/oscr", "val/pseudo-unknown/feature_cosine"]
+    names = ["val/auroc", "val/accuracy", "val/auc", "val/oscr", f"val/{PSEUDO_UNKNOWN}/feature_cosine"]
     each = [*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95"]
-    return names + [f"val/pseudo-unknown/{score}/{m}" for score in scores for m in each]
+    return names + [str(MetricName("val", m, PSEUDO_UNKNOWN, score)) for score in scores for m in each]
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:
@@ -133,7 +134,7 @@ def _objective_problems(spec: Spec) -> Iterator[Problem]:
                 f"does on unseen unknowns. Use {instead}, from training images; `confirm` reports the test set",
             )
         elif metric not in allowed and metric in validation_metrics(SCORES):
-            score = metric.split("/")[2]
+            score = MetricName.parse(metric).score
             yield Problem(path, f"{score} is not computed in every validation unless base has `score: {score}`")
         elif metric not in allowed:
             yield Problem(path, f"unknown metric {metric!r}{nearest(metric, allowed)}")

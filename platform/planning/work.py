@@ -9,7 +9,7 @@ from platform.files.spec import Resources
 from platform.planning.plan import Plan
 from platform.planning.search import Study
 from platform.tracking.evaluations import lacks
-from platform.tracking.index import Known
+from platform.tracking.index import FinishedTrial
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 
@@ -20,7 +20,7 @@ class Work:
 
     train: list[tuple[TrialConfig, Resources]] = field(default_factory=list)
     evaluate: list[TrialConfig] = field(default_factory=list)  # finished ones, on sets that they have not seen
-    cached: dict[str, Known] = field(default_factory=dict)
+    cached: dict[str, FinishedTrial] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)  # proposals that a search knows of, without a finished run
     teachers: int = 0  # of those to train
     cached_teachers: int = 0
@@ -30,14 +30,14 @@ class Work:
         return not self.train and not self.evaluate
 
 
-def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -> Work:
-    """`known` are the finished trials by identity, `studies` the searches that some process began, by sweep."""
+def work(plan: Plan, finished: Mapping[str, FinishedTrial], studies: Mapping[str, Study]) -> Work:
+    """`finished` are the finished trials by identity, `studies` the searches that some process began, by sweep."""
     todo = Work()
     seen: set[str] = set()
     searching = {sweep.name for sweep in plan.sweeps if sweep.search}
 
     def want(config: TrialConfig, identity: str, needs: Resources) -> None:
-        found = known.get(identity)
+        found = finished.get(identity)
         if found and not lacks(found, config, plan.images.tested(config)):
             todo.cached[identity] = found
         elif identity not in seen:
@@ -45,7 +45,7 @@ def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -
             if found:
                 todo.evaluate.append(config)
             else:
-                _train(todo, plan, known, seen, config, needs)
+                _train(todo, plan, finished, seen, config, needs)
 
     for sweep in plan.sweeps:
         needs = sweep.spec.resources
@@ -57,20 +57,20 @@ def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -
             for ended in (t for t in told if t.status in ("finished", "stopped")):
                 settings = {**sweep.spec.search_settings(), **ended.proposal.settings}
                 identity = plan.identity(resolve(settings))
-                if ended.status == "finished" and identity in known:
-                    todo.cached[identity] = known[identity]
+                if ended.status == "finished" and identity in finished:
+                    todo.cached[identity] = finished[identity]
                 else:
                     todo.ended.add(identity)
             open_ = (study.left if study else sweep.spec.trials) + sum(t.status == "running" for t in told)
             for _ in range(open_):
-                _train(todo, plan, known, seen, sweep.search, needs)
+                _train(todo, plan, finished, seen, sweep.search, needs)
             if not open_:
                 searching.remove(sweep.name)
     for sweep in plan.sweeps:
         for waiting in sweep.waiting:
             if waiting.search in searching:
                 for config in plan.configs(sweep, waiting.row):
-                    _train(todo, plan, known, seen, config, sweep.spec.resources)
+                    _train(todo, plan, finished, seen, config, sweep.spec.resources)
             else:  # what its search found is known
                 for best in studies[waiting.search].best(waiting.rank + 1)[waiting.rank :]:
                     for config in plan.configs(sweep, waiting.row, best.settings):
@@ -79,14 +79,14 @@ def work(plan: Plan, known: Mapping[str, Known], studies: Mapping[str, Study]) -
 
 
 def _train(
-    todo: Work, plan: Plan, known: Mapping[str, Known], seen: set[str], config: TrialConfig, needs: Resources
+    todo: Work, plan: Plan, finished: Mapping[str, FinishedTrial], seen: set[str], config: TrialConfig, needs: Resources
 ) -> None:
     todo.train.append((config, needs))
     teacher = config.teacher
     if teacher is None or (identity := plan.identity(teacher)) in seen:
         return
     seen.add(identity)
-    if identity in known:
+    if identity in finished:
         todo.cached_teachers += 1
     else:
         todo.train.append((teacher, needs))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from platform.files.rows import columns, trials
 from platform.files.search_file import PAPER
@@ -23,7 +21,7 @@ from platform.tracking.reader import Reader
 from platform.tracking.trials import described
 from trainables.protocols.protocols import partition
 from trainables.reading.yaml_file import ConfigError
-from trainables.scoring.metrics import CLOSED_SET_METRICS
+from trainables.scoring.metric_names import MetricName, mean_of
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 
@@ -174,27 +172,23 @@ class Source:
             if row.best_of and not groups:
                 lacks = (f"the result of {row.best_of}",)
             published = row.published.get(name) if isinstance(row.published, Mapping) else None
-            same = comparable and self.score is None and (self.metric is None or _of_known(metric))
+            same = comparable and self.score is None and (self.metric is None or MetricName.parse(metric).of_known)
             same = same and all(tested_on_all(trial.tested, _tested_sets(trial, metric)) for trial in behind)
             yield ReportCell(row.name, name, published, tuple(behind), values, lacks, same)
 
     def _value(self, trial: ReportTrial, metric: str, metrics: Metrics) -> float | None:
         """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own; None
         where it is of ODIN with other settings."""
-        name = metric.replace("{score}", trial.config.score)
-        if self.metric and not (_of_known(name) or name.endswith("/feature_cosine")):
-            name = f"{name.rpartition('/')[0]}/{self.metric}"
-        parts = name.split("/")
-        if self.score and len(parts) == 4:
-            parts[2] = self.score
-        names = ["/".join(parts)]
-        if len(parts) == 2 and not _of_known(name):
-            names = [f"{parts[0]}/{s}/{trial.config.score}/{parts[1]}" for s in trial.config.evaluation_sets]
+        name = MetricName.parse(metric.replace("{score}", trial.config.score))
+        if self.metric and not (name.of_known or name.metric == "feature_cosine"):
+            name = replace(name, metric=self.metric)
+        if self.score and name.score:
+            name = replace(name, score=self.score)
+        names = name.meant(trial.config.evaluation_sets, trial.config.score)
         own_odin = (trial.config.odin_temperature, trial.config.odin_epsilon)
-        if any("/odin/" in one for one in names) and trial.odin not in (None, own_odin):
+        if any(one.score == "odin" for one in names) and trial.odin not in (None, own_odin):
             return None
-        found = [metrics(trial, one) for one in names]
-        return None if any(value is None for value in found) else float(np.mean([v for v in found if v is not None]))
+        return mean_of(names, partial(metrics, trial))
 
     # What is said of it
 
@@ -239,11 +233,6 @@ def _given(rows: Sequence[tuple[Row, Mapping[str, Sequence[ReportTrial]]]]) -> I
             yield f"{said}: {', '.join(names)}."
 
 
-def _of_known(metric: str) -> bool:
-    """Whether a metric is of known samples alone."""
-    return metric.rpartition("/")[2] in CLOSED_SET_METRICS
-
-
 def _from_the_first(spec: Spec, cells: Mapping[str, Mapping[str, ReportCell]]) -> Iterator[Comparison]:
     """The first row of a search minus each of the others, which nobody has published."""
     first, *others = cells or [""]
@@ -262,10 +251,10 @@ def _paired(one: ReportCell, other: ReportCell) -> Paired | None:
 
 def _tested_sets(trial: ReportTrial, metric: str) -> tuple[str, ...]:
     """The evaluation sets that a metric is of."""
-    parts = metric.split("/")
-    if _of_known(metric):
-        return ("known", *parts[1:-1])
-    return ("known", *((parts[1],) if len(parts) > 2 else trial.config.evaluation_sets))
+    name = MetricName.parse(metric)
+    if name.unknown_set:
+        return "known", name.unknown_set
+    return ("known", *(() if name.of_known else trial.config.evaluation_sets))
 
 
 def _partition(config: TrialConfig) -> object:

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
-import numpy as np
-
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
 from trainables.images.listing import Content
+from trainables.scoring.metric_names import MEANT_BY_ASKER, PSEUDO_UNKNOWN, MetricName, mean_of
 from trainables.settings.config import RequestedScore, TrialConfig
 
-SHORT = ("auroc", "oscr")  # metrics that a part has one of, as the settings of who asks mean it
-_ASKERS = frozenset(f"{part}/{metric}" for part in ("val", "test") for metric in SHORT)
+_ASKERS = {str(name): name for part in ("val", "test") for name in (MetricName(part, m) for m in MEANT_BY_ASKER)}
 
 
 def just_finished(trial: TrialState) -> FinishedTrial:
@@ -40,9 +38,9 @@ def lacks(finished: FinishedTrial, config: TrialConfig, tested: Mapping[str, Con
     What a run does not say, since it is older than that record, is taken to be as it is here.
     """
     parts = [("test", config.evaluation_sets)] if config.test else []
-    parts += [("val", ("pseudo-unknown",))] if config.holdout and config.pseudo_unknown else []
+    parts += [("val", (PSEUDO_UNKNOWN,))] if config.holdout and config.pseudo_unknown else []
     scores = {config.score, *config.scores_on_request(last=True)}
-    names = (f"{part}/{name}/{score}/auroc" for part, sets in parts for name in sets for score in scores)
+    names = (str(n) for part, sets in parts for s in scores for n in MetricName(part, "auroc").meant(sets, s))
     closed = ["test/auc"] if config.test and not config.evaluation_sets else []
     if any(name not in finished.metrics for name in (*names, *closed)):
         return True
@@ -55,11 +53,9 @@ def own_metrics(metrics: Mapping[str, float], config: TrialConfig) -> dict[str, 
     """`metrics` with what `config` means by the short names (`val/auroc`, `test/oscr`, …): its score, the mean over its
     unknown sets. A short name that is there already is somebody else's: it stays only if `config` means the same."""
     own = shared_metrics(metrics)
-    for part, sets in (("val", ("pseudo-unknown",)), ("test", config.evaluation_sets if config.test else ())):
-        for metric in SHORT:
-            values = [metrics.get(f"{part}/{name}/{config.score}/{metric}") for name in sets]
-            if values and all(value is not None for value in values):
-                own[f"{part}/{metric}"] = float(np.mean([v for v in values if v is not None]))
+    for short, name in _ASKERS.items():
+        if (mean := mean_of(_meant(name, config), metrics.get)) is not None:
+            own[short] = mean
     return own
 
 
@@ -71,11 +67,12 @@ def shared_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def full_names(metric: str, config: TrialConfig) -> list[str]:
     """What the run of a trial calls a metric that `config` names shortly; of several unknown sets one each."""
-    if metric not in _ASKERS:
-        return [metric]
-    part, _, name = metric.partition("/")
-    sets = config.evaluation_sets if part == "test" else ("pseudo-unknown",)
-    return [f"{part}/{one}/{config.score}/{name}" for one in sets]
+    return [str(name) for name in _meant(_ASKERS[metric], config)] if metric in _ASKERS else [metric]
+
+
+def _meant(name: MetricName, config: TrialConfig) -> list[MetricName]:
+    tested = config.evaluation_sets if config.test else ()
+    return name.meant(tested if name.part == "test" else (PSEUDO_UNKNOWN,), config.score)
 
 
 def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
@@ -90,8 +87,8 @@ def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
 
 def evaluated_too(config: TrialConfig, metrics: Mapping[str, float]) -> TrialConfig:
     """`config` with every set and score that a finished trial was evaluated on: its scores are written anew."""
-    found = [name.split("/") for name in metrics if name.startswith("test/") and name.endswith("/auroc")]
-    sets = tuple(dict.fromkeys(part[1] for part in found if len(part) == 4))
-    scores = tuple(s for s in get_args(RequestedScore) if any(part[2] == s for part in found if len(part) == 4))
+    found = [MetricName.parse(name) for name in metrics if name.startswith("test/") and name.endswith("/auroc")]
+    sets = tuple(dict.fromkeys(name.unknown_set for name in found if name.score))
+    scores = tuple(s for s in get_args(RequestedScore) if any(name.score == s for name in found))
     others = replace(config, evaluate=sets or config.evaluate, extra_scores=scores or None, test=bool(sets))
     return merged(config, others)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
 from trainables.protocols.protocols import UNKNOWN
+from trainables.scoring.metric_names import MEANT_BY_ASKER, MetricName, mean_of
 from trainables.scoring.metrics import accuracy, closed_set_auc, open_set_metrics
 
 NO_SCORES = ("part", "set", "index", "class", "label", "prediction", "known_cosine", "logits")  # the other columns
@@ -54,8 +55,11 @@ def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: 
                 held_out=None if held_out is None else held_out[score].to_numpy(),
             )
             result |= {f"{part}/{name}/{score}/{metric}": value for metric, value in values.items()}
-    for metric in ("auroc", "oscr"):
-        result[f"{part}/{metric}"] = _mean(result[f"{part}/{n}/{default_score}/{metric}"] for n in unknown_sets)
+    for metric in MEANT_BY_ASKER:
+        short = MetricName(part, metric)
+        mean = mean_of(short.meant(unknown_sets, default_score), result.__getitem__)
+        assert mean is not None  # there are unknown sets
+        result[str(short)] = mean
     return result
 
 
@@ -63,7 +67,3 @@ def known_beside(name: str, sets: Collection[str]) -> str:
     """The set of known samples that the samples of set `name` are judged beside, among the `sets` that there are."""
     own = f"{KNOWN}-{name}"
     return own if own in sets else KNOWN
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
