@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.index import copies, one_run
 from platform.files import search_file
-from platform.files.rows import columns, trials
+from platform.files.rows import columns, row_list, trials
 from platform.tracking.tracker import Tracker
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def _wanted() -> Iterator[tuple[str, str, str, list[str], tuple[str, ...]]]:
     """File, row, identity, the metrics that the table shows and the images that it trains on, of every trial."""
     for path in sorted((ROOT / "search_spaces").glob("*/*.yaml")):
         spec = search_file.load(path).profile("paper")
-        for row in spec.row_list():
+        for row in row_list(spec):
             for group, config in () if row.published_only else trials(spec, row):
                 identity = config.identity(dict.fromkeys(config.shaped_by, PRINT))
                 shown = [m.replace("{score}", config.score) for g, m in columns(spec) if g == group]

@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from platform.command import add_data_root, add_profile, add_tracking_uri, command, consoles, new_parser, store_of
 from platform.files import search_file
+from platform.files.rows import untrained
 from platform.files.search_file import PAPER, SearchFile
 from platform.files.spec import Resources
 from trainables.reading.addresses import showable
@@ -281,7 +282,7 @@ def _refuse_one_name_twice(sweeps: Sequence[Sweep]) -> None:
 
 
 def _refuse_nothing_to_train(sweep: Sweep) -> None:
-    waiting, trained = sweep.spec.untrained()
+    waiting, trained = untrained(sweep.spec)
     if waiting and not trained:
         needs = " and ".join(waiting)
         message = (

@@ -9,8 +9,9 @@ from typing import Any
 
 from platform.files.names import shown_name
 from platform.files.needs import absent, without
-from platform.files.rows import MAX_ROWS, MAX_TRIALS, expand, off, say, size
+from platform.files.rows import MAX_ROWS, MAX_TRIALS, column_groups, expand, lacking, off, say, size
 from platform.files.spec import Claim, Column, LeftOut, Row, Spec
+from platform.files.trial_settings import with_teacher
 from trainables.protocols.protocols import PROTOCOLS, evaluation_sets, known_classes, part_of_set
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
@@ -177,9 +178,9 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
         return
     told: set[tuple[KeyPath, str]] = set()  # a contradiction of a grid is told once, with the first row that has it
     configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConfig]] = []
-    for _, column in spec.column_groups():
+    for _, column in column_groups(spec):
         for path, row in trained:
-            if spec.lacking(row.set or {}, column):
+            if lacking(spec, row.set or {}, column):
                 continue
             config, problems = _resolve(spec, row, column, path)
             if config:
@@ -197,7 +198,7 @@ def too_many_trials(spec: Spec, rows: int) -> Iterator[Problem]:
     """A number of trials that is a slip of the pen."""
     of = spec.confirm or spec
     path: KeyPath = ("confirm",) if spec.confirm else ()
-    count = rows * len(spec.column_groups()) * len(of.splits) * len(of.seeds)
+    count = rows * len(column_groups(spec)) * len(of.splits) * len(of.seeds)
     if count > MAX_TRIALS:
         longer = "seeds" if len(of.seeds) >= len(of.splits) else "splits"
         message = (
@@ -237,7 +238,7 @@ def _problems_of_base(spec: Spec) -> list[Problem]:
     if absent(spec.base, spec.needs):
         return []
     try:
-        resolve(spec.with_teacher({}))
+        resolve(with_teacher(spec, {}))
     except ConfigError as error:
         return [Problem(("base", *problem.path), problem.message) for problem in error.problems]
     return []
@@ -253,7 +254,7 @@ def _resolve(
     if not {"method", "objective"} & (spec.base.keys() | changes.keys()):
         return None, [Problem(path, "has no method: write one in base, or in the row's set")]
     try:
-        return resolve({**spec.with_teacher(changes, column), "split": 0}), []
+        return resolve({**with_teacher(spec, changes, column), "split": 0}), []
     except ConfigError as error:
         return None, [Problem((*path, "set", *p.path), p.message) for p in error.problems]
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from platform.files.check_rows import too_many_trials
 from platform.files.dimensions import Choice, FloatRange, IntRange
+from platform.files.searched import search_order
 from platform.files.spec import Row, Spec
+from platform.files.trial_settings import validation_settings, with_teacher
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metric_names import PSEUDO_UNKNOWN, MetricName
@@ -44,7 +46,7 @@ def search_problems(spec: Spec) -> Iterator[Problem]:
     for name, dimension in spec.search.items():
         yield from _dimension_problems(name, dimension, spec)
     try:
-        spec.search_order()
+        search_order(spec)
     except ValueError as error:
         yield Problem(("search", str(error).split()[0], "when"), str(error))
     yield from _objective_problems(spec)
@@ -195,7 +197,7 @@ def search_trial_problems(spec: Spec) -> Iterator[Problem]:
 
     def problems_of(changes: Mapping[str, Any], path: KeyPath, validation: Mapping[str, Any]) -> Iterator[Problem]:
         try:
-            resolve({**spec.with_teacher(changes), **validation})
+            resolve({**with_teacher(spec, changes), **validation})
         except ConfigError as error:
             for problem in error.problems:
                 yield Problem(path or ("base", *problem.path), problem.message)
@@ -203,7 +205,7 @@ def search_trial_problems(spec: Spec) -> Iterator[Problem]:
     if problems := list(problems_of({}, (), {})):
         yield from problems
         return
-    validation = spec.validation_settings()
+    validation = validation_settings(spec)
     yield from problems_of({}, (), validation)
     proposed = [
         (name, changes)
@@ -241,7 +243,7 @@ def _scheduler_problems(spec: Spec) -> Iterator[Problem]:
     if spec.scheduler is None or "epochs" in spec.search:
         return
     name, scheduler = ("asha", spec.scheduler.asha) if spec.scheduler.asha else ("median", spec.scheduler.median)
-    epochs = resolve(spec.with_teacher({})).epochs
+    epochs = resolve(with_teacher(spec, {})).epochs
     if scheduler and scheduler.grace_epochs >= epochs:
         yield Problem(
             ("scheduler", name, "grace_epochs"),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from platform.files.needs import absent
+from platform.files.spec import Row, Spec
+from platform.files.trial_settings import with_teacher
 from trainables.reading.values import convert
 from trainables.reading.yaml_file import KeyPath
 from trainables.settings.config import TrialConfig
-from trainables.settings.resolving import resolve
-
-if TYPE_CHECKING:
-    from platform.files.spec import Row, Spec
+from trainables.settings.methods import laid_over
+from trainables.settings.resolving import owners_of, resolve
 
 MAX_ROWS = 10_000  # of one file: beyond it, a grid is a slip of the pen
 MAX_TRIALS = 20_000  # of one file, rows × columns of their own × splits × seeds
@@ -22,7 +23,6 @@ FULL = "full"  # the row of `leave_one_out` that lacks nothing
 
 def expand(spec: Spec) -> Iterator[tuple[KeyPath, Row]]:
     """Where the file says it, and the row: as written, then of the file's own grid, then of `leave_one_out`."""
-    from platform.files.spec import Row  # which has this function as a method
 
     def grid_row(name: str, cell: Mapping[str, Any], of: Row | Spec, **more: Any) -> Row:
         return Row.model_construct(name=name, published=published_of(cell, of.published), **more)
@@ -42,9 +42,53 @@ def expand(spec: Spec) -> Iterator[tuple[KeyPath, Row]]:
         yield ("leave_one_out", i), Row.model_construct(name=f"without {item.name}", set=changes)
 
 
+def row_list(spec: Spec) -> list[Row]:
+    """The rows of an ablation, with grids multiplied out and `leave_one_out` written out."""
+    return [row for _, row in expand(spec)]
+
+
+def column_groups(spec: Spec) -> list[tuple[str, dict[str, Any]]]:
+    """Columns whose trials are the same, as the first of them and the settings that all of them change."""
+    groups: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name, column in spec.columns.items():
+        groups.setdefault(repr(sorted(column.set.items())), (name, column.set))
+    return list(groups.values())
+
+
+def lacking(spec: Spec, changes: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
+    """What the project lacks for a row's trials of a column; empty where they can be trained."""
+    if not spec.needs:
+        return []
+    settings = laid_over({**spec.base, **column}, changes)
+    parts = owners_of(settings)
+    foreign = {n for n in settings if n in spec.table and (of := spec.table[n].owners) and not parts & {*of}}
+    return absent({n: v for n, v in settings.items() if n not in foreign}, spec.needs)
+
+
+def untrained(spec: Spec) -> tuple[dict[str, list[str]], bool]:
+    """What the project lacks, with the rows (of the columns) that wait for it, and whether any row can be trained.
+
+    Rows of grids that take their settings from a search count by what they set themselves.
+    """
+    if not spec.needs:
+        return {}, True  # a file with nothing to train is refused when it is read
+    waiting: dict[str, list[str]] = {}
+    trained = False
+    groups = column_groups(spec)
+    for row in row_list(spec):
+        if row.published_only:
+            continue
+        for name, own in groups:
+            needed = lacking(spec, row.set or {}, own)
+            trained = trained or not needed
+            for need in needed:
+                waiting.setdefault(need, []).append(f"{row.name} ({name})" if own else row.name)
+    return waiting, trained
+
+
 def columns(spec: Spec) -> list[tuple[str, str]]:
     """For each column of a table, the `Place.column` of its trials and the metric that it shows."""
-    groups = {repr(sorted(own.items())): name if own else "" for name, own in spec.column_groups()}
+    groups = {repr(sorted(own.items())): name if own else "" for name, own in column_groups(spec)}
     return [(groups[repr(sorted(c.set.items()))], c.metric) for c in spec.columns.values()]
 
 
@@ -53,9 +97,9 @@ def trials(spec: Spec, row: Row, best: Mapping[str, Any] | None = None) -> Itera
     row's own settings; without those that need what the project lacks."""
     changes = {**(best or {}), **(row.set or {})}
     for column, own, both in divisions(spec):
-        if spec.lacking(changes, own):
+        if lacking(spec, changes, own):
             continue
-        config = resolve(spec.with_teacher({**changes, "split": both[0][0]}, own))
+        config = resolve(with_teacher(spec, {**changes, "split": both[0][0]}, own))
         for split, seed in both:
             yield column, config.at(split, seed)
 
@@ -65,7 +109,7 @@ def divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], list[tuple[int,
     if spec.search and spec.confirm is None:
         return
     of = spec.confirm or spec
-    for column, own in spec.column_groups():
+    for column, own in column_groups(spec):
         yield column if own else "", own, list(product(of.splits, of.seeds))
 
 

@@ -6,7 +6,7 @@ A file is a *search*, which lets Optuna choose settings, or an *ablation*, whose
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -21,14 +21,9 @@ from pydantic_core import PydanticCustomError
 
 from platform.files.dimensions import Dimension, Grid, Number, Numbers, Strict, Text, distinct
 from platform.files.names import Name, SweepName
-from platform.files.needs import absent
-from platform.files.rows import expand
 from trainables.reading.values import shown
-from trainables.settings.custom import is_custom
-from trainables.settings.methods import laid_over
-from trainables.settings.resolving import Setting, has_teacher, owners_of, resolve, settings_table, teacher_settings
+from trainables.settings.resolving import Setting, settings_table
 
-COMMON_KEYS = ("name", "base", "resources", "figures", "profiles")
 SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
 ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "needs", "claims")
@@ -279,11 +274,6 @@ class Spec(Strict):
     def is_ablation(self) -> bool:
         return not self.search
 
-    @property
-    def objective(self) -> Objective:
-        """The first of `objectives`."""
-        return self.objectives[0]
-
     @cached_property
     def parts(self) -> tuple[str, ...]:
         """Every objective and mix that the file names, which say what settings it may name."""
@@ -300,106 +290,3 @@ class Spec(Strict):
     def table(self) -> dict[str, Setting]:
         """Every setting that the file may name."""
         return settings_table(self.parts)
-
-    def row_list(self) -> list[Row]:
-        """The rows of an ablation, with grids multiplied out and `leave_one_out` written out."""
-        return [row for _, row in expand(self)]
-
-    def column_groups(self) -> list[tuple[str, dict[str, Any]]]:
-        """Columns whose trials are the same, as the first of them and the settings that all of them change."""
-        groups: dict[str, tuple[str, dict[str, Any]]] = {}
-        for name, column in self.columns.items():
-            groups.setdefault(repr(sorted(column.set.items())), (name, column.set))
-        return list(groups.values())
-
-    def lacking(self, changes: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
-        """What the project lacks for a row's trials of a column; empty where they can be trained."""
-        if not self.needs:
-            return []
-        settings = laid_over({**self.base, **column}, changes)
-        parts = owners_of(settings)
-        foreign = {n for n in settings if n in self.table and (of := self.table[n].owners) and not parts & {*of}}
-        return absent({n: v for n, v in settings.items() if n not in foreign}, self.needs)
-
-    def untrained(self) -> tuple[dict[str, list[str]], bool]:
-        """What the project lacks, with the rows (of the columns) that wait for it, and whether any row can be trained.
-
-        Rows of grids that take their settings from a search count by what they set themselves.
-        """
-        if not self.needs:
-            return {}, True  # a file with nothing to train is refused when it is read
-        waiting: dict[str, list[str]] = {}
-        trained = False
-        groups = self.column_groups()
-        for row in self.row_list():
-            if row.published_only:
-                continue
-            for name, own in groups:
-                lacking = self.lacking(row.set or {}, own)
-                trained = trained or not lacking
-                for need in lacking:
-                    waiting.setdefault(need, []).append(f"{row.name} ({name})" if own else row.name)
-        return waiting, trained
-
-    def search_order(self) -> list[str]:
-        """The searched settings, each after those that its `when` names; raises `ValueError` for a circle."""
-        ordered: dict[str, None] = {}
-
-        def add(name: str, above: tuple[str, ...]) -> None:
-            if name in above:
-                raise ValueError(f"{' needs '.join([*above[above.index(name) :], name])}: a circle")
-            for other in self.search[name].when:
-                if other in self.search:
-                    add(other, (*above, name))
-            ordered[name] = None
-
-        for name in self.search:
-            if name not in ordered:
-                add(name, ())
-        return list(ordered)
-
-    def applies(self, name: str, proposed: Mapping[str, Any]) -> bool:
-        """Whether the setting `name` is searched, given what was proposed of those before it in `search_order`.
-
-        A setting that is not searched itself, since its own `when` does not hold, fulfils no condition.
-        """
-        fixed = {other: value for other, value in self.base.items() if other not in self.search}
-        values = {**fixed, **proposed}
-        return all(other in values and values[other] in wanted for other, wanted in self.search[name].when.items())
-
-    def search_settings(self) -> dict[str, Any]:
-        """The base of a search trial: validated on training images, never tested."""
-        return {**self.with_teacher({}), **self.validation_settings()}
-
-    def validation_settings(self) -> dict[str, Any]:
-        """What makes a trial one of the search."""
-        hidden = self.validation.pseudo_unknown
-        if hidden is None:
-            hidden = len(resolve(self.with_teacher({})).known_classes) // 3
-        return {"holdout": self.validation.holdout, "pseudo_unknown": hidden, "test": False}
-
-    def with_teacher(self, changes: Mapping[str, Any], column: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The base with `changes`, and the teacher written out where the method needs one.
-
-        A teacher comes from the base: what a search or a row changes of the student leaves it as it is, but for what
-        a row changes under `teacher`. What a `column` changes, a data set and its recipe, is the teacher's as well.
-        """
-        base = {**self.base, **(column or {})}
-        settings = laid_over(base, changes)
-        if has_teacher(settings):
-            student = {name: value for name, value in base.items() if name != "teacher"}
-            teacher: dict[str, Any] = {"method": "plain"}
-            for of in (self.base, column or {}, changes):
-                teacher = laid_over(teacher, of.get("teacher", {}))
-            settings["teacher"] = teacher_settings(student, teacher)
-        return self._without_foreign(settings, owners_of(settings))
-
-    def _without_foreign(self, settings: dict[str, Any], parts: set[str]) -> dict[str, Any]:
-        """Without what only objectives and mixes of one's own have, other ones than `parts`: alone, it would not be
-        known."""
-        foreign = {name for name in self._custom_settings if not parts & {*self.table[name].owners}}
-        return {name: value for name, value in settings.items() if name not in foreign} if foreign else settings
-
-    @cached_property
-    def _custom_settings(self) -> frozenset[str]:
-        return frozenset(n for n, s in self.table.items() if s.owners and all(map(is_custom, s.owners)))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platform.files.rows import columns, divisions, trials
+from platform.files.rows import columns, divisions, row_list, trials
 from platform.files.spec import Row, Spec
+from platform.files.trial_settings import search_settings, with_teacher
 from platform.tracking.trials import Phase, Place
 from trainables.data.sources import source_of
 from trainables.data.trial_data import TrialData, build, check_split, needed
@@ -181,15 +182,15 @@ def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
         each = sum(len(splits_and_seeds) for _, _, splits_and_seeds in divisions(spec))
         first = 1
         if spec.search:
-            sweep.search = resolve(spec.search_settings())
+            sweep.search = resolve(search_settings(spec))
             images.of(sweep.search)
         if spec.search and spec.confirm:
-            images.of(resolve(spec.with_teacher({})))  # the best's: not known yet
+            images.of(resolve(with_teacher(spec, {})))  # the best's: not known yet
             for rank, name in enumerate(spec.confirm.names[: spec.trials]):
                 sweep.waiting.append(Waiting(sweep.name, rank, Row(name=name, set={}), first))
                 first += each
         baselines = spec.confirm.baselines if spec.confirm else []
-        for row in baselines if spec.search else spec.row_list():
+        for row in baselines if spec.search else row_list(spec):
             if row.published_only:
                 continue
             source = Path(row.best_of) if row.best_of else None
@@ -202,10 +203,10 @@ def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
 
 def _missing(sweeps: Sequence[Sweep], images: Images) -> Iterator[str]:
     """What to say of each set that some trial of the files needs and that is not there."""
-    rows = ((s.spec, row) for s in sweeps if not s.spec.search for row in s.spec.row_list() if not row.published_only)
+    rows = ((s.spec, row) for s in sweeps if not s.spec.search for row in row_list(s.spec) if not row.published_only)
     configs = [config for spec, row in rows if row.best_of is None for _, config in trials(spec, row)]
     for spec in (s.spec for s in sweeps if s.spec.search):
-        configs += [resolve(spec.with_teacher({}))]  # what its confirmation needs, test sets included
+        configs += [resolve(with_teacher(spec, {}))]  # what its confirmation needs, test sets included
     parts: dict[str, dict[str, None]] = {}
     for name, role in dict.fromkeys(pair for config in configs for pair in needed(config)):
         source = source_of(name)

@@ -24,6 +24,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from platform.files.dimensions import Choice, FloatRange, IntRange
+from platform.files.searched import applies, search_order
 from platform.files.spec import Spec
 from platform.planning.studies import open_storage, read_storage
 
@@ -132,8 +133,8 @@ class Study:
         """
         self._study.sampler = _sampler(self.spec, number)
         trial = self._trial(number)
-        for name in self.spec.search_order():
-            if self.spec.applies(name, self._settings(trial.params)):
+        for name in search_order(self.spec):
+            if applies(self.spec, name, self._settings(trial.params)):
                 _suggest(trial, name, self.spec.search[name])
         return Proposal(number, self._settings(trial.params))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
+from platform.files.trial_settings import search_settings
 from platform.planning.plan import Plan
 from platform.planning.search import Study
 from platform.tracking.evaluations import lacks
@@ -55,7 +56,7 @@ def work(plan: Plan, finished: Mapping[str, FinishedTrial], studies: Mapping[str
             study = studies.get(sweep.name)
             told = list(study.history()) if study else []
             for ended in (t for t in told if t.status in ("finished", "stopped")):
-                settings = {**sweep.spec.search_settings(), **ended.proposal.settings}
+                settings = {**search_settings(sweep.spec), **ended.proposal.settings}
                 identity = plan.identity(resolve(settings))
                 if ended.status == "finished" and identity in finished:
                     todo.cached[identity] = finished[identity]

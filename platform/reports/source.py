@@ -8,9 +8,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from platform.files.rows import columns, trials
+from platform.files.rows import columns, lacking, row_list, trials
 from platform.files.search_file import PAPER
 from platform.files.spec import Claim, Row, Spec
+from platform.files.trial_settings import search_settings
 from platform.planning.best import best_settings
 from platform.planning.captions import say_settings, tested_on, tested_on_all, trained_on, trained_on_all
 from platform.reports.statistics import Paired, Verdict, paired, size, verdict
@@ -94,7 +95,7 @@ class Source:
         if self.spec.search:
             yield from self._confirmed(images)
             return
-        for row in self.spec.row_list():
+        for row in row_list(self.spec):
             groups: dict[str, list[ReportTrial]] = {}
             if not row.published_only:
                 try:
@@ -126,7 +127,7 @@ class Source:
     def _found(self, images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
         """A sentence for each of the best settings, with what the search judged them by."""
         for name, settings in self._best.items():
-            tried = self._trial(resolve({**self.spec.search_settings(), **settings}), images)
+            tried = self._trial(resolve({**search_settings(self.spec), **settings}), images)
             found = own_metrics(tried.metrics, tried.config)
             names = [o.metric for o in self.spec.objectives if o.metric in found]
             values = ", ".join(f"{metric} {100 * found[metric]:.1f}" for metric in names)
@@ -168,7 +169,7 @@ class Source:
                 value = self._value(trial, metric, metrics) if trial.state == "finished" else None
                 if value is not None:
                     values[trial.key] = value
-            lacks = () if row.published_only else tuple(self.spec.lacking(row.set or {}, column.set))
+            lacks = () if row.published_only else tuple(lacking(self.spec, row.set or {}, column.set))
             if row.best_of and not groups:
                 lacks = (f"the result of {row.best_of}",)
             published = row.published.get(name) if isinstance(row.published, Mapping) else None

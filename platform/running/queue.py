@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from platform.files.spec import Resources
+from platform.files.trial_settings import search_settings
 from platform.planning.plan import Cell, Plan
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
@@ -282,7 +283,7 @@ class Queue:
         self.results.earlier.append(Outcome.told(told, cell, self.finished.get(cell.identity)))
 
     def _proposed(self, name: str, proposal: Proposal) -> Cell:
-        config = resolve({**self.plan.sweep(name).spec.search_settings(), **proposal.settings})
+        config = resolve({**search_settings(self.plan.sweep(name).spec), **proposal.settings})
         place = Place(
             name, "search", name, proposal.number + 1, config.split, config.seed,
             proposal=proposal.number, searched=proposal.settings,

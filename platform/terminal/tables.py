@@ -9,6 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from platform.files.dimensions import Choice, FloatRange, IntRange
+from platform.files.rows import column_groups, untrained
 from platform.files.search_file import PAPER
 from platform.files.spec import Objective, Resources
 from platform.planning.captions import tested_on, trained_on
@@ -50,12 +51,12 @@ def sweep_table(sweep: Sweep, images: Images, at_once: int, memory: str = "") ->
     rows = sweep.rows
     if rows:
         of = spec.confirm or spec
-        columns = len(spec.column_groups())
+        columns = len(column_groups(spec))
         times = f" × {columns} columns of their own" if columns > 1 else ""
         named = ", ".join(map(in_terminal, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
         label = "confirm" if spec.search else f"{len(rows)} rows"
         table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
-    for need, waiting in spec.untrained()[0].items() if spec.is_ablation else ():
+    for need, waiting in untrained(spec)[0].items() if spec.is_ablation else ():
         some = ", ".join(map(in_terminal, waiting[:6])) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
         table.add_row(
             "left out", f"needs {in_terminal(need)}, which this project does not have yet: {some}", style="yellow"

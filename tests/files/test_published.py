@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from platform.files import search_file
+from platform.files.rows import row_list, untrained
 from platform.files.spec import Spec
 from tests.helpers.paths import ROOT
 
@@ -62,7 +63,7 @@ def printed(name: str) -> list[list[float]]:
 
 def in_file(name: str) -> list[list[float]]:
     table = spec(name)
-    return [[row.published[c] for c in table.columns if c in row.published] for row in table.row_list()]
+    return [[row.published[c] for c in table.columns if c in row.published] for row in row_list(table)]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -92,10 +93,10 @@ def test_there_are_22_tables() -> None:
 def test_every_table_has_a_quick_profile_for_machines_without_a_gpu(name: str) -> None:
     quick = search_file.load(ROOT / "search_spaces" / f"{name}.yaml").profile("quick")
     assert quick.base["protocol"] in ("digits", "cut-digits")  # they come with scikit-learn
-    ours, theirs = ([row.name.partition(", backbone=")[0] for row in s.row_list()] for s in (quick, spec(name)))
+    ours, theirs = ([row.name.partition(", backbone=")[0] for row in row_list(s)] for s in (quick, spec(name)))
     assert list(dict.fromkeys(ours)) == list(dict.fromkeys(theirs))  # of fewer and smaller networks, where many
     assert list(quick.columns) == list(spec(name).columns)
-    assert quick.untrained()[1]
+    assert untrained(quick)[1]
     assert quick.resources.gpus_per_worker == 0
 
 
@@ -111,7 +112,7 @@ def test_a_table_names_its_paper_and_its_split_family(name: str) -> None:
 @pytest.mark.parametrize("name", [*FILES, "backmix/fig4"])
 def test_what_a_table_needs_occurs_in_it(name: str) -> None:
     table = spec(name)
-    waiting = table.untrained()[0]
+    waiting = untrained(table)[0]
     assert {need.split()[0] for need in waiting} == set(table.needs)
 
 

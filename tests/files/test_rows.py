@@ -9,8 +9,9 @@ import pytest
 from mlflow.utils.validation import _validate_metric_name
 
 from platform.files import search_file
-from platform.files.rows import trials
+from platform.files.rows import column_groups, lacking, row_list, trials, untrained
 from platform.files.spec import Spec
+from platform.files.trial_settings import with_teacher
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.resolving import resolve
 
@@ -25,18 +26,18 @@ def ablation(tmp_path: Path, text: str) -> Spec:
 
 
 def rows(tmp_path: Path, text: str) -> dict[str, Any]:
-    return {row.name: row.set for row in ablation(tmp_path, text).row_list()}
+    return {row.name: row.set for row in row_list(ablation(tmp_path, text))}
 
 
 def test_a_row_changes_the_base_and_may_have_published_numbers(tmp_path: Path) -> None:
     spec = ablation(tmp_path, "rows: [{name: (a) CutMix, set: {method: cutmix}, published: {Acc.: 84.3}}]")
-    (row,) = spec.row_list()
+    (row,) = row_list(spec)
     assert (row.name, row.set, row.published) == ("(a) CutMix", {"method": "cutmix"}, {"Acc.": 84.3})
 
 
 def test_a_row_without_set_is_published_only_and_one_with_an_empty_set_is_the_base(tmp_path: Path) -> None:
     text = "rows: [{name: Ours, set: {}}, {name: Theirs, published: {Acc.: 90}}]"
-    assert [row.published_only for row in ablation(tmp_path, text).row_list()] == [False, True]
+    assert [row.published_only for row in row_list(ablation(tmp_path, text))] == [False, True]
 
 
 def test_a_grid_is_the_cross_product_after_the_rows(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_row_may_have_a_grid_of_its_own(tmp_path: Path) -> None:
 
 def test_published_numbers_of_a_grid_find_their_row_by_its_values(tmp_path: Path) -> None:
     spec = ablation(tmp_path, "grid: {cmi_weight: [0.5, 1]}\npublished: [{cmi_weight: 1, Acc.: 84, AUROC: 82.8}]")
-    assert [row.published for row in spec.row_list()] == [{}, {"Acc.": 84, "AUROC": 82.8}]
+    assert [row.published for row in row_list(spec)] == [{}, {"Acc.": 84, "AUROC": 82.8}]
 
 
 def test_leave_one_out_has_the_full_row_and_each_without_one_thing(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_choice_that_has_none_is_switched_off_by_it(tmp_path: Path) -> None:
         "name: toy\nbase: {method: plain, backbone: wrn10-1, augment: augmix}\nleave_one_out: [augment]"
     )
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
-    assert spec.row_list()[1].set == {"augment": "none"}
+    assert row_list(spec)[1].set == {"augment": "none"}
 
 
 def test_columns_share_trials_unless_their_settings_differ(tmp_path: Path) -> None:
@@ -87,12 +88,12 @@ def test_columns_share_trials_unless_their_settings_differ(tmp_path: Path) -> No
         "  C10: {metric: test/auroc, set: {protocol: cifar10}}\n"
         "  C10 Acc.: {metric: test/accuracy, set: {protocol: cifar10}}\n"
     )
-    assert ablation(tmp_path, text).column_groups() == [("Acc.", {}), ("C10", {"protocol": "cifar10"})]
+    assert column_groups(ablation(tmp_path, text)) == [("Acc.", {}), ("C10", {"protocol": "cifar10"})]
 
 
 def test_a_teacher_has_the_recipe_of_a_column_and_not_that_of_a_row(tmp_path: Path) -> None:
     spec = ablation(tmp_path, "rows: [{name: a, set: {}}]")
-    teacher = resolve(spec.with_teacher({"epochs": 7}, {"protocol": "cifar10", "lr": 0.2})).teacher
+    teacher = resolve(with_teacher(spec, {"epochs": 7}, {"protocol": "cifar10", "lr": 0.2})).teacher
     assert teacher is not None
     assert (teacher.epochs, teacher.lr, teacher.protocol, teacher.backbone) == (4, 0.2, "cifar10", "wrn16-1")
 
@@ -106,7 +107,7 @@ def test_a_trial_of_a_file_is_the_one_that_is_written_by_hand(
     base |= {"mix_alpha": 0.3, "label_smoothing": 0.1, "score": "mls"}
     (tmp_path / "toy.yaml").write_text(json.dumps({"name": "toy", "base": base, "rows": [{"name": "a", "set": {}}]}))
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
-    of_file, by_hand = (resolve(s) for s in (spec.with_teacher({}), base))
+    of_file, by_hand = (resolve(s) for s in (with_teacher(spec, {}), base))
     assert of_file == by_hand
     assert of_file.identity(IMAGES) == by_hand.identity(IMAGES)
 
@@ -114,14 +115,14 @@ def test_a_trial_of_a_file_is_the_one_that_is_written_by_hand(
 def test_a_row_takes_its_settings_from_the_best_of_a_search(tmp_path: Path) -> None:
     search = tmp_path / "search.yaml"
     search.write_text(BASE + "search: {cmi_weight: {float: [0, 1]}}\ntrials: 3\n")
-    (row,) = ablation(tmp_path, f"rows: [{{name: best, best_of: {search}, set: {{lr: 0.1}}}}]").row_list()
+    (row,) = row_list(ablation(tmp_path, f"rows: [{{name: best, best_of: {search}, set: {{lr: 0.1}}}}]"))
     assert (row.best_of, row.set) == (str(search), {"lr": 0.1})
 
 
 def test_every_row_needs_a_method_and_the_base_need_not_have_one(tmp_path: Path) -> None:
     file = tmp_path / "toy.yaml"
     file.write_text("name: toy\nbase: {backbone: wrn10-1}\nrows: [{name: a, set: {method: plain}}]")
-    assert search_file.load(file).profile("paper").row_list()[0].set == {"method": "plain"}
+    assert row_list(search_file.load(file).profile("paper"))[0].set == {"method": "plain"}
 
 
 @pytest.mark.parametrize("method", ["cutmix", "asymmetric"])
@@ -132,8 +133,8 @@ def test_two_thousand_rows_are_checked_and_ten_thousand_trials_resolved_in_time(
     started = time.perf_counter()
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
     checked = time.perf_counter()
-    changes = [{**(row.set or {}), "split": s, "seed": 0} for row in spec.row_list() for s in spec.splits]
-    identities = {resolve(spec.with_teacher(c)).identity(IMAGES) for c in changes}
+    changes = [{**(row.set or {}), "split": s, "seed": 0} for row in row_list(spec) for s in spec.splits]
+    identities = {resolve(with_teacher(spec, c)).identity(IMAGES) for c in changes}
     resolved = time.perf_counter()
     assert len(identities) == 10_000
     assert checked - started < 5  # read twice: once for all profiles, once for this one; 1 s on an idle machine
@@ -154,20 +155,20 @@ rows:
 
 def test_what_the_project_lacks_waits_and_the_rest_is_trained(tmp_path: Path) -> None:
     spec = ablation(tmp_path, NEEDS)
-    trained = {row.name: [(group, c.protocol) for group, c in trials(spec, row)] for row in spec.row_list()}
+    trained = {row.name: [(group, c.protocol) for group, c in trials(spec, row)] for row in row_list(spec)}
     assert trained == {"Plain": [("C10", "cifar10")], "OE": []}
     waiting = {
         "protocol marbles": ["Plain (IN30)", "OE (IN30)"],
         "outlier_set crowds": ["OE (C10)", "OE (IN30)"],
     }
-    assert spec.untrained() == (waiting, True)
+    assert untrained(spec) == (waiting, True)
 
 
 def test_a_setting_that_the_rows_method_drops_is_not_needed(tmp_path: Path) -> None:
     spec = ablation(tmp_path, NEEDS)
     here = {"protocol": "cifar10", "outlier_set": "crowds"}
-    assert spec.lacking({"method": "plain"}, here) == []
-    assert spec.lacking({"method": "oe"}, here) == ["outlier_set crowds"]
+    assert lacking(spec, {"method": "plain"}, here) == []
+    assert lacking(spec, {"method": "oe"}, here) == ["outlier_set crowds"]
 
 
 def test_everything_else_of_a_row_that_waits_is_checked(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_everything_else_of_a_row_that_waits_is_checked(tmp_path: Path) -> None:
 def test_the_score_of_each_row_is_part_of_its_metric(tmp_path: Path) -> None:
     rows = "rows: [{name: a, set: {score: msp}}, {name: b, set: {score: mls}}]"
     text = f"columns: {{AUROC: 'test/digits/{{score}}/auroc'}}\n{rows}"
-    assert [row.name for row in ablation(tmp_path, text).row_list()] == ["a", "b"]
+    assert [row.name for row in row_list(ablation(tmp_path, text))] == ["a", "b"]
     with pytest.raises(ConfigError, match="unknown metric"):
         ablation(tmp_path, text.replace("{score}", "{scores}"))
 

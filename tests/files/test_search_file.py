@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from platform.files import search_file
+from platform.files.searched import applies, search_order
 from platform.files.spec import Spec
+from platform.files.trial_settings import search_settings
 from tests.helpers.paths import ROOT
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.resolving import resolve
@@ -96,7 +98,7 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, said: str) -> No
 
 def test_a_search_may_be_judged_by_a_score_on_request_that_is_its_score(tmp_path: Path) -> None:
     text = GOOD.replace("val/auroc", "val/pseudo-unknown/odin/auroc").replace("epochs: 4}", "epochs: 4, score: odin}")
-    assert load(tmp_path, text)["paper"].search_settings()["score"] == "odin"
+    assert search_settings(load(tmp_path, text)["paper"])["score"] == "odin"
 
 
 def test_a_mistake_of_the_base_is_told_once_not_once_a_profile(tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_the_official_recipe_is_shared_with_the_baseline(tmp_path: Path) -> None
 
 
 def test_a_search_trial_holds_out_a_tenth_and_a_third_of_the_classes_and_never_tests(tmp_path: Path) -> None:
-    settings = load(tmp_path, GOOD)["paper"].search_settings()
+    settings = search_settings(load(tmp_path, GOOD)["paper"])
     assert (settings["holdout"], settings["pseudo_unknown"], settings["test"]) == (0.1, 2, False)
 
 
@@ -178,7 +180,7 @@ CONDITIONAL = GOOD.replace(
 
 
 def test_a_setting_is_searched_after_those_that_its_condition_names(tmp_path: Path) -> None:
-    assert load(tmp_path, CONDITIONAL)["paper"].search_order() == [
+    assert search_order(load(tmp_path, CONDITIONAL)["paper"]) == [
         "background",
         "mask_ratio",
         "bank_init",
@@ -188,15 +190,15 @@ def test_a_setting_is_searched_after_those_that_its_condition_names(tmp_path: Pa
 
 def test_a_setting_is_searched_only_while_its_condition_holds(tmp_path: Path) -> None:
     spec = load(tmp_path, CONDITIONAL)["paper"]
-    assert spec.applies("bank_decay", {"mask_ratio": 0.25, "bank_init": "random"})
-    assert not spec.applies("bank_decay", {"mask_ratio": 0.75, "bank_init": "random"})
-    assert not spec.applies("bank_decay", {"bank_init": "random"})  # mask_ratio's own condition did not hold
+    assert applies(spec, "bank_decay", {"mask_ratio": 0.25, "bank_init": "random"})
+    assert not applies(spec, "bank_decay", {"mask_ratio": 0.75, "bank_init": "random"})
+    assert not applies(spec, "bank_decay", {"bank_init": "random"})  # mask_ratio's own condition did not hold
 
 
 def test_a_contradiction_under_a_condition_is_found_and_one_that_it_excludes_is_none(tmp_path: Path) -> None:
     searched = GOOD.replace("  mask_ratio: {float: [0, 1]}\n", "  optimizer: {choice: [sgd, adam]}\n  MOMENTUM\n")
     adams = searched.replace("MOMENTUM", "momentum: {choice: [0.0, 0.9], when: {optimizer: adam}}")
-    assert load(tmp_path, adams)["paper"].search_order() == ["optimizer", "momentum"]
+    assert search_order(load(tmp_path, adams)["paper"]) == ["optimizer", "momentum"]
     sgds = searched.replace("MOMENTUM", "momentum: {choice: [0.0, 0.9], when: {optimizer: sgd}}")
     assert "search.momentum: Nesterov needs a momentum above 0" in mistake(tmp_path, sgds)
 

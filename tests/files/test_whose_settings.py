@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from platform.files import rows, search_file
+from platform.files.rows import row_list
 from platform.files.spec import Spec
 from tests.helpers.paths import ROOT
 from trainables.protocols.protocols import protocol_of
@@ -37,7 +38,7 @@ def profile(file: str, name: str) -> Spec:
 
 def trials(spec: Spec) -> list[tuple[str, TrialConfig]]:
     """Every trial of the rows with the name of its row, and every teacher."""
-    own = spec.confirm.baselines if spec.confirm else spec.row_list()
+    own = spec.confirm.baselines if spec.confirm else row_list(spec)
     found = [(row.name, c) for row in own if not row.published_only for _, c in rows.trials(spec, row)]
     return [(name, c) for name, config in found for c in (config, config.teacher) if c]
 

@@ -11,6 +11,7 @@ import yaml
 from mlflow.entities import Run
 
 from platform.files.spec import Spec
+from platform.files.trial_settings import with_teacher
 from tests.helpers.sweeps import artifact, project, runs, sweep
 from trainables.settings.resolving import resolve
 
@@ -109,7 +110,7 @@ def test_students_of_a_failed_teacher_are_left_out(tmp_path: Path) -> None:
 
 def test_a_row_changes_of_a_teacher_what_it_names() -> None:
     spec = Spec.model_validate(yaml.safe_load(SPEC))
-    settings = spec.with_teacher({"teacher": {"backbone": "wrn16-1"}, "lr": 0.01})
+    settings = with_teacher(spec, {"teacher": {"backbone": "wrn16-1"}, "lr": 0.01})
     teacher = resolve(settings).teacher
     assert teacher is not None
     assert (teacher.backbone, teacher.epochs, teacher.lr) == ("wrn16-1", 2, 0.1)

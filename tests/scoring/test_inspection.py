@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from platform.files import search_file
+from platform.files.rows import row_list
 from platform.reports.figures.drawing import Runs
 from platform.reports.figures.from_table import grid
 from platform.reports.table import ReportCell, ReportTable
@@ -97,7 +98,7 @@ def test_a_grid_is_drawn_over_its_two_settings(tmp_path: Path) -> None:
     spec = search_file.load(tmp_path / "g.yaml").profile("paper")
     cells = tuple(
         tuple(ReportCell(row.name, column, None, (), {(0, 0): 0.1 * number}) for column in spec.columns)
-        for number, row in enumerate(spec.row_list())
+        for number, row in enumerate(row_list(spec))
     )
     table = ReportTable(spec, tmp_path, "paper", (), tuple(spec.columns), cells, ())
     (drawing,) = grid(Runs(table, None, None, tmp_path))  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from platform.files import search_file
+from platform.files.rows import row_list
+from platform.files.trial_settings import with_teacher
 from tests.helpers.paths import ROOT
 from trainables.data.trial_data import build
 from trainables.mixes import mix_class
@@ -123,7 +125,7 @@ def test_what_the_base_sets_of_it_stays_out_of_the_rows_of_other_methods(tmp_pat
         "  - {name: Plain, set: {method: plain}}\n  - {name: Taught, set: {method: distill}}\n"
     )
     spec = search_file.load(file).profile("paper", ["noise=0.2"])
-    own, plain, taught = (resolve(spec.with_teacher(row.set or {})) for row in spec.row_list())
+    own, plain, taught = (resolve(with_teacher(spec, row.set or {})) for row in row_list(spec))
     assert own.settings()["noise"] == 0.2
     assert "noise" not in plain.settings()
     assert taught.teacher is not None

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from platform.files import search_file
-from platform.files.rows import trials
+from platform.files.rows import row_list, trials
 from platform.files.spec import Spec
+from platform.files.trial_settings import search_settings, with_teacher
 from tests.helpers.paths import ROOT
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
@@ -39,9 +40,9 @@ def identities(spec: Spec) -> dict[str, str]:
 
 def _by_row(spec: Spec) -> Iterator[tuple[str, list[str]]]:
     if spec.search:
-        yield "search", list(_of(resolve(spec.search_settings())))
-        yield "confirm", list(_of(resolve(spec.with_teacher({}))))
-    for row in spec.row_list() if spec.is_ablation else spec.confirm.baselines if spec.confirm else []:
+        yield "search", list(_of(resolve(search_settings(spec))))
+        yield "confirm", list(_of(resolve(with_teacher(spec, {}))))
+    for row in row_list(spec) if spec.is_ablation else spec.confirm.baselines if spec.confirm else []:
         if row.published_only:
             continue
         columns: dict[str, list[str]] = {}

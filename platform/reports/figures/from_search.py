@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from platform.files.trial_settings import search_settings
 from platform.planning.search import Tried, plots
 from platform.reports.figures.drawing import Drawing, MissingError, Runs
 from platform.tracking.evaluations import own_metrics
@@ -19,7 +20,7 @@ def search(runs: Runs) -> list[Drawing]:
         raise MissingError("the search has not run in this profile")
     cells = [cell for cell in runs.reader.cells(sweep) if cell["phase"] == "search" and cell["run_id"]]
     found = runs.reader.runs([cell["run_id"] for cell in cells])
-    config = resolve(spec.search_settings())
+    config = resolve(search_settings(spec))
     tried = []
     for cell in cells:
         if cell["run_id"] not in found:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from platform.files.rows import row_list
 from platform.files.search_file import PAPER
 from platform.reports.figures.drawing import COLOURS, Drawing, MissingError, Runs, canvas
 
@@ -63,7 +64,7 @@ def grid(runs: Runs) -> list[Drawing]:
     spec = runs.table.spec
     (down, downs), (across, acrosses) = spec.grid.items()
     lines: list[dict[str, Any]] = []
-    for row, cells in zip(spec.row_list(), runs.table.cells, strict=True):
+    for row, cells in zip(row_list(spec), runs.table.cells, strict=True):
         changes = row.set or {}
         if set(changes) == {down, across}:
             place = {down: changes[down], across: changes[across]}

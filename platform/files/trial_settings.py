@@ -1,0 +1,54 @@
+"""The settings of a file's trials: its base with what a row, a column or a search changes, and the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from platform.files.spec import Spec
+from trainables.settings.custom import is_custom
+from trainables.settings.methods import laid_over
+from trainables.settings.resolving import has_teacher, owners_of, resolve, teacher_settings
+
+
+def search_settings(spec: Spec) -> dict[str, Any]:
+    """The base of a search trial: validated on training images, never tested."""
+    return {**with_teacher(spec, {}), **validation_settings(spec)}
+
+
+def validation_settings(spec: Spec) -> dict[str, Any]:
+    """What makes a trial one of the search."""
+    hidden = spec.validation.pseudo_unknown
+    if hidden is None:
+        hidden = len(resolve(with_teacher(spec, {})).known_classes) // 3
+    return {"holdout": spec.validation.holdout, "pseudo_unknown": hidden, "test": False}
+
+
+def with_teacher(spec: Spec, changes: Mapping[str, Any], column: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The base with `changes`, and the teacher written out where the method needs one.
+
+    A teacher comes from the base. What a search or a row changes of the student leaves it as it is, but for what
+    a row changes under `teacher`. What a `column` changes, a data set and its recipe, is the teacher's as well.
+    """
+    base = {**spec.base, **(column or {})}
+    settings = laid_over(base, changes)
+    if has_teacher(settings):
+        student = {name: value for name, value in base.items() if name != "teacher"}
+        teacher: dict[str, Any] = {"method": "plain"}
+        for of in (spec.base, column or {}, changes):
+            teacher = laid_over(teacher, of.get("teacher", {}))
+        settings["teacher"] = teacher_settings(student, teacher)
+    return _without_foreign(spec, settings)
+
+
+def _without_foreign(spec: Spec, settings: dict[str, Any]) -> dict[str, Any]:
+    """`settings` without those that only other custom objectives and mixes of the file have: resolving would not know
+    them."""
+    if not any(map(is_custom, spec.parts)):
+        return settings
+    table, parts = spec.table, owners_of(settings)
+    return {n: v for n, v in settings.items() if n not in table or not _is_foreign(table[n].owners, parts)}
+
+
+def _is_foreign(owners: tuple[str, ...], parts: set[str]) -> bool:
+    return bool(owners) and all(map(is_custom, owners)) and not parts & {*owners}
