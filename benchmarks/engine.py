@@ -34,9 +34,9 @@ from rich.progress import track
 from rich.table import Table
 
 from platform.files.spec import Spec
-from platform.planning.plan import Images, Sweep, make_plan
+from platform.planning.plan import ImageSets, Sweep, make_plan
 from platform.running import launch
-from platform.running.execute import Place, execute
+from platform.running.execute import Locations, execute
 from platform.running.interrupt import Interrupt
 from platform.tracking.tracker import Tracker
 from trainables.storage.folder import Folder
@@ -72,9 +72,9 @@ def engine(trials: int, folder: Path) -> float:
     (folder / "bench.yaml").write_text(json.dumps({"name": "bench"}))
     console = Console(quiet=True)
     sweep = Sweep(folder / "bench.yaml", spec, "paper", ())
-    plan = make_plan([sweep], Images(folder), lambda path, profile: {})
+    plan = make_plan([sweep], ImageSets(folder), lambda path, profile: {})
     tracker = Tracker(f"sqlite:///{folder}/engine.db", folder / "outbox", print)
-    place = Place(folder, Folder.at(folder), folder)
+    place = Locations(folder, Folder.at(folder), folder)
     started = time.perf_counter()
     known = tracker.finished()  # as the command does: claims then need not ask again
     results = execute(

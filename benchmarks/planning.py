@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from platform.files import search_file
-from platform.planning.plan import Images, Plan, Sweep, make_plan
+from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.work import work
 from platform.running.queue import Queue
-from platform.tracking.claims import Claim, Ours
+from platform.tracking.claims import ClaimOutcome, Ours
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 class Nothing:
     """A store without a trial."""
 
-    def claim(self, trial: TrialState) -> Claim:
+    def claim(self, trial: TrialState) -> ClaimOutcome:
         return Ours("run")
 
     def fetch_weights(self, finished: FinishedTrial) -> bool:
@@ -55,7 +55,7 @@ def round_of(method: str, folder: Path, seconds: dict[str, list[float]]) -> None
     content = {"name": "many", "base": base, "grid": grid, "splits": [0, 1, 2, 3, 4]}
     (folder / "many.yaml").write_text(yaml.safe_dump(content))
     spec = timed("read and check the file", seconds, lambda: search_file.load(folder / "many.yaml").profile("paper"))
-    images = Images(folder)
+    images = ImageSets(folder)
     sweep = Sweep(folder / "many.yaml", spec, "paper", ())
     plan: Plan = timed("cells and identities", seconds, lambda: make_plan([sweep], images, lambda path, profile: {}))
     finished = {cell.identity: _known(cell.identity) for cell in plan.cells[::2]}

@@ -185,14 +185,16 @@ def _table(
     args: argparse.Namespace, file: SearchFile, reader: Reader | None, recorded: Recorded | None, errors: Console
 ) -> ReportTable:
     from platform.planning.best import best_of
-    from platform.reports.source import Source
+    from platform.reports.source import TableSource
 
     profile, changed = _profile(file, reader, args.profile, tuple(map(showable, args.set)))
     spec = file.profile(profile, changed)
     _say_what_ran(spec.name, profile, changed, reader, errors)
 
     best = partial(best_of, sweeps=reader.finished_sweeps if reader else lambda _: [])
-    source = Source(spec, file.profile(PAPER), Path(file.path), profile, changed, reader, best, args.score, args.metric)
+    source = TableSource(
+        spec, file.profile(PAPER), Path(file.path), profile, changed, reader, best, args.score, args.metric
+    )
     return source.table(recorded or (lambda trial, name: trial.metrics.get(name)))
 
 

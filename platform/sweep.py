@@ -23,10 +23,10 @@ from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from platform.planning.plan import Images, Plan, Sweep
+    from platform.planning.plan import ImageSets, Plan, Sweep
     from platform.planning.results import Results
     from platform.running.cluster import Cluster
-    from platform.running.execute import Place
+    from platform.running.execute import Locations
     from platform.tracking.tracker import Tracker
     from trainables.storage.folder import Folder
 
@@ -122,11 +122,11 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
     # Only now what is slow to import: a mistake in a file has been told at once.
     with console.status("loading torch and MLflow …"):
         from platform.planning.best import best_of
-        from platform.planning.plan import Images, make_plan
+        from platform.planning.plan import ImageSets, make_plan
         from platform.planning.search import Study
         from platform.planning.work import Estimate, work
         from platform.running.cluster import ClusterError, local_cluster
-        from platform.running.execute import Place, execute
+        from platform.running.execute import Locations, execute
         from platform.running.interrupt import Interrupt
         from platform.terminal.reading import ReadingBars
         from platform.terminal.tables import sweep_table, work_table
@@ -152,7 +152,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
     try:
         storage = _storage(args.storage or "results")
         local = Path(storage.path) if storage.local else cache_folder() / "sweeps"
-        place = Place(args.data_root, storage, local)
+        place = Locations(args.data_root, storage, local)
         parts = {n for f in files for s in ("objective", "mix") for n in f.named(s, args.set)}
         protocols = {n for f in files for n in f.named("protocol", args.set)}
         if joined:
@@ -177,7 +177,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
             else:
                 tracker = Tracker(uri, local / "outbox", say)
         with ReadingBars(console) as reading:
-            images = Images(args.data_root, args.download, reading)
+            images = ImageSets(args.data_root, args.download, reading)
             past = tracker.sweeps if tracker else reader.finished_sweeps if reader else None
             plan = make_plan(sweeps, images, partial(best_of, sweeps=past or (lambda name: [])))
         with console.status("looking for what is finished …"):
@@ -322,7 +322,7 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
     return Sweep(Path(file.path), spec, profile, tuple(map(showable, args.set)))
 
 
-def _pack(sweep: Sweep, images: Images, memory: int) -> str:
+def _pack(sweep: Sweep, images: ImageSets, memory: int) -> str:
     """What to say of the GPU memory of a sweep's trials, of `memory` bytes in all. Where `auto` is asked for, as many
     trials share a GPU as fit."""
     from platform.planning.memory import gpu_share, largest
@@ -342,7 +342,7 @@ def _pack(sweep: Sweep, images: Images, memory: int) -> str:
 def _summarise(
     console: Console,
     plan: Plan,
-    place: Place,
+    place: Locations,
     results: Results,
     tracker: Tracker,
     store: Sequence[str],

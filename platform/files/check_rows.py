@@ -147,8 +147,8 @@ def _left_out_problems(item: LeftOut, path: KeyPath, spec: Spec) -> Iterator[Pro
         hint = nearest(item.name, spec.table)
         yield Problem(path, f"{item.name!r} is not a setting{hint}: write one, or {{name: …, set: {{…}}}}")
         return
-    setting, parts = spec.table[item.name], owners_of(spec.base)
-    if setting.owners and not parts & {*setting.owners}:
+    setting = spec.table[item.name]
+    if not setting.belongs_to(owners_of(spec.base)):
         yield Problem(path, f"{called(spec.base)} has no {item.name}; {', '.join(setting.owners)} has")
         return
     try:

@@ -70,10 +70,9 @@ def _dimension_problems(name: str, dimension: Dimension, spec: Spec) -> Iterator
     if name in NOT_SEARCHABLE:
         yield Problem(path, "cannot be searched: it decides how trials are divided or judged")
         return
-    owners, parts = spec.table[name].owners, owners_of(spec.base)
-    mixes = spec.search.get("mix")
-    if owners and not {*owners} & (parts | {*(mixes.choices if isinstance(mixes, Choice) else [])}):
-        yield Problem(path, f"{called(spec.base)} has no such setting; {', '.join(owners)} has")
+    setting, mixes = spec.table[name], spec.search.get("mix")
+    if not setting.belongs_to([*owners_of(spec.base), *(mixes.choices if isinstance(mixes, Choice) else [])]):
+        yield Problem(path, f"{called(spec.base)} has no such setting; {', '.join(setting.owners)} has")
     if name in spec.base:
         yield Problem(path, "is searched here and fixed in base: remove one of them")
     for value in ends(dimension):

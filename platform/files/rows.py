@@ -61,8 +61,8 @@ def lacking(spec: Spec, changes: Mapping[str, Any], column: Mapping[str, Any]) -
         return []
     settings = laid_over({**spec.base, **column}, changes)
     parts = owners_of(settings)
-    foreign = {n for n in settings if n in spec.table and (of := spec.table[n].owners) and not parts & {*of}}
-    return absent({n: v for n, v in settings.items() if n not in foreign}, spec.needs)
+    had = {n: v for n, v in settings.items() if n not in spec.table or spec.table[n].belongs_to(parts)}
+    return absent(had, spec.needs)
 
 
 def untrained(spec: Spec) -> tuple[dict[str, list[str]], bool]:

@@ -190,8 +190,7 @@ def _best_of_problems(spec: Spec, profile: str) -> Iterator[Problem]:
         if not set(search.search) - {*(row.set or {}), *row.grid}:
             yield Problem(path, f"takes nothing: the row sets all that is searched, {', '.join(search.search)}")
         for name in search.search:
-            owners, parts = search.table[name].owners, owners_of(changes)
-            if owners and not parts & {*owners}:
+            if not search.table[name].belongs_to(owners_of(changes)):
                 yield Problem(path, f"searches {name}, which {called(changes)} has not")
 
 

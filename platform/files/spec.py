@@ -29,7 +29,7 @@ ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an abla
 ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "needs", "claims")
 
 
-Figure = Literal[
+FigureName = Literal[
     "accuracy-auroc",  # of every row: Fig. 1 of the asymmetric paper
     "class-distances",  # between class means of features: its Fig. 2 (a)
     "norms",  # of features and logits, known and unknown: its Fig. 2 (b)
@@ -266,7 +266,7 @@ class Spec(Strict):
     claims: list[Claim] = []
     needs: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # values of settings that the project lacks
 
-    figures: Annotated[list[Figure], AfterValidator(distinct)] = []
+    figures: Annotated[list[FigureName], AfterValidator(distinct)] = []
 
     _once = field_validator("splits", "seeds")(distinct)
 

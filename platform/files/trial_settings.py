@@ -47,8 +47,5 @@ def _without_foreign(spec: Spec, settings: dict[str, Any]) -> dict[str, Any]:
     if not any(map(is_custom, spec.parts)):
         return settings
     table, parts = spec.table, owners_of(settings)
-    return {n: v for n, v in settings.items() if n not in table or not _is_foreign(table[n].owners, parts)}
-
-
-def _is_foreign(owners: tuple[str, ...], parts: set[str]) -> bool:
-    return bool(owners) and all(map(is_custom, owners)) and not parts & {*owners}
+    foreign = {n for n, of in table.items() if not of.belongs_to(parts) and all(map(is_custom, of.owners))}
+    return {name: value for name, value in settings.items() if name not in foreign}

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from platform.planning.plan import Images, Sweep
+from platform.planning.plan import ImageSets, Sweep
 from trainables.data.trial_data import Samples, TrialData
 from trainables.images.encoded import Encoded
 from trainables.models.output import Network
@@ -44,7 +44,7 @@ def gpu_share(need: int, memory: int) -> float:
     return math.floor(SHARES / max(1, memory // need)) / SHARES
 
 
-def largest(sweep: Sweep, images: Images) -> tuple[int, TrialConfig]:
+def largest(sweep: Sweep, images: ImageSets) -> tuple[int, TrialConfig]:
     """Bytes of a GPU for the largest of a sweep's trials and their teachers, and which it is; of a search, with the
     settings that it starts from."""
     needs: dict[tuple[object, ...], tuple[int, TrialConfig]] = {}

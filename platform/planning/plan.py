@@ -77,7 +77,7 @@ class Sweep:
 
 
 @dataclass
-class Images:
+class ImageSets:
     """The image sets of a command, opened once for each way of dividing them."""
 
     root: Path
@@ -123,7 +123,7 @@ class Plan:
     """All sweeps of a command."""
 
     sweeps: list[Sweep]
-    images: Images
+    images: ImageSets
 
     def identity(self, config: TrialConfig) -> str:
         self.images.of(config)
@@ -158,7 +158,7 @@ class Plan:
         return added
 
 
-def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
+def make_plan(sweeps: Sequence[Sweep], images: ImageSets, best_of: BestOf) -> Plan:
     """Resolve `sweeps`, which have no cells so far, and open their images, test sets included, so that what is missing
     shows before Ray starts.
 
@@ -175,7 +175,7 @@ def make_plan(sweeps: Sequence[Sweep], images: Images, best_of: BestOf) -> Plan:
     return plan
 
 
-def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
+def _fill(plan: Plan, images: ImageSets, best_of: BestOf) -> None:
     names = {sweep.file.resolve(): sweep.name for sweep in plan.sweeps if sweep.spec.search}
     for sweep in plan.sweeps:
         spec = sweep.spec
@@ -201,7 +201,7 @@ def _fill(plan: Plan, images: Images, best_of: BestOf) -> None:
             first += each
 
 
-def _missing(sweeps: Sequence[Sweep], images: Images) -> Iterator[str]:
+def _missing(sweeps: Sequence[Sweep], images: ImageSets) -> Iterator[str]:
     """What to say of each set that some trial of the files needs and that is not there."""
     rows = ((s.spec, row) for s in sweeps if not s.spec.search for row in row_list(s.spec) if not row.published_only)
     configs = [config for spec, row in rows if row.best_of is None for _, config in trials(spec, row)]

@@ -31,7 +31,7 @@ Metrics = Callable[[ReportTrial, str], float | None]  # a metric of a finished t
 
 
 @dataclass(frozen=True)
-class Source:
+class TableSource:
     """What a table is made from. `score` and `metric` replace those of the file."""
 
     spec: Spec

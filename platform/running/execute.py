@@ -14,18 +14,18 @@ from rich.console import Console
 
 from platform.files.spec import Resources
 from platform.planning.best import best_params
-from platform.planning.plan import Images, Plan, Sweep
+from platform.planning.plan import ImageSets, Plan, Sweep
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.running.cluster import LostError
 from platform.running.interrupt import Interrupt, ignored
 from platform.running.queue import Queue
 from platform.terminal.progress import LiveView
-from platform.tracking.claims import Claim
+from platform.tracking.claims import ClaimOutcome
 from platform.tracking.errors import TrackingError
 from platform.tracking.index import FinishedTrial
 from platform.tracking.store import End
-from platform.tracking.sweeps import Sweep as SweepRun
+from platform.tracking.sweeps import OpenSweep
 from platform.tracking.tracker import Tracker
 from platform.tracking.trials import TrialState
 from trainables.storage.folder import Folder
@@ -33,7 +33,7 @@ from trainables.storage.weights import keep_weights, kept_weights
 
 
 @dataclass(frozen=True)
-class Place:
+class Locations:
     """Where a command reads and writes."""
 
     data_root: Path
@@ -47,7 +47,7 @@ def execute(
     tracker: Tracker,
     console: Console,
     interrupt: Interrupt,
-    place: Place,
+    place: Locations,
     *,
     worker: Callable[[], type[Any]],
     give_up: Callable[[Results], None],
@@ -62,7 +62,7 @@ def execute(
     """
     results = Results()
     outcome: End = "KILLED"
-    runs: dict[str, SweepRun] = {}
+    runs: dict[str, OpenSweep] = {}
 
     def close() -> None:
         _conclude(tracker, runs, plan, results, outcome)
@@ -137,11 +137,11 @@ class _Store:
     """What the queue asks of MLflow and of the folder of weights."""
 
     tracker: Tracker
-    runs: Mapping[str, SweepRun]
+    runs: Mapping[str, OpenSweep]
     teachers: Folder
     fresh: bool
 
-    def claim(self, trial: TrialState) -> Claim:
+    def claim(self, trial: TrialState) -> ClaimOutcome:
         return self.tracker.claim(trial, self.runs[trial.sweep], fresh=self.fresh)
 
     def fetch_weights(self, finished: FinishedTrial) -> bool:
@@ -157,7 +157,7 @@ class _Store:
             return False
 
 
-def _start(tracker: Tracker, sweep: Sweep, images: Images) -> SweepRun:
+def _start(tracker: Tracker, sweep: Sweep, images: ImageSets) -> OpenSweep:
     """The sweep's own run. The same file, profile and overrides go on with the one that they have.
 
     Its tag `images` says on which image sets the command trained: a report finds the trials by it, without images.
@@ -179,7 +179,7 @@ def _start(tracker: Tracker, sweep: Sweep, images: Images) -> SweepRun:
     return tracker.start_sweep(spec.name, name, key, params, tags, [sweep.file], shown)
 
 
-def _conclude(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results, outcome: End) -> None:
+def _conclude(tracker: Tracker, runs: Mapping[str, OpenSweep], plan: Plan, results: Results, outcome: End) -> None:
     """What came of the sweeps that were started, and the end of their runs."""
     if set(runs) == {sweep.name for sweep in plan.sweeps}:
         _record(tracker, runs, plan, results)
@@ -189,7 +189,7 @@ def _conclude(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, result
             tracker.end_sweep(runs[sweep.name], outcome)
 
 
-def _record(tracker: Tracker, runs: Mapping[str, SweepRun], plan: Plan, results: Results) -> None:
+def _record(tracker: Tracker, runs: Mapping[str, OpenSweep], plan: Plan, results: Results) -> None:
     """`cells.json` of every sweep: what each of its cells is, and which run has it."""
     for sweep in plan.sweeps:
         ended = (*results.earlier, *results.outcomes)

@@ -13,7 +13,7 @@ from platform.files.trial_settings import search_settings
 from platform.planning.plan import Cell, Plan
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
-from platform.tracking.claims import Claim, Elsewhere, Finished
+from platform.tracking.claims import ClaimOutcome, Elsewhere, Finished
 from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
 from platform.tracking.index import FinishedTrial
 from platform.tracking.runs import PROVISIONAL
@@ -25,10 +25,10 @@ ATTEMPTS = 3  # of a trial whose failure another attempt may cure
 ASK_AGAIN = 5.0  # seconds until one asks what became of a trial that another process trains
 
 
-class Store(Protocol):
+class Registry(Protocol):
     """What became of trials before and elsewhere."""
 
-    def claim(self, trial: TrialState) -> Claim: ...
+    def claim(self, trial: TrialState) -> ClaimOutcome: ...
 
     def fetch_weights(self, finished: FinishedTrial) -> bool:
         """Put a finished trial's weights where students and evaluations look for them; False: out of reach."""
@@ -62,7 +62,7 @@ class Queue:
     """All that is still to be done, handed out in an order in which it can be done."""
 
     plan: Plan
-    store: Store
+    store: Registry
     results: Results
     studies: Mapping[str, Study]  # of each sweep that searches
     at_once: Callable[[Resources], int]  # how many trials fit together

@@ -13,7 +13,7 @@ from platform.files.rows import column_groups, untrained
 from platform.files.search_file import PAPER
 from platform.files.spec import Objective, Resources
 from platform.planning.captions import tested_on, trained_on
-from platform.planning.plan import Images, Sweep
+from platform.planning.plan import ImageSets, Sweep
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Study
 from platform.planning.work import Estimate, Work
@@ -28,7 +28,7 @@ from trainables.settings.config import TrialConfig
 SHOWN_RUNS = 5  # of cached trials that the plan names
 
 
-def sweep_table(sweep: Sweep, images: Images, at_once: int, memory: str = "") -> Table:
+def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "") -> Table:
     """What a sweep will train, on what, judged by what; `memory` is what to say of a GPU's."""
     spec, config = sweep.spec, sweep.search or sweep.config
     table = Table(
@@ -104,7 +104,7 @@ def _judge(objective: Objective, config: TrialConfig) -> str:
     return f"{objective.metric} ({objective.mode}{f', in MLflow {full}' if full != objective.metric else ''})"
 
 
-def _data(sweep: Sweep, images: Images) -> Iterator[tuple[str, str]]:
+def _data(sweep: Sweep, images: ImageSets) -> Iterator[tuple[str, str]]:
     """A line for each division of images, and one for each part of a set that is not complete."""
     configs = [c for c in (sweep.search, *(cell.config for cell in sweep.cells)) if c]
     divisions = {id(images.of(config)): config for config in reversed(configs)}
@@ -176,7 +176,7 @@ def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
     return table
 
 
-def rows_table(sweep: Sweep, results: Results, images: Images) -> Table:
+def rows_table(sweep: Sweep, results: Results, images: ImageSets) -> Table:
     """Mean ± std of each row on the test set; below, paired differences from the first row of a search."""
     spec, name = sweep.spec, sweep.name
     title = "Confirmed on the test set, in percent" if spec.search else f"{name}, in percent"
@@ -212,7 +212,7 @@ def _counts_of(values: Sequence[Sequence[float]]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 
-def _caption(sweep: Sweep, results: Results, images: Images) -> str:
+def _caption(sweep: Sweep, results: Results, images: ImageSets) -> str:
     """What a reader must know of the numbers; a reduced run says so by itself."""
     configs = [cell.config for cell in sweep.cells] or [sweep.config]
     counts = {key: count for key, (_, count) in images.trained_on.items()}

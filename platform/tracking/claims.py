@@ -43,7 +43,7 @@ class Elsewhere:
     who: str
 
 
-Claim = Ours | Finished | Elsewhere
+ClaimOutcome = Ours | Finished | Elsewhere
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,6 @@ class Delivery:
             self._store.put_text(run_id, json.dumps(listed, indent=1), "cells.json")
         for record in records:
             match record["op"]:
-                case "files":
-                    self._put_folder(run_id, record)
                 case "result":
                     run = self._store.run(run_id)
                     log_result(self._store, run, record["metrics"], record["params"], record["time"])
@@ -149,14 +147,10 @@ class Delivery:
     def _put_folder(self, run_id: str, record: Record) -> None:
         folder = Path(record["files"])
         if folder.is_dir():
-            self._store.put_folder(run_id, folder, record.get("under", ""))
+            self._store.put_folder(run_id, folder)
             return
-        names = [
-            f"{record['under']}/{name}" if record.get("under") else name for name in record.get("names", ["files"])
-        ]
-        if missing := [
-            name for name in names if not self._store.has(run_id, name)
-        ]:  # else it is told for a second time
+        if missing := [name for name in record.get("names", ["files"]) if not self._store.has(run_id, name)]:
+            # Else it is told for a second time.
             self._say(f"files of MLflow run {run_id} are gone: {', '.join(missing)} of {folder}")
 
 

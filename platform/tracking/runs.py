@@ -16,7 +16,7 @@ from platform.tracking.index import Entry, FinishedTrial, Page
 from platform.tracking.outbox import Record
 from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
-from platform.tracking.sweeps import Sweep
+from platform.tracking.sweeps import OpenSweep
 from platform.tracking.trials import TrialState
 from trainables.settings.identity import EVALUATION
 from trainables.settings.seeds import seeds
@@ -27,7 +27,7 @@ PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not
 _SOUGHT = "mlflow.trial."
 
 
-def opening_of(trial: TrialState, sweep: Sweep, driver: Driver, *, fresh: bool) -> Record:
+def opening_of(trial: TrialState, sweep: OpenSweep, driver: Driver, *, fresh: bool) -> Record:
     """Everything that it takes to make the run of a trial, whichever process does."""
     key = PROVISIONAL + uuid.uuid4().hex
     config = trial.config

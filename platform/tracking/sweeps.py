@@ -19,7 +19,7 @@ _LATEST = "latest."  # what the tag of a param begins with that a reopened sweep
 
 
 @dataclass(frozen=True)
-class Sweep:
+class OpenSweep:
     """A sweep whose run is open."""
 
     run_id: str

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from platform.command import command
 from platform.tracking import index, sweeps
 from platform.tracking.address import check_writable
-from platform.tracking.claims import Claim, Claims, Ours, Target
+from platform.tracking.claims import ClaimOutcome, Claims, Ours, Target
 from platform.tracking.delivery import Delivery
 from platform.tracking.drivers import BEAT, Drivers, Heartbeat
 from platform.tracking.errors import TrackingError, masked, temporary
@@ -24,7 +24,7 @@ from platform.tracking.index import FinishedTrial, SweepRun
 from platform.tracking.outbox import Outbox, Record
 from platform.tracking.runs import ended_page, flat, now, opening_of
 from platform.tracking.store import End, Store
-from platform.tracking.sweeps import Sweep
+from platform.tracking.sweeps import OpenSweep
 from platform.tracking.trials import TrialState
 from trainables.reading.addresses import without_user
 from trainables.settings.config import config_yaml
@@ -64,7 +64,7 @@ class Tracker:
         self._claims = Claims(self._store, self._drivers)
         self._delivery = Delivery(self._store, self._claims, self._drivers, self._heartbeat, say)
         self._open: dict[str, _Open] = {}  # by run id
-        self._sweeps: dict[str, Sweep] = {}  # by run id
+        self._sweeps: dict[str, OpenSweep] = {}  # by run id
         self._latest = ""  # the experiment of the latest sweep
         self._closed = False
         receiver = f"MLflow at {self._store.shown}"
@@ -108,7 +108,7 @@ class Tracker:
         tags: Mapping[str, str],
         files: Sequence[Path],
         shown: Iterable[str] = (),
-    ) -> Sweep:
+    ) -> OpenSweep:
         """Open the sweep's run, the newest with this `key` unless a live process has it, else a new one.
 
         `files` become its artifacts; `shown` are metrics that are logged at every epoch. Raises `TrackingError`.
@@ -116,27 +116,22 @@ class Tracker:
         with self._store.told():
             place = self._store.make_experiment(experiment)
             run_id = sweeps.open_run(self._store, self._drivers, place, name, key, _strings(params), tags, files)
-        sweep = Sweep(run_id, experiment, place, SHOWN | set(shown))
+        sweep = OpenSweep(run_id, experiment, place, SHOWN | set(shown))
         self._sweeps[run_id] = sweep
         self._heartbeat.sweeps.add(run_id)
         self._latest = place
         return sweep
 
-    def cells(self, sweep: Sweep, cells: Sequence[Mapping[str, Any]]) -> None:
+    def cells(self, sweep: OpenSweep, cells: Sequence[Mapping[str, Any]]) -> None:
         """The sweep's list of rows and identities, as it is now: `cells.json`."""
         self._outbox.put(sweep.run_id, {"op": "cells", "last": True, "cells": [dict(cell) for cell in cells]})
 
-    def log_result(self, sweep: Sweep, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
+    def log_result(self, sweep: OpenSweep, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
         """What the whole sweep found, on its run. A reopened sweep may find something else than before."""
         result = {"op": "result", "metrics": dict(metrics), "params": _strings(params), "time": now()}
         self._outbox.put(sweep.run_id, result, safe=True)
 
-    def log_files(self, run: Sweep | str, files: Path, under: str = "") -> None:
-        """Everything that the folder `files` holds, as artifacts below `under`; it may be deleted afterwards."""
-        run_id = run.run_id if isinstance(run, Sweep) else run
-        self._outbox.put(self._key(run_id), {"op": "files", "under": under}, files=files, safe=True)
-
-    def end_sweep(self, sweep: Sweep, status: End) -> None:
+    def end_sweep(self, sweep: OpenSweep, status: End) -> None:
         self._outbox.put(sweep.run_id, {"op": "end sweep", "status": status, "time": now()}, safe=True)
         self._sweeps.pop(sweep.run_id, None)
         self._heartbeat.sweeps.discard(sweep.run_id)
@@ -210,7 +205,7 @@ class Tracker:
 
     # Trials
 
-    def claim(self, trial: TrialState, sweep: Sweep, *, fresh: bool = False) -> Claim:
+    def claim(self, trial: TrialState, sweep: OpenSweep, *, fresh: bool = False) -> ClaimOutcome:
         """Whether this process may train `trial` now; if so `trial.run_id` is set. `fresh` where it is trained again.
 
         A run that a dead driver left, or that was interrupted or failed, is reopened. Where MLflow does not answer the
@@ -274,7 +269,7 @@ class Tracker:
             self._claims.remember(trial.identity)
         del self._open[trial.run_id]  # only now: an interrupt before this leaves it for `close`
 
-    def _contest(self, opening: Record) -> Target | Claim | None:
+    def _contest(self, opening: Record) -> Target | ClaimOutcome | None:
         """The outcome of the contest for an identity; None where MLflow does not answer."""
         try:
             return self._claims.contest(opening, self._deliver_own)

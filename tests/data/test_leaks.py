@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from platform.planning.plan import Images
+from platform.planning.plan import ImageSets
 from tests.helpers import trees
 from tests.helpers.paths import SHARED
 from trainables.data.leaks import Subset, check_disjoint
@@ -115,7 +115,7 @@ def test_a_leak_that_another_split_has_shows_in_planning() -> None:
     for more, part in enumerate(("train", "test")):
         greys = [20 * c + 2 * (i % 2) + (more if c != leaking else 0) for i, c in enumerate(labels)]
         pq.write_table(pa.table({"image": list(map(trees.encoded, greys)), "label": labels}), f"cifar10/{part}.parquet")
-    images = Images(Path())
+    images = ImageSets(Path())
     assert len(images.of(config).train) == 12
     with pytest.raises(DataError, match="2 of 12 known test images are training images too"):
         images.of(other)

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from platform.tracking.sweeps import Sweep
+from platform.tracking.sweeps import OpenSweep
 from platform.tracking.tracker import Tracker
 from platform.tracking.trials import TrialState
 from trainables.settings.resolving import resolve
@@ -26,7 +26,7 @@ CONFIG = resolve({"method": "backmix", "protocol": "digits", "backbone": "wrn10-
 FORK = multiprocessing.get_context("fork")  # for importing MLflow takes seconds
 
 
-def sweep_of(tracker: Tracker, file: Path, *, key: str = "k", experiment: str = "toy", **params: Any) -> Sweep:
+def sweep_of(tracker: Tracker, file: Path, *, key: str = "k", experiment: str = "toy", **params: Any) -> OpenSweep:
     file.write_text("name: toy")
     return tracker.start_sweep(experiment, f"sweep {experiment}", key, params, {"profile": "quick"}, [file])
 

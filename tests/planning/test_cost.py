@@ -8,7 +8,7 @@ import torch
 
 from platform.files import search_file
 from platform.planning import cost
-from platform.planning.plan import Images, Sweep, make_plan
+from platform.planning.plan import ImageSets, Sweep, make_plan
 from platform.planning.work import Estimate, work
 from platform.sweep import main
 from tests.helpers.disks import small_disk
@@ -31,7 +31,7 @@ def test_kinds_of_trials_are_timed_as_long_as_patience_lasts(
 ) -> None:
     (tmp_path / "toy.yaml").write_text(TABLE)
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
-    plan = make_plan([Sweep(tmp_path / "toy.yaml", spec, "paper", ())], Images(tmp_path), lambda path, profile: {})
+    plan = make_plan([Sweep(tmp_path / "toy.yaml", spec, "paper", ())], ImageSets(tmp_path), lambda path, profile: {})
     measured: list[str] = []
     real = cost.measure
 
@@ -68,7 +68,7 @@ class Broken(Objective):
 def _estimate(folder: Path, changes: str) -> Estimate | str:
     (folder / "toy.yaml").write_text(TABLE.replace("{method: plain}", changes))
     spec = search_file.load(folder / "toy.yaml").profile("paper")
-    plan = make_plan([Sweep(folder / "toy.yaml", spec, "paper", ())], Images(folder), lambda path, profile: {})
+    plan = make_plan([Sweep(folder / "toy.yaml", spec, "paper", ())], ImageSets(folder), lambda path, profile: {})
     return cost.estimate(plan, work(plan, {}, {}), [], 1, here=True)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from platform.files.spec import Spec
 from platform.planning.memory import MARGIN, OUTSIDE, gpu_bytes, gpu_share, largest
-from platform.planning.plan import Images, Plan, Sweep, make_plan
+from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.sweep import _pack
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
@@ -101,7 +101,7 @@ def test_the_shares_of_trials_that_fit_are_no_more_than_a_gpu_as_ray_counts() ->
 
 def planned(resources: str = "") -> Plan:
     spec = Spec.model_validate(yaml.safe_load(TABLE + resources))
-    return make_plan([Sweep(Path("toy.yaml"), spec, "paper", ())], Images(Path()), lambda path, profile: {})
+    return make_plan([Sweep(Path("toy.yaml"), spec, "paper", ())], ImageSets(Path()), lambda path, profile: {})
 
 
 def test_the_largest_trial_of_a_sweep_may_be_a_teacher() -> None:

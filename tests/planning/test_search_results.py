@@ -26,7 +26,7 @@ from platform import report
 from platform.files import search_file
 from platform.files.spec import Spec
 from platform.planning.best import best_of, best_settings
-from platform.planning.plan import Images, Sweep, make_plan
+from platform.planning.plan import ImageSets, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.running.cluster import Cluster
@@ -78,7 +78,7 @@ class Search:
         file = self.folder / "toy.yaml"
         file.write_text(text)
         of = Sweep(file, Spec.model_validate(content), "paper", tuple(changed))
-        plan = make_plan([of], Images(Path()), lambda path, profile: {})
+        plan = make_plan([of], ImageSets(Path()), lambda path, profile: {})
         tracker = Tracker(self.uri, self.folder / "outbox", lambda said: None)
         assert of.search
         results, study = Results(), Study(of.spec, plan.identity(of.search), self.folder / "studies")

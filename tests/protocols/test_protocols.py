@@ -149,9 +149,9 @@ def test_cifar10_beside_other_sets() -> None:
 @needs_images
 @pytest.mark.shared_cache
 def test_tiny_imagenet_of_split_0_is_whole_and_other_splits_are_refused_before_training() -> None:
-    from platform.planning.plan import Images
+    from platform.planning.plan import ImageSets
 
-    images = Images(SHARED)
+    images = ImageSets(SHARED)
     config = trial(protocol="tiny-imagenet", split_family="agc")
     assert counts(images.of(config)) == {"train": 10_000, "known": 1_000, "tiny-imagenet": 9_000}
     with pytest.raises(
@@ -162,11 +162,11 @@ def test_tiny_imagenet_of_split_0_is_whole_and_other_splits_are_refused_before_t
 
 def test_all_sets_that_are_missing_are_told_at_once(tmp_path: Path) -> None:
     from platform.files.search_file import load
-    from platform.planning.plan import Images, Sweep, make_plan
+    from platform.planning.plan import ImageSets, Sweep, make_plan
 
     spec = load(ROOT / "search_spaces" / "protocols" / "large.yaml").profile("paper")
     with pytest.raises(DataError) as error:
-        make_plan([Sweep(tmp_path, spec, "paper", ())], Images(tmp_path), lambda path, profile: {})
+        make_plan([Sweep(tmp_path, spec, "paper", ())], ImageSets(tmp_path), lambda path, profile: {})
     lines = str(error.value).splitlines()
     named = [line.split(" is not")[0].removesuffix(" (train and test)") for line in lines]
     assert named == ["imagenet30", "cub", "stanford-cars", "aircraft"]
@@ -212,9 +212,9 @@ def test_the_protocols_own_image_size_is_the_same_trial_said_or_not() -> None:
 
 
 def test_one_set_at_two_sizes_has_two_fingerprints_in_a_plan() -> None:
-    from platform.planning.plan import Images, Plan
+    from platform.planning.plan import ImageSets, Plan
 
-    plan = Plan([], Images(Path()))
+    plan = Plan([], ImageSets(Path()))
     small, large = trial(protocol="digits", image_size=16), trial(protocol="digits")
     alone = [plan.identity(config) for config in (small, large)]
     assert [plan.identity(config) for config in (small, large)] == alone

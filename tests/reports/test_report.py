@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from platform.files import search_file
 from platform.report import main
 from platform.reports.page import Links
-from platform.reports.source import Source
+from platform.reports.source import TableSource
 from platform.tracking.reader import Reader
 from tests.helpers.sweeps import artifact, project
 from tests.helpers.tables import TABLE
@@ -276,7 +276,9 @@ def test_a_trial_that_did_not_finish_is_shown_as_what_it_is(folder: Path, ending
     reader = Reader.open(f"sqlite:///{folder}/mlflow.db")
     assert reader is not None
     everything = dict.fromkeys(reader.finished, ("abc", ending))
-    source = Source(spec, spec, folder / "toy.yaml", "paper", (), replace(reader, finished={}, ended=everything), dict)
+    source = TableSource(
+        spec, spec, folder / "toy.yaml", "paper", (), replace(reader, finished={}, ended=everything), dict
+    )
     plain = source.table(lambda trial, name: None).cells[1][0]
     assert plain.state == said
     assert {trial.state for trial in plain.trials} >= {said}

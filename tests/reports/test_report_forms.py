@@ -12,7 +12,7 @@ from platform.files import search_file
 from platform.report import _profile
 from platform.reports import forms
 from platform.reports.page import index_page
-from platform.reports.source import Source
+from platform.reports.source import TableSource
 from platform.reports.table import ReportTable
 from platform.tracking.index import SweepRun
 from platform.tracking.reader import Reader
@@ -26,7 +26,7 @@ ESCAPE = "\x1b]0;mine\x07\nnext"
 def skeleton(file: Path) -> ReportTable:
     """The table of a file of which nothing has run."""
     spec = search_file.load(file).profile("paper")
-    return Source(spec, spec, file, "paper", (), None, lambda path, profile: {}).table(lambda trial, name: None)
+    return TableSource(spec, spec, file, "paper", (), None, lambda path, profile: {}).table(lambda trial, name: None)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from platform.files.spec import Spec
-from platform.planning.plan import Images, Plan, Sweep, make_plan
+from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.running import queue as queue_module
 from platform.running.queue import ATTEMPTS, Job, Queue
-from platform.tracking.claims import Claim, Elsewhere, Finished, Ours
+from platform.tracking.claims import ClaimOutcome, Elsewhere, Finished, Ours
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
 
@@ -36,7 +36,7 @@ class Memory:
     fetched: list[str] = field(default_factory=list)
     reachable: bool = True
 
-    def claim(self, trial: TrialState) -> Claim:
+    def claim(self, trial: TrialState) -> ClaimOutcome:
         if trial.identity in self.finished:
             return Finished(self.finished[trial.identity])
         return Elsewhere("another process") if trial.identity in self.elsewhere else Ours("run")
@@ -50,7 +50,7 @@ def plan(*texts: str) -> Plan:
     sweeps = [
         Sweep(Path(f"{i}.yaml"), Spec.model_validate(yaml.safe_load(t)), "paper", ()) for i, t in enumerate(texts)
     ]
-    return make_plan(sweeps, Images(Path()), lambda path, profile: {})
+    return make_plan(sweeps, ImageSets(Path()), lambda path, profile: {})
 
 
 def filled(

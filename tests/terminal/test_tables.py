@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from platform.files import search_file
-from platform.planning.plan import Images, Sweep, make_plan
+from platform.planning.plan import ImageSets, Sweep, make_plan
 from platform.planning.results import Results
 from platform.terminal.tables import rows_table
 from tests.helpers.paths import ROOT
@@ -16,7 +16,7 @@ DIGITS = ["protocol=digits", "split_family=agc", "epochs=2", "scheduler=null"]
 def caption(profile: str, changed: list[str]) -> str:
     file = ROOT / "search_spaces" / "backmix.yaml"
     sweep = Sweep(file, search_file.load(file).profile(profile, changed), profile, tuple(changed))
-    images = Images(Path())
+    images = ImageSets(Path())
     make_plan([sweep], images, lambda path, profile: {})
     return str(rows_table(sweep, Results(), images).caption)
 

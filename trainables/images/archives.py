@@ -7,22 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.images.layouts import ClassFolders, class_id, fetch_archive
+from trainables.images.layouts import Archived, ClassFolders, class_id
 from trainables.images.listing import DataError, Listing, listed
 from trainables.images.on_disk import file_at, folder_at, lines_of
 
 
 @dataclass(frozen=True)
-class TinyImageNet:
+class TinyImageNet(Archived):
     """The published archive: `train/<wnid>/images`, and `val` with a list. Class ids are the sorted wnids'."""
 
     folder: str = "tiny-imagenet-200"
     url: str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
     md5: str = "90528d7ca1a48142e341f4ef8d21d0de"
-
-    @property
-    def where(self) -> str:
-        return f"{self.folder}, the published archive unpacked"
 
     def files(self, root: Path, part: str) -> list[Path]:
         return folder_at(root / self.folder / {"train": "train", "test": "val"}[part])
@@ -39,21 +35,14 @@ class TinyImageNet:
         images = [folder / "val" / "images" / line[0] for line in lines]
         return listed(images, [class_id(wnids, line[1], folder / "wnids.txt") for line in lines], folder / "val")
 
-    def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root, self.md5, "tiny-imagenet-200.zip")
-
 
 @dataclass(frozen=True)
-class Cub:
+class Cub(Archived):
     """Caltech-UCSD Birds 200-2011, its published archive."""
 
     folder: str = "CUB_200_2011"
     url: str = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
     md5: str = "97eceeb196236b17998738112f37df78"
-
-    @property
-    def where(self) -> str:
-        return f"{self.folder}, the published archive unpacked"
 
     def files(self, root: Path, part: str) -> list[Path]:
         folder = root / self.folder
@@ -67,12 +56,9 @@ class Cub:
         images = [folder / "images" / paths[i] for i in chosen]
         return listed(images, [int(labels[i]) - 1 for i in chosen], folder)
 
-    def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root, self.md5, "CUB_200_2011.tgz")
-
 
 @dataclass(frozen=True)
-class Aircraft:
+class Aircraft(Archived):
     """FGVC-Aircraft as torchvision lays it out, with variants sorted by name, as the open-set splits number them."""
 
     folder: str = "fgvc-aircraft-2013b"
@@ -93,9 +79,6 @@ class Aircraft:
         lines = [line.split(" ", 1) for line in lines_of(folder / f"images_variant_{which}.txt")]
         images = [folder / "images" / f"{line[0]}.jpg" for line in lines]
         return listed(images, [class_id(variants, line[1], folder / "variants.txt") for line in lines], folder)
-
-    def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root, self.md5, "fgvc-aircraft-2013b.tar.gz")
 
 
 @dataclass(frozen=True)

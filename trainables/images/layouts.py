@@ -192,13 +192,28 @@ class ClassFolders:
         return listed(images, labels, folder)
 
 
+class Archived:
+    """A layout that one published archive, unpacked under the data root, makes."""
+
+    folder: str  # that it makes
+    url: str  # of the archive
+    md5: str  # of the archive
+
+    @property
+    def where(self) -> str:
+        return f"{self.folder}, the published archive unpacked"
+
+    def fetch(self, root: Path) -> None:
+        fetch_archive(self.url, root, self.md5, urlsplit(self.url).path.rpartition("/")[2])
+
+
 @dataclass(frozen=True)
-class Images:
+class Images(Archived):
     """A folder of images without classes; all of them have the label 0."""
 
     folder: str
-    url: str = ""  # of an archive that makes this folder
-    md5: str = ""  # of the archive
+    url: str = ""
+    md5: str = ""
 
     @property
     def where(self) -> str:
@@ -212,9 +227,6 @@ class Images:
         if not images:
             raise DataError(f"{root / self.folder} has no image")
         return listed(images, [0] * len(images), root / self.folder)
-
-    def fetch(self, root: Path) -> None:
-        fetch_archive(self.url, root, self.md5, urlsplit(self.url).path.rpartition("/")[2])
 
 
 @dataclass(frozen=True)

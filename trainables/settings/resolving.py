@@ -183,6 +183,10 @@ class Setting:
     annotation: Any
     owners: tuple[str, ...] = ()
 
+    def belongs_to(self, parts: Iterable[str]) -> bool:
+        """Whether trials with this objective and this mix have it."""
+        return not self.owners or not {*self.owners}.isdisjoint(parts)
+
 
 def _known_settings() -> dict[str, Setting]:
     hints = get_type_hints(TrialConfig, include_extras=True)
