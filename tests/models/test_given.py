@@ -15,7 +15,6 @@ import torchvision
 from torch import nn
 
 from tests.helpers.paths import SHARED
-from tests.helpers.squares import squares
 from trainables.data.trial_data import build
 from trainables.models.given import load_given
 from trainables.objectives import network_of
@@ -28,6 +27,7 @@ from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.storage.weights import WeightsError
 from trainables.training.checkpoint import Checkpoints
+from trainables.training.loop import Trainer
 
 CPU = torch.device("cpu")
 PUBLISHED = SHARED / "weights"
@@ -282,11 +282,22 @@ def test_a_missing_file_is_told_with_where_it_was_looked_for() -> None:
         weights_fingerprints(given("nowhere.pt"))
 
 
-def test_what_is_evaluated_as_it_is_needs_no_training_images(tmp_path: Path) -> None:
-    data, _ = squares()
-    assert len(data.train)
+def test_what_is_evaluated_as_it_is_needs_no_training_images() -> None:
     digits = given("net.pt", backbone="wrn10-1")
     assert len(build(digits, Path()).train) == 0
     assert build(digits, Path()).fingerprints == {}
     asked = given("net.pt", backbone="wrn10-1", extra_scores=["mahalanobis"])
     assert len(build(asked, Path()).train) > 0  # to which that score is fitted
+
+
+def test_a_teacher_may_be_given(small: Any, tmp_path: Path) -> None:
+    torch.save(small[1], tmp_path / "six.pt")
+    told = {"backbone": "wrn10-1", "weights": str(tmp_path / "six.pt"), "train": "none"}
+    settings = {"backbone": "wrn10-1", "epochs": 1, "images_per_class": 10, "test": False}
+    student = resolve({"method": "distill", "teacher": told, **settings})
+    assert student.teacher is not None
+    assert student.weights is None
+    evaluate_given(student.teacher, build(student.teacher, Path()), CPU, tmp_path / "teacher")
+    trainer = Trainer(student, build(student, Path()), CPU, tmp_path / "teacher" / "weights.pt")
+    assert trainer.objective.given.teacher is not None
+    assert torch.equal(trainer.objective.given.teacher.state_dict()["stem.weight"], small[1]["stem.weight"])

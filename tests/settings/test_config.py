@@ -52,10 +52,6 @@ def trial(**settings: Any) -> TrialConfig:
             "head: a new head has to be trained: write train: head, or all",
         ),
         (
-            {"method": "plain", "weights": "x.pt", "train": "none", "images_per_class": 5},
-            "images_per_class: divides training images, of which train: none has none",
-        ),
-        (
             {"method": "plain", "weights": "x.pt", "train": "none", "normalisation": "training"},
             "normalisation: training is that of training images: write the one that the weights had",
         ),

@@ -135,9 +135,10 @@ class TrialConfig:
     @property
     def training_sets(self) -> tuple[str, ...]:
         """Image sets of which training images are needed: the protocol's, then a set of outliers. None where nothing is
-        trained, but for a score that is fitted to them."""
+        trained, unless some are held out, or a score is fitted to them."""
         own, learnt = protocol_of(self.protocol).image_set, self.objective_settings
-        if self.train == "none" and "mahalanobis" not in self.scores_on_request(last=True):
+        validated = self.holdout or self.pseudo_unknown or not self.test
+        if self.train == "none" and not validated and "mahalanobis" not in self.scores_on_request(last=True):
             return ()
         return (own, learnt.outlier_set) if isinstance(learnt, CatImgSettings) else (own,)
 

@@ -74,11 +74,6 @@ def _of_weights(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("head",), "a new head has to be trained: write train: head, or all")
     if config.teacher or config.mix != "none":
         yield Problem(("train",), f"none trains nothing, and {config.method} is about training: write method: plain")
-    idle = {"holdout": 0.0, "pseudo_unknown": 0, "images_per_class": None}
-    for name in (name for name, nothing in idle.items() if getattr(config, name) != nothing):
-        yield Problem((name,), "divides training images, of which train: none has none")
-    if not config.test:
-        yield Problem(("test",), "false leaves nothing to do: train: none has no training and no validation")
     if config.normalisation == "training":
         yield Problem(("normalisation",), "training is that of training images: write the one that the weights had")
 
