@@ -336,7 +336,8 @@ def _pack(sweep: Sweep, images: ImageSets, memory: int) -> str:
     if auto:
         packed = sweep.spec.resources.sharing(share)
         sweep.spec = sweep.spec.model_copy(update={"resources": packed})
-    return f"{said}: {round(1 / share)} fit on one of {memory / 2**30:.0f} GiB, gpus_per_worker: {share:g}"
+    together = f"{int(1 / share)} of them on one of {memory / 2**30:.0f} GiB"
+    return f"{said}; auto puts {together}, gpus_per_worker: {share:g}"
 
 
 def _summarise(

@@ -21,6 +21,7 @@ from trainables.objectives import network_of
 from trainables.settings.config import TrialConfig
 
 OUTSIDE = 700 * 2**20  # bytes of a process beside its tensors: CUDA's context, and what libraries take (docs/gpu.md)
+MOST = 8  # trials on a GPU: six kept one 96 to 100 % busy (docs/gpu.md), and more of them only wait for each other
 SHARES = 10_000  # of a GPU: Ray counts in them
 MARGIN = 1.3  # what algorithms of convolutions work in, and what lies unused between tensors
 
@@ -39,9 +40,9 @@ def gpu_bytes(config: TrialConfig, data: TrialData) -> int:
 
 
 def gpu_share(need: int, memory: int) -> float:
-    """The share of a GPU of `memory` bytes for trials of `need` each, so that as many as possible fit; 1 where only one
-    does, or none. Rounded down to what Ray counts in, for the shares of all not to exceed the whole."""
-    return math.floor(SHARES / max(1, memory // need)) / SHARES
+    """The share of a GPU of `memory` bytes for trials of `need` each, so that as many fit as are of use; 1 where only
+    one does, or none. Rounded down to what Ray counts in, for the shares of all not to exceed the whole."""
+    return math.floor(SHARES / min(MOST, max(1, memory // need))) / SHARES
 
 
 def largest(sweep: Sweep, images: ImageSets) -> tuple[int, TrialConfig]:

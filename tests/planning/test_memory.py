@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from platform.files.spec import Spec
-from platform.planning.memory import MARGIN, OUTSIDE, gpu_bytes, gpu_share, largest
+from platform.planning.memory import MARGIN, MOST, OUTSIDE, gpu_bytes, gpu_share, largest
 from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.sweep import _pack
 from trainables.data.kept import ImageSet
@@ -92,11 +92,12 @@ def test_a_larger_batch_and_what_keeps_more_take_more() -> None:
 
 
 def test_the_shares_of_trials_that_fit_are_no_more_than_a_gpu_as_ray_counts() -> None:
-    for fit in range(1, 60):
+    for fit in range(1, MOST + 1):
         share = gpu_share(10, 10 * fit + 9)
         assert round(share * 10_000) * fit <= 10_000
-        assert int(1 / share + 1e-9) >= fit
+        assert int(1 / share) == fit
     assert gpu_share(100, 80) == 1.0
+    assert gpu_share(10, 10_000) == 1 / MOST
 
 
 def planned(resources: str = "") -> Plan:
@@ -118,7 +119,7 @@ def test_auto_puts_as_many_trials_on_a_gpu_as_fit() -> None:
     need, _ = largest(sweep, plan.images)
     said = _pack(sweep, plan.images, 3 * need + 1)
     assert sweep.spec.resources.gpus == 0.3333
-    assert "3 fit on one of" in said
+    assert "auto puts 3 of them on one of" in said
 
 
 def test_what_is_asked_for_by_number_stays() -> None:
