@@ -18,6 +18,7 @@ from trainables.data.trial_data import Samples, TrialData
 from trainables.objectives import network_of
 from trainables.selfcheck.subjects import drawn
 from trainables.settings.config import TrialConfig
+from trainables.settings.methods import METHODS
 from trainables.settings.resolving import resolve
 
 DATA = drawn(60, 32)
@@ -89,6 +90,11 @@ def test_a_larger_batch_and_what_keeps_more_take_more() -> None:
     assert tensors(precision="bf16") < 0.7 * tensors()
     weights = sum(4 * p.numel() for p in network_of(config(), len(DATA.classes), 32).parameters())
     assert tensors(optimizer="adam", lr=0.001) - tensors() == pytest.approx(weights, abs=2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_at_least_what_plain_does(method: str) -> None:
+    assert tensors(method=method) > 0.98 * tensors()  # a head of points has no bias
 
 
 def test_the_shares_of_trials_that_fit_are_no_more_than_a_gpu_as_ray_counts() -> None:

@@ -6,7 +6,6 @@ Shapes: B batch, C channels, H W image.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -81,7 +80,8 @@ class TwoNorms(nn.Module):
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         self.real = norm
-        self.generated = copy.deepcopy(norm)
+        self.generated = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, device=norm.weight.device)
+        self.generated.load_state_dict(norm.state_dict())
         self.of_generated = False
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
