@@ -19,7 +19,8 @@ from rich.markup import escape
 from platform.command import add_data_root, add_profile, add_tracking_uri, command, consoles, new_parser, store_of
 from platform.files import search_file
 from platform.files.names import printable
-from platform.files.search_file import PAPER, SearchFile
+from platform.files.rows import part_of
+from platform.files.search_file import PAPER, SearchFile, changing_results
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
@@ -187,14 +188,15 @@ def _table(
     from platform.planning.best import best_of
     from platform.reports.source import TableSource
 
-    profile, changed = _profile(file, reader, args.profile, tuple(map(showable, args.set)))
+    profile, changed = _profile(file, reader, args.profile, tuple(map(showable, changing_results(args.set))))
     spec = file.profile(profile, changed)
     _say_what_ran(spec.name, profile, changed, reader, errors)
 
     best = partial(best_of, sweeps=reader.finished_sweeps if reader else lambda _: [])
-    source = TableSource(
-        spec, file.profile(PAPER), Path(file.path), profile, changed, reader, best, args.score, args.metric
-    )
+    paper = file.profile(PAPER)
+    reduced = not part_of(file.profile(profile), paper)
+    asked = (args.score, args.metric)
+    source = TableSource(spec, paper, Path(file.path), profile, changed, reduced, reader, best, *asked)
     return source.table(recorded or (lambda trial, name: trial.metrics.get(name)))
 
 

@@ -16,8 +16,8 @@ from rich.markup import escape
 
 from platform.command import add_data_root, add_profile, add_tracking_uri, command, consoles, new_parser, store_of
 from platform.files import search_file
-from platform.files.rows import untrained
-from platform.files.search_file import PAPER, SearchFile
+from platform.files.rows import part_of, untrained
+from platform.files.search_file import PAPER, SearchFile, changing_results
 from platform.files.spec import Resources
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem
@@ -311,7 +311,7 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
     profile = args.profile or (PAPER if cluster.gpus or "quick" not in file.profiles else "quick")
     spec = file.profile(profile, args.set)
     if cluster.gpus:
-        console.print(f"{cluster.gpus:g} GPUs found: profile [bold]{profile}[/bold]")
+        console.print(f"{cluster.gpus:g} GPU{'s' * (cluster.gpus != 1)} found: profile [bold]{profile}[/bold]")
     else:
         chosen = args.profile or profile == PAPER
         forced = "" if chosen else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
@@ -319,7 +319,9 @@ def _fit(args: argparse.Namespace, file: SearchFile, cluster: Cluster, console: 
         cores = min(spec.resources.cpus_per_worker, max(1, cluster.cpus // spec.resources.workers))
         fewer = spec.resources.sharing(0.0).model_copy(update={"cpus_per_worker": cores})
         spec = spec.model_copy(update={"resources": fewer})
-    return Sweep(Path(file.path), spec, profile, tuple(map(showable, args.set)))
+    changed = tuple(map(showable, changing_results(args.set)))
+    reduced = not part_of(file.profile(profile), file.profile(PAPER))
+    return Sweep(Path(file.path), spec, profile, changed, reduced)
 
 
 def _pack(sweep: Sweep, images: ImageSets, memory: int) -> str:

@@ -104,6 +104,21 @@ def trials(spec: Spec, row: Row, best: Mapping[str, Any] | None = None) -> Itera
             yield column, config.at(split, seed)
 
 
+def part_of(profile: Spec, paper: Spec) -> bool:
+    """Whether every trial of a profile is one of the file as it stands: it leaves rows, columns, splits or seeds out,
+    and changes nothing."""
+    if profile.search or paper.search:
+        return profile.model_dump(exclude={"resources"}) == paper.model_dump(exclude={"resources"})
+    rows = {row.name: row.set for row in row_list(paper)}
+    return (
+        profile.base == paper.base
+        and {*profile.splits} <= {*paper.splits}
+        and {*profile.seeds} <= {*paper.seeds}
+        and all(row.name in rows and rows[row.name] == row.set for row in row_list(profile))
+        and profile.columns.items() <= paper.columns.items()
+    )
+
+
 def divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], list[tuple[int, int]]]]:
     """Of each row's trials: the first column that they serve, what that column changes, and all (split, seed)."""
     if spec.search and spec.confirm is None:

@@ -93,6 +93,11 @@ class SearchFile:
         return self.document.where(())
 
 
+def changing_results(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Those of `--set` that results depend on: how many workers and GPUs made them is no part of a protocol."""
+    return tuple(change for change in overrides if not change.startswith("resources."))
+
+
 def load(path: Path) -> SearchFile:
     """Read a search file and check every profile of it. Raises `ConfigError` with every mistake."""
     document = yaml_file.load(path)

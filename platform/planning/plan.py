@@ -48,6 +48,7 @@ class Sweep:
     spec: Spec
     profile: str
     changed: tuple[str, ...]  # what `--set` changed of it
+    reduced: bool = False  # whether the profile trains other trials than the file as it stands
     cells: list[Cell] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
     waiting: list[Waiting] = field(default_factory=list)
     search: TrialConfig | None = None  # what proposals are laid over

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platform.files.rows import columns, lacking, row_list, trials
-from platform.files.search_file import PAPER
 from platform.files.spec import Claim, Row, Spec
 from platform.files.trial_settings import search_settings
 from platform.planning.best import best_settings
@@ -39,6 +38,7 @@ class TableSource:
     file: Path
     profile: str
     changed: tuple[str, ...]
+    reduced: bool  # whether the profile trains other trials than the file as it stands
     reader: Reader | None
     best_of: BestOf
     score: str | None = None
@@ -50,7 +50,7 @@ class TableSource:
         rows = list(self._rows(images))
         behind = [trial for _, groups in rows for trials_ in groups.values() for trial in trials_]
         configs = [trial.config for trial in behind]
-        comparable = self.profile == PAPER and not self.changed
+        comparable = not self.reduced and not self.changed
         counts = {key: count for key, (_, count) in images.items()}
         comparable = comparable and all(trained_on_all(c, counts) for c in configs)
         cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
@@ -218,7 +218,7 @@ class TableSource:
             chosen = [f"score {self.score}"] if self.score else []
             chosen += [f"metric {self.metric}"] if self.metric else []
             yield f"Recomputed with {' and '.join(chosen)}: not what the paper shows, so not compared with it."
-        if self.profile != PAPER:
+        if self.reduced:
             yield f"Profile {self.profile}: a reduced run, not the paper's protocol, not comparable with its table."
         if self.changed:
             yield f"Changed by hand: {', '.join(self.changed)}: not the protocol of the file."

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.rows import column_groups, untrained
-from platform.files.search_file import PAPER
 from platform.files.spec import Objective, Resources
 from platform.planning.captions import tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
@@ -219,7 +218,7 @@ def _caption(sweep: Sweep, results: Results, images: ImageSets) -> str:
     done = [(o.config, o.tested) for o in results.of(sweep.name, "confirm", "row") if o.done]
     said = [described(configs), "Mean ± std over splits × seeds.", *trained_on(configs, counts), *tested_on(done)]
     text = " ".join(said)
-    if sweep.profile != PAPER:
+    if sweep.reduced:
         text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
     if sweep.changed:
         text += f" Changed by hand: {', '.join(sweep.changed)}: not the protocol of the file."

@@ -9,7 +9,8 @@ import pytest
 from mlflow.utils.validation import _validate_metric_name
 
 from platform.files import search_file
-from platform.files.rows import column_groups, lacking, row_list, trials, untrained
+from platform.files.rows import column_groups, lacking, part_of, row_list, trials, untrained
+from platform.files.search_file import changing_results
 from platform.files.spec import Spec
 from platform.files.trial_settings import with_teacher
 from trainables.reading.yaml_file import ConfigError
@@ -203,3 +204,28 @@ def test_a_name_that_mlflow_takes_stays_as_it_is() -> None:
     for name in ("Plain", "III FG-Raw", "backmix", "full", "without cmi_weight", "0.5"):
         assert plain(name) == name
     assert plain("Ours+CutMix").startswith("Ours_CutMix ")
+
+
+PART = """
+name: part
+base: {protocol: digits, epochs: 2}
+splits: [0, 1]
+seeds: [0]
+rows: [{name: Plain, set: {method: plain}}, {name: BackMix, set: {method: backmix}}]
+profiles:
+  one: {splits: [1], rows: [{name: BackMix, set: {method: backmix}}], resources: {cpus_per_worker: 1}}
+  shorter: {base: {epochs: 1}}
+  another row: {rows: [{name: BackMix, set: {method: backmix, mask_ratio: 0.5}}]}
+  another split: {splits: [2]}
+"""
+
+
+@pytest.mark.parametrize("profile", ["paper", "one", "shorter", "another row", "another split"])
+def test_a_profile_that_only_leaves_out_is_no_other_protocol(profile: str, tmp_path: Path) -> None:
+    (tmp_path / "part.yaml").write_text(PART)
+    file = search_file.load(tmp_path / "part.yaml")
+    assert part_of(file.profile(profile), file.profile("paper")) == (profile in ("paper", "one"))
+
+
+def test_how_many_workers_train_is_no_change_of_a_protocol() -> None:
+    assert changing_results(["lr=0.1", "resources.workers=2"]) == ("lr=0.1",)

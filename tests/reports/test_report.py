@@ -277,7 +277,7 @@ def test_a_trial_that_did_not_finish_is_shown_as_what_it_is(folder: Path, ending
     assert reader is not None
     everything = dict.fromkeys(reader.finished, ("abc", ending))
     source = TableSource(
-        spec, spec, folder / "toy.yaml", "paper", (), replace(reader, finished={}, ended=everything), dict
+        spec, spec, folder / "toy.yaml", "paper", (), False, replace(reader, finished={}, ended=everything), dict
     )
     plain = source.table(lambda trial, name: None).cells[1][0]
     assert plain.state == said

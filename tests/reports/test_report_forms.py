@@ -26,7 +26,9 @@ ESCAPE = "\x1b]0;mine\x07\nnext"
 def skeleton(file: Path) -> ReportTable:
     """The table of a file of which nothing has run."""
     spec = search_file.load(file).profile("paper")
-    return TableSource(spec, spec, file, "paper", (), None, lambda path, profile: {}).table(lambda trial, name: None)
+    return TableSource(spec, spec, file, "paper", (), False, None, lambda path, profile: {}).table(
+        lambda trial, name: None
+    )
 
 
 @pytest.fixture

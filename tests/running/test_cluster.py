@@ -67,7 +67,7 @@ def shared_gpu(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int, set[
 
 def test_two_trials_share_a_gpu_and_a_third_waits(shared_gpu: tuple[str, int, set[str]]) -> None:
     said, together, _ = shared_gpu
-    assert "1 GPUs found" in said
+    assert "1 GPU found" in said
     assert together == 2
 
 

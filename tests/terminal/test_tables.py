@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from platform.files import search_file
+from platform.files.rows import part_of
 from platform.planning.plan import ImageSets, Sweep, make_plan
 from platform.planning.results import Results
 from platform.terminal.tables import rows_table
@@ -15,7 +16,9 @@ DIGITS = ["protocol=digits", "split_family=agc", "epochs=2", "scheduler=null"]
 
 def caption(profile: str, changed: list[str]) -> str:
     file = ROOT / "search_spaces" / "backmix.yaml"
-    sweep = Sweep(file, search_file.load(file).profile(profile, changed), profile, tuple(changed))
+    read = search_file.load(file)
+    reduced = not part_of(read.profile(profile), read.profile("paper"))
+    sweep = Sweep(file, read.profile(profile, changed), profile, tuple(changed), reduced)
     images = ImageSets(Path())
     make_plan([sweep], images, lambda path, profile: {})
     return str(rows_table(sweep, Results(), images).caption)

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from platform.files.rows import row_list
-from platform.files.search_file import PAPER
 from platform.reports.figures.drawing import COLOURS, Drawing, MissingError, Runs, canvas
 
 MARKERS = "osD^vP*Xh<>"
@@ -29,7 +28,7 @@ def accuracy_auroc(runs: Runs) -> list[Drawing]:
         lines.append({"row": cells[0].row, "group": group, "network": network, **ours, **theirs})
     if all(line["accuracy"] is None or line["auroc"] is None for line in lines):
         raise MissingError("no row has both accuracy and AUROC")
-    comparable = runs.table.profile == PAPER and not runs.table.changed
+    comparable = all(cell.comparable for cell in runs.table.all_cells)
     drawn = canvas(1, width=5.5, height=4)
     (axes,) = drawn.axes
     groups = list(dict.fromkeys(line["group"] for line in lines))
