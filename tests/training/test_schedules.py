@@ -9,10 +9,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmResta
 
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
+from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
-from trainables.training.schedules import rate_factor
+from trainables.training.schedules import rate_factor, temperature
 
 
 def trial(**settings: object) -> TrialConfig:
@@ -160,3 +161,40 @@ def test_the_trainer_moves_the_rate_with_every_batch_of_a_warm_up() -> None:
         seen.append(trainer.optimizer.param_groups[0]["lr"])
         trainer.step(ids)
     assert seen == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_a_temperature_wave_is_negcos_formula_and_ends_high() -> None:
+    config = trial(epochs=600, temperature_period=200, temperature_low=0.1, temperature_high=0.4)
+    t = np.arange(500)
+    wave = 0.1 + 0.3 * (1 + np.cos(2 * np.pi * (t - 100) / 200)) / 2
+    found = [temperature(config, epoch) for epoch in range(600)]
+    assert found == pytest.approx([*wave, *[0.4] * 100])
+    assert (found[0], found[100], found[200]) == pytest.approx((0.1, 0.4, 0.1))
+
+
+def test_cross_entropy_divides_logits_by_the_temperature_of_its_epoch() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    rows = np.arange(8)
+    data = TrialData(
+        (0, 1), 32, True, Samples(ImageSet("noise", pixels, rows % 2, rows, "noise", 0, "drawn"), rows, rows % 2)
+    )
+    config = trial(epochs=2, temperature_period=2, batch_size=8, lr=1e-9)
+    trainer, plain = (Trainer(c, data, torch.device("cpu")) for c in (config, trial(epochs=2, batch_size=8, lr=1e-9)))
+    trainer.epoch()
+    trainer.epoch()
+    seen = plain.mix.batch(torch.arange(8))
+    logits = plain.model(seen.images_BCHW).logits_BK
+    expected = torch.nn.functional.cross_entropy(logits / 2.0, seen.labels_B)
+    assert plain.objective.cross_entropy(logits, seen).item() != pytest.approx(expected.item(), rel=1e-3)
+    assert trainer.objective.cross_entropy(logits, seen).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_wave_of_which_nothing_is_left_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing of the wave is left"):
+        trial(epochs=10, temperature_period=20)
+
+
+def test_temperatures_without_a_wave_change_no_identity() -> None:
+    prints = {trial().training_images[0]: "images"}
+    assert trial(temperature_low=0.3, temperature_high=3).identity(prints) == trial().identity(prints)
+    assert trial(temperature_period=100).identity(prints) != trial().identity(prints)

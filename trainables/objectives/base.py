@@ -40,6 +40,7 @@ class Objective(nn.Module, ABC):
 
     head: ClassVar[type[Head]] = LinearHead  # what makes logits of the network's features
     pass_number: int = 0  # of `settings.passes` over the images in an epoch: which one a batch is of
+    temperature: float = 1.0  # that cross-entropy divides logits by, in the epoch under way
 
     def __init__(self, settings: Any, mix: Mix, given: Given) -> None:
         super().__init__()
@@ -101,6 +102,8 @@ class Objective(nn.Module, ABC):
         """Cross-entropy with the labels of the batch, both of them by their parts where it is mixed, and the mix's own
         term. `smoothing` is the part of the uniform label. A scalar."""
         labels = batch.labels_B
+        if self.temperature != 1:
+            logits_BK = logits_BK / self.temperature
         if batch.targets_BK is not None:
             targets = (1 - smoothing) * batch.targets_BK + smoothing / logits_BK.shape[1]
             loss = soft_cross_entropy(logits_BK, targets).mean()

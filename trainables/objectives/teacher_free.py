@@ -9,7 +9,6 @@ mix that has a term of its own keeps it, which the paper does not say.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from trainables.mixes.base import SeenMix
@@ -33,7 +32,7 @@ class TeacherFree(Objective):
         raw, mixed = every[:B], every[B:]
         partners = torch.cat([m.partners_B for m in mixes if m.partners_B is not None])
         lam = torch.cat([m.lam_B for m in mixes if m.lam_B is not None])
-        loss = F.cross_entropy(raw, raw_batch.labels_B)
+        loss = self.cross_entropy(raw, raw_batch)
         loss = loss + s.mi_weight * self.mutual_information(raw, mixed, raw_batch.labels_B, partners)
         loss = loss + s.uniform_weight * self.uncertain(mixed)
         all_mixes = raw_batch._replace(labels_B=raw_batch.labels_B.repeat(MIXES), partners_B=partners, lam_B=lam)

@@ -54,6 +54,11 @@ class TrialConfig:
     lr_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1
     restarts: Annotated[int, Range(0)] = 0  # of `cosine`, in equal parts
     warmup_epochs: Annotated[int, Range(0)] = 0  # the lr grows from 0 linearly, batch by batch
+    temperature_period: Annotated[int, Range(1)] | None = None  # NegCos (ICLR 2026), T: epochs of a wave; None: no wave
+    temperature_low: Annotated[float, Range(0, open_low=True)] = (
+        0.5  # its tau-: cross-entropy divides logits by the wave
+    )
+    temperature_high: Annotated[float, Range(0, open_low=True)] = 2.0  # its tau+, which training ends with
     image_size: Annotated[int, Range(8, 1024)] | None = None  # px that the network sees; None: the protocol's
     normalisation: Literal["half", "unit", "none", "cifar10", "imagenet", "training"] = (
         "half"  # .5, .25; -1..1; 0..1; …

@@ -84,6 +84,11 @@ def _of_schedule(config: TrialConfig) -> Iterator[Problem]:
     late = [m for m in config.milestones if not 0 < m < config.epochs]
     if config.schedule == "multistep" and late:
         yield Problem(("milestones",), f"{late[0]} is not between the first and the last of {config.epochs} epochs")
+    if config.temperature_period and config.temperature_period >= 2 * config.epochs:
+        message = (
+            f"{config.temperature_period} is twice the {config.epochs} epochs or more: the last half of a period is "
+        )
+        yield Problem(("temperature_period",), f"{message}constant, so nothing of the wave is left")
     if config.warmup_epochs >= config.epochs:
         yield Problem(("warmup_epochs",), f"{config.warmup_epochs} leaves none of {config.epochs} epochs to train in")
 

@@ -102,6 +102,8 @@ def _of_method(config: TrialConfig, method: str | None) -> Iterator[tuple[str, A
 def _of_trial(config: TrialConfig) -> Iterator[tuple[str, Any]]:
     """Settings of every trial that have an effect and are not at their default."""
     for name, default, value in _changed(config):
+        if config.temperature_period is None and name in ("temperature_low", "temperature_high"):
+            continue
         only_with = _ONLY_WITH.get(name, {})
         counts = not only_with or any(getattr(config, other) == wanted for other, wanted in only_with.items())
         counts = counts and (config.train != "none" or name in _OF_GIVEN)

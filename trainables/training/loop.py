@@ -35,7 +35,7 @@ from trainables.settings.backbones import cells, parse_backbone
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import weights_fingerprints
 from trainables.settings.seeds import seeds
-from trainables.training.schedules import rate_factor
+from trainables.training.schedules import rate_factor, temperature
 from trainables.training.teacher import load_teacher
 
 STATE_VERSION = 3  # goes up when `Trainer.state` gets another shape, so that an old one is not misread
@@ -161,6 +161,7 @@ class Trainer:
     def steps(self) -> Iterator[None]:
         """Take the steps that are left of the epoch. It stops after each of them, where `state` may be called."""
         self.model.train()
+        self.objective.temperature = temperature(self.config, self.epochs_done)
         epoch = self.begin_epoch()
         batches = epoch.order[: self.steps_per_epoch * self.batch_size].split(self.batch_size)
         self.pool.ahead(batches[epoch.steps :])

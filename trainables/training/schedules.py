@@ -1,4 +1,4 @@
-"""Learning rates of the recipes: a factor of the initial one, as a function of the training step."""
+"""What changes while a trial trains, by its recipe: learning rate and temperature, as functions of where it is."""
 
 from __future__ import annotations
 
@@ -24,3 +24,19 @@ def rate_factor(config: TrialConfig, step: int, steps_per_epoch: int) -> float:
     if config.schedule == "multistep":
         return warmup * config.lr_factor ** sum(epoch >= m for m in config.milestones)
     return warmup
+
+
+def temperature(config: TrialConfig, epoch: int) -> float:
+    """What cross-entropy divides logits by in `epoch`, counted from 0; 1 where there is no schedule.
+
+    NegCos (ICLR 2026; amit31416/NegCosSch, temp_schedulers.py, shift 1), with T = `temperature_period`:
+    tau- + (tau+ - tau-) (1 + cos(2 pi (t - T/2) / T)) / 2, from tau- up to tau+ and down again; the last T/2 epochs
+    have tau+.
+    """
+    period = config.temperature_period
+    if period is None:
+        return 1.0
+    low, high = config.temperature_low, config.temperature_high
+    if epoch >= config.epochs - period / 2:
+        return high
+    return low + (high - low) * (1 + math.cos(2 * math.pi * (epoch - period / 2) / period)) / 2
