@@ -65,9 +65,12 @@ PAIRS = [(m, b) for m in METHODS for b in BACKBONES if (m, b) not in REFUSED]
 # An objective that is about mixed images needs a mix that has raw ones too, or two labels.
 BOTH = "compares mixed images with the raw ones that they are made of"
 TWO = "compares a mix with the two images that it is made of"
+RAW_AND_MIXED = "distils on raw images and on mixes of them"
 SENSELESS = {
     ("asymmetric", "none"): BOTH,
     ("asymmetric", "backmix"): BOTH,
+    ("cmpkd", "none"): RAW_AND_MIXED,
+    ("cmpkd", "backmix"): RAW_AND_MIXED,
     ("teacher-free", "none"): TWO,
     ("teacher-free", "cutout"): TWO,
     ("teacher-free", "backmix"): TWO,

@@ -63,6 +63,8 @@ CASES: dict[str, dict[str, object]] = {
     "asymmetric, official": {**MIXED, "recipe": "official"},
     "asymmetric, features": {**MIXED, "cmi_on": "features", "teacher": {"backbone": "wrn10-2"}},
     "asymmetric, features, cutout": {**MIXED, "cmi_on": "features", "mix": "cutout"},
+    "cmpkd": {"method": "cmpkd"},
+    "cmpkd, student": {"method": "cmpkd", "pick_by": "student"},
     "teacher-free": {"method": "teacher-free", "tau_upper": 0.4, "tau_lower": 0.4},
     "oe": {"method": "oe"},
     "catimg": {"method": "catimg"},

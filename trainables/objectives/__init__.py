@@ -9,6 +9,7 @@ from trainables.objectives.asymmetric import Asymmetric
 from trainables.objectives.base import Objective
 from trainables.objectives.cross_entropy import CrossEntropy
 from trainables.objectives.cssr import CSSR
+from trainables.objectives.cutmixpick import CutMixPick
 from trainables.objectives.distill import Distill
 from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.objectives.points import Arpl, Gcpl, Rpl
@@ -20,6 +21,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ce": CrossEntropy,
     "distill": Distill,
     "asymmetric": Asymmetric,
+    "cmpkd": CutMixPick,
     "teacher-free": TeacherFree,
     "oe": OutlierExposure,
     "catimg": CatImg,

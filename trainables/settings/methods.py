@@ -15,6 +15,7 @@ METHODS: dict[str, dict[str, str]] = {
     "backmix": {"objective": "ce", "mix": "backmix"},
     "distill": {"objective": "distill"},
     "asymmetric": {"objective": "asymmetric"},
+    "cmpkd": {"objective": "cmpkd"},
     "teacher-free": {"objective": "teacher-free"},
     "oe": {"objective": "oe"},
     "catimg": {"objective": "catimg"},

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from trainables.reading.values import Positive, Range, Share, Weight
 from trainables.settings.base import ObjectiveSettings
+from trainables.settings.distillation import CutMixPickSettings
 from trainables.settings.mixes import MixSettings, Recipes
 from trainables.settings.points import ArplCsSettings, ArplSettings, GcplSettings, RplSettings
 from trainables.settings.reconstruction import CSSRSettings, RCSSRSettings
@@ -175,6 +176,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "ce": CrossEntropySettings,
     "distill": DistillSettings,
     "asymmetric": AsymmetricSettings,
+    "cmpkd": CutMixPickSettings,
     "teacher-free": TeacherFreeSettings,
     "oe": OutlierExposureSettings,
     "catimg": CatImgSettings,
