@@ -69,6 +69,7 @@ def rows(teacher: str) -> dict[str, Row]:
         "asymmetric, mixed, features": Row({**asymmetric, **mixed, "cmi_on": "features"}, both_views),
         "asymmetric, raw": Row({**asymmetric, **raw}, student_and_teacher),
         "cmpkd": Row({"method": "cmpkd", "teacher": {"backbone": teacher}}, {"train B": 2, "teacher B": 3}),
+        "proser": Row({"method": "proser"}, {"train B/2": 2}),
         "teacher-free": Row({"method": "teacher-free"}, {"train 3B": 1}),
         "oe": Row({"method": "oe"}, {"train 3B": 1}),
         "catimg": Row({"method": "catimg"}, {"train B, tall": 1}),

@@ -28,11 +28,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, local: torch.Tensor, rank: int, counts: list[int]) -> torch.Tensor:
         ctx.rank, ctx.counts = rank, counts
-        padded = local.new_zeros(max(counts), *local.shape[1:])  # what is gathered must have one shape
-        padded[: len(local)] = local
-        parts = [torch.empty_like(padded) for _ in counts]
-        torch.distributed.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return _gathered(local, counts)
 
     @staticmethod
     def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -53,6 +49,29 @@ class _Sum(torch.autograd.Function):
         total = grad[0].clone()
         torch.distributed.all_reduce(total)
         return total
+
+
+class _Exchange(torch.autograd.Function):
+    """Concatenate over processes, each of which goes on with other rows: a row's gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, local: torch.Tensor, rank: int, counts: list[int]) -> torch.Tensor:
+        ctx.rank, ctx.counts = rank, counts
+        return _gathered(local, counts)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        total = grad[0].contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return total.split(ctx.counts)[ctx.rank], None, None
+
+
+def _gathered(local: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    padded = local.new_zeros(max(counts), *local.shape[1:])  # what is gathered must have one shape
+    padded[: len(local)] = local
+    parts = [torch.empty_like(padded) for _ in counts]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 @dataclass(eq=False)
@@ -90,6 +109,13 @@ class Processes:
         torch.distributed.all_reduce(flat)
         means = (flat / self.size).split([part.numel() for part in parts])
         return [mean.view_as(part) for mean, part in zip(means, parts, strict=True)]
+
+    def exchange(self, part: torch.Tensor) -> torch.Tensor:
+        """As `gather`, in the middle of a network, where each process then works on rows of its own."""
+        if self.size == 1:
+            return part
+        exchanged: torch.Tensor = _Exchange.apply(part, self.rank, self._counts())
+        return exchanged
 
     def _counts(self) -> list[int]:
         return [self.rows // self.size + (rank < self.rows % self.size) for rank in range(self.size)]

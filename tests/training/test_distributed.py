@@ -64,6 +64,7 @@ CASES: dict[str, dict[str, object]] = {
     "asymmetric, features": {**MIXED, "cmi_on": "features", "teacher": {"backbone": "wrn10-2"}},
     "asymmetric, features, cutout": {**MIXED, "cmi_on": "features", "mix": "cutout"},
     "cmpkd": {"method": "cmpkd"},
+    "proser, backmix": {"method": "proser", "mix": "backmix", "dummies": 2, "manifold_weight": 1.0},
     "cmpkd, student": {"method": "cmpkd", "pick_by": "student"},
     "teacher-free": {"method": "teacher-free", "tau_upper": 0.4, "tau_lower": 0.4},
     "oe": {"method": "oe"},

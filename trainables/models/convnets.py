@@ -1,6 +1,6 @@
 """ResNet, VGG, MobileNetV2 and the open-set literature's VGG32: a body that ends in feature maps, and the shared head.
 
-Each body comes with the number of its channels. Nothing is pretrained.
+Each body comes with the number of its channels, and that of its middle module. Nothing is pretrained.
 """
 
 from __future__ import annotations
@@ -18,21 +18,26 @@ from trainables.settings.backbones import SMALL_IMAGE
 
 
 class ConvNet(ConvolutionalNetwork):
-    """`body` turns images B,3,H,W into feature maps B,channels,h,w."""
+    """`body` turns images B,3,H,W into feature maps B,channels,h,w; `middle` is the number of its middle module."""
 
-    def __init__(self, body: nn.Module, channels: int, head: Callable[[int], Head]) -> None:
+    def __init__(self, body: nn.Sequential, channels: int, middle: int, head: Callable[[int], Head]) -> None:
         super().__init__()
+        self._middle = middle
         self.num_features = channels
         self.body = body
         self.head = head(channels)
         self.head.draw()
+
+    @property
+    def middle(self) -> nn.Module:
+        return self.body[self._middle]
 
     def maps(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         maps_BChw: torch.Tensor = self.body(images_BCHW)
         return maps_BChw
 
 
-def resnet(depth: int, image_size: int) -> tuple[nn.Module, int]:
+def resnet(depth: int, image_size: int) -> tuple[nn.Sequential, int, int]:
     """ResNet (He et al., 2016), torchvision's. Small images get a 3x3 stem that keeps their resolution."""
     of = torchvision.models
     net = {18: of.resnet18, 34: of.resnet34, 50: of.resnet50, 101: of.resnet101}[depth]()
@@ -42,10 +47,11 @@ def resnet(depth: int, image_size: int) -> tuple[nn.Module, int]:
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
         net.maxpool = nn.Identity()
     del net.avgpool, net.fc
-    return nn.Sequential(OrderedDict(net.named_children())), channels
+    layers = OrderedDict(net.named_children())
+    return nn.Sequential(layers), channels, list(layers).index("layer2")
 
 
-def mobilenetv2(image_size: int) -> tuple[nn.Module, int]:
+def mobilenetv2(image_size: int) -> tuple[nn.Sequential, int, int]:
     """MobileNetV2 (Sandler et al., 2018), torchvision's, without the classifier's dropout.
 
     For small images the stem and the stage of 24 channels keep the resolution, as is usual on CIFAR.
@@ -64,10 +70,10 @@ def mobilenetv2(image_size: int) -> tuple[nn.Module, int]:
     net = torchvision.models.MobileNetV2(inverted_residual_setting=stages)
     if small:
         net.features[0][0].stride = (1, 1)
-    return net.features, net.last_channel
+    return net.features, net.last_channel, sum(blocks for _, _, blocks, _ in stages[:3])
 
 
-def vgg(depth: int) -> tuple[nn.Module, int]:
+def vgg(depth: int) -> tuple[nn.Sequential, int, int]:
     """The convolutions of VGG with batch normalisation (Simonyan and Zisserman, 2015), laid out as torchvision's.
 
     Written out, because torchvision's own cannot be had without the 120 million weights of its classifier.
@@ -83,10 +89,10 @@ def vgg(depth: int) -> tuple[nn.Module, int]:
             layers += [conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
             channels_in = channels
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers), channels_in
+    return nn.Sequential(*layers), channels_in, 3 * (blocks[0] + blocks[1]) + 1
 
 
-def vgg32() -> tuple[nn.Module, int]:
+def vgg32() -> tuple[nn.Sequential, int, int]:
     """The classifier of Neal et al. (2018) for 32 px images, pooled globally as in ARPL (Chen et al., 2021).
 
     Their linear layer has no bias; the shared head has one.
@@ -102,4 +108,4 @@ def vgg32() -> tuple[nn.Module, int]:
             nn.init.normal_(norm.weight, 1, 0.02)
             layers += [conv, norm, nn.LeakyReLU(0.2)]
             channels_in = channels
-    return nn.Sequential(*layers), channels_in
+    return nn.Sequential(*layers), channels_in, len(layers) // 3 * 2 - 1

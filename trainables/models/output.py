@@ -58,6 +58,11 @@ class ConvolutionalNetwork(Network):
     def maps(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         """The last feature maps of images, B,C,h,w: what the head is given."""
 
+    @property
+    @abstractmethod
+    def middle(self) -> nn.Module:
+        """The last module of the second group of layers between two reductions: where manifold mixup mixes."""
+
     def forward(self, images_BCHW: torch.Tensor) -> Output:
         output: Output = self.head(self.maps(images_BCHW))
         return output

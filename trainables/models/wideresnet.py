@@ -54,5 +54,9 @@ class WideResNet(ConvolutionalNetwork):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.head.draw()
 
+    @property
+    def middle(self) -> nn.Module:
+        return self.groups[len(self.groups) // 3 * 2 - 1]
+
     def maps(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         return F.relu(self.bn(self.groups(self.stem(images_BCHW))))

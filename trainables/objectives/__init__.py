@@ -13,6 +13,7 @@ from trainables.objectives.cutmixpick import CutMixPick
 from trainables.objectives.distill import Distill
 from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.objectives.points import Arpl, Gcpl, Rpl
+from trainables.objectives.proser import Proser
 from trainables.objectives.teacher_free import TeacherFree
 from trainables.settings.config import TrialConfig
 from trainables.settings.custom import custom_part, is_custom
@@ -22,6 +23,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "distill": Distill,
     "asymmetric": Asymmetric,
     "cmpkd": CutMixPick,
+    "proser": Proser,
     "teacher-free": TeacherFree,
     "oe": OutlierExposure,
     "catimg": CatImg,

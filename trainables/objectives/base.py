@@ -31,6 +31,7 @@ class Given:
     cam_by_gradient: bool  # a ViT's maps need the graph of the pass that they come from
     num_teacher_features: int = 0
     teacher: nn.Module | None = None  # frozen, in eval mode
+    network: Network | None = None  # the one that is trained, as it is within one process
     outliers: ImagePool | None = None
     processes: Processes = ALONE
 

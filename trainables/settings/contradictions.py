@@ -47,6 +47,13 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
             yield Problem(("backbone",), message)
         elif not getattr(config.objective_settings, "head_bias", True):
             yield Problem(("head_bias",), "a ViT's head has one: take a convolutional network")
+    if (teacher := config.teacher) and config.objective_settings.starts_from_teacher:
+        if teacher.backbone != config.backbone:
+            message = f"{config.objective} goes on from its teacher's weights, so both are of one backbone"
+            yield Problem(("teacher", "backbone"), f"{message}: {config.backbone}, not {teacher.backbone}")
+        if teacher.objective_settings.own_head:
+            message = f"{config.objective} goes on from a linear head, and {teacher.objective} has another"
+            yield Problem(("teacher", "objective"), message)
     if config.training_view != "raw" and not protocol.masks:
         yield Problem(
             ("training_view",), f"{config.training_view} needs masks of the objects: {config.protocol} has none"

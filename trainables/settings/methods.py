@@ -16,6 +16,7 @@ METHODS: dict[str, dict[str, str]] = {
     "distill": {"objective": "distill"},
     "asymmetric": {"objective": "asymmetric"},
     "cmpkd": {"objective": "cmpkd"},
+    "proser": {"objective": "proser"},
     "teacher-free": {"objective": "teacher-free"},
     "oe": {"objective": "oe"},
     "catimg": {"objective": "catimg"},

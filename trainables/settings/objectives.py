@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from trainables.reading.values import Positive, Range, Share, Weight
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.distillation import CutMixPickSettings
+from trainables.settings.dummies import ProserSettings
 from trainables.settings.mixes import MixSettings, Recipes
 from trainables.settings.points import ArplCsSettings, ArplSettings, GcplSettings, RplSettings
 from trainables.settings.reconstruction import CSSRSettings, RCSSRSettings
@@ -177,6 +178,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "distill": DistillSettings,
     "asymmetric": AsymmetricSettings,
     "cmpkd": CutMixPickSettings,
+    "proser": ProserSettings,
     "teacher-free": TeacherFreeSettings,
     "oe": OutlierExposureSettings,
     "catimg": CatImgSettings,

@@ -36,7 +36,7 @@ from trainables.settings.config import TrialConfig
 from trainables.settings.given import weights_fingerprints
 from trainables.settings.seeds import seeds
 from trainables.training.schedules import rate_factor, temperature
-from trainables.training.teacher import load_teacher
+from trainables.training.teacher import load_teacher, start_from
 
 STATE_VERSION = 3  # goes up when `Trainer.state` gets another shape, so that an old one is not misread
 
@@ -90,6 +90,9 @@ class Trainer:
         if self.batch_size < processes.size:
             raise ValueError(f"{processes.size} workers cannot share batches of {self.batch_size}: take fewer workers")
         frozen = load_teacher(config, data, teacher, device)
+        if frozen and config.objective_settings.starts_from_teacher:
+            start_from(self.model, frozen)
+            frozen = None
         images = TrainingImages(
             pool=self.pool,
             num_classes=len(data.classes),
@@ -109,6 +112,7 @@ class Trainer:
             cam_by_gradient=parse_backbone(config.backbone).family == "vit",
             num_teacher_features=frozen.num_features if frozen else 0,
             teacher=frozen,
+            network=self.model,
             outliers=data.outliers.for_training(device, self.host, processes) if data.outliers else None,
             processes=processes,
         )

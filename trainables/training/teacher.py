@@ -46,6 +46,11 @@ def load_teacher(config: TrialConfig, data: TrialData, weights: Path | None, dev
     return model.eval().requires_grad_(False)
 
 
+def start_from(model: Network, teacher: Network) -> None:
+    """Give a network the weights of its teacher, in place. What the teacher's linear head lacks stays as it is."""
+    model.load_state_dict({**model.state_dict(), **teacher.state_dict()})
+
+
 def read_weights(config: TrialConfig, data: TrialData, weights: Path, device: torch.device) -> Network:
     """The network of trial `config` on `data`, which ended with `weights`; it is in train mode.
 
