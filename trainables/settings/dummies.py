@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from trainables.reading.values import Positive, Range, Weight
 from trainables.settings.base import ObjectiveSettings
-from trainables.settings.mixes import MixSettings
+from trainables.settings.mixes import MixSettings, Recipes
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class ProserSettings(ObjectiveSettings):
     goes on. Its network, WRN-28-10 with dropout and a hidden layer in its head, is not here.
     """
 
+    recipes: ClassVar[Recipes] = {"paper": {}, "official": {}}
     own_scores: ClassVar[tuple[str, ...]] = ("proser",)
     own_head: ClassVar[bool] = True
     starts_from_teacher: ClassVar[bool] = True
