@@ -104,6 +104,7 @@ def test_a_first_stage_that_cannot_be_gone_on_from_is_refused(teacher: dict[str,
     [
         ("wrn10-1", (32, 16, 16)),
         ("resnet18", (128, 16, 16)),
+        ("resnet20", (32, 16, 16)),
         ("vgg13", (128, 8, 8)),
         ("vgg32", (128, 8, 8)),
         ("mobilenetv2", (32, 16, 16)),

@@ -28,8 +28,8 @@ class _Block(nn.Module):
         return F.relu(out + x)
 
 
-def cifar_resnet(depth: int) -> tuple[nn.Module, int]:
-    """The body of ResNet-`depth` for CIFAR, and its channels."""
+def cifar_resnet(depth: int) -> tuple[nn.Sequential, int, int]:
+    """The body of ResNet-`depth` for CIFAR, its channels, and the number of its middle module."""
     blocks = (depth - 2) // 6
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=nn.Conv2d(3, 16, 3, padding=1, bias=False), bn1=nn.BatchNorm2d(16), relu=nn.ReLU(inplace=True)
@@ -45,4 +45,4 @@ def cifar_resnet(depth: int) -> tuple[nn.Module, int]:
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return body, channels_in
+    return body, channels_in, list(layers).index("layer2")
