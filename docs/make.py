@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from trainables.reading.yaml_file import ConfigError
-from trainables.settings.config import OWN, TrialConfig
+from trainables.settings.config import TRIAL_SETTINGS, TrialConfig
 from trainables.settings.methods import METHODS
 from trainables.settings.mixes import MIXES
 from trainables.settings.objectives import OBJECTIVES
@@ -26,7 +26,7 @@ def settings_page() -> str:
     trial = _notes(TrialConfig)
     text = f"# Settings\n\n{MADE}A trial is a flat mapping of these. Each is a part of a trial's identity only "
     text += "where it is not at its default and changes something.\n\n## Of every trial\n\n"
-    own = [(f.name, f.default, trial.get(f.name, "")) for f in fields(TrialConfig) if f.name in OWN]
+    own = [(f.name, f.default, trial.get(f.name, "")) for f in fields(TrialConfig) if f.name in TRIAL_SETTINGS]
     names = {"objective": "`ce`, or the method's", "mix": "the objective's, or the method's"}
     text += _table((name, names.get(name, _said(default)), note) for name, default, note in own)
     text += "| `method` | – | "

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import trainables
-from trainables.protocols.custom import is_own
+from trainables.protocols.custom import is_custom_protocol
 from trainables.settings.custom import custom_part, is_custom
 
 
@@ -30,7 +30,7 @@ def copy_code(folder: Path, parts: Iterable[str], protocols: Iterable[str] = ())
             shutil.copy(path, target)
     for name in protocols:
         path = Path(name)
-        if is_own(name) and path.is_file() and not path.is_absolute() and ".." not in path.parts:
+        if is_custom_protocol(name) and path.is_file() and not path.is_absolute() and ".." not in path.parts:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / path)
 

@@ -21,7 +21,7 @@ from trainables.images.layouts import (
 )
 from trainables.images.listing import DataError, MissingImagesError
 from trainables.images.parquet import Parquet
-from trainables.protocols.custom import is_own, own_protocol
+from trainables.protocols.custom import custom_protocol, is_custom_protocol
 from trainables.protocols.protocols import CORRELATIONS
 
 ALL = "all"  # the part of a set that has no division: it may train, as outliers, and it may test
@@ -289,8 +289,8 @@ SOURCES: dict[str, Source] = {source.name: source for source in _SOURCES}
 
 def source_of(name: str) -> Source:
     """A set by its name, or that of a protocol of one's own."""
-    if is_own(name):
-        own = own_protocol(name)
+    if is_custom_protocol(name):
+        own = custom_protocol(name)
         return Source(name, len(own.classes), _divided(0, 0), (own.layout,), own.get, classes=own.classes)
     return SOURCES[name]
 

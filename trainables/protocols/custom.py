@@ -44,7 +44,7 @@ SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class OwnProtocol:
+class CustomProtocol:
     """What such a file says."""
 
     path: Path
@@ -64,12 +64,12 @@ class OwnProtocol:
         return f"{self.path} says where its images are"
 
 
-def is_own(protocol: object) -> bool:
+def is_custom_protocol(protocol: object) -> bool:
     """Whether a protocol is named by its file."""
     return isinstance(protocol, str) and protocol.endswith(SUFFIXES)
 
 
-def own_protocol(name: str) -> OwnProtocol:
+def custom_protocol(name: str) -> CustomProtocol:
     """The protocol of a file. Raises `ValueError` that says what is wrong, with the line."""
     path = _find(name)
     return _read(path, path.stat().st_mtime_ns)
@@ -82,7 +82,7 @@ def _find(name: str) -> Path:
 
 
 @cache
-def _read(path: Path, changed: int) -> OwnProtocol:
+def _read(path: Path, changed: int) -> CustomProtocol:
     document = None
     try:
         document = yaml_file.load(path)
@@ -94,7 +94,7 @@ def _read(path: Path, changed: int) -> OwnProtocol:
     data = document.data
     known, unknown = tuple(map(str, data["known"])), tuple(map(str, data["unknown"]))
     layout = _layout(data, (*known, *unknown))
-    return OwnProtocol(
+    return CustomProtocol(
         path, known, unknown, data["image_size"], data.get("flip", True), data.get("masks", False), layout
     )
 

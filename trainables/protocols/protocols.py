@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from trainables.protocols.custom import SUFFIXES, is_own, own_protocol
+from trainables.protocols.custom import SUFFIXES, custom_protocol, is_custom_protocol
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import nearest
 
@@ -177,7 +177,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 def protocol_of(name: str) -> Protocol:
     """A protocol by its name, or of one's own by its file. Raises `ValueError` where there is none such."""
-    if is_own(name):
+    if is_custom_protocol(name):
         return _own(name)
     if name not in PROTOCOLS:
         near = nearest(str(name), PROTOCOLS)
@@ -188,7 +188,7 @@ def protocol_of(name: str) -> Protocol:
 
 
 def _own(name: str) -> Protocol:
-    own = own_protocol(name)
+    own = custom_protocol(name)
     known = tuple(range(len(own.known)))
     parts = _views("unknown", name) if own.masks else {"unknown": Part(name)}
     return Protocol(name, len(own.classes), own.image_size, {"own": (known,)}, own.flip, parts, masks=own.masks)

@@ -105,7 +105,7 @@ class TrialConfig:
 
     def settings(self) -> dict[str, Any]:
         """The flat mapping again, with every default written out: what `config.yaml` holds."""
-        flat = {name: getattr(self, name) for name in OWN}
+        flat = {name: getattr(self, name) for name in TRIAL_SETTINGS}
         flat["evaluate"] = list(self.evaluation_sets)
         return {**flat, **vars(self.objective_settings), **vars(self.mix_settings)}
 
@@ -182,7 +182,7 @@ class TrialConfig:
         return {}  # by fingerprints: a teacher is asked for its own by each of its students
 
 
-OWN: tuple[str, ...] = tuple(
+TRIAL_SETTINGS: tuple[str, ...] = tuple(
     f.name for f in fields(TrialConfig) if f.name not in ("objective_settings", "mix_settings", "teacher")
 )
 

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from trainables.protocols.custom import is_own, own_protocol
+from trainables.protocols.custom import custom_protocol, is_custom_protocol
 from trainables.protocols.protocols import stored_size
 from trainables.settings.backbones import parse_backbone
 from trainables.settings.custom import custom_part, is_custom
@@ -68,9 +68,9 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
     custom = [custom_part(part) for part in (config.objective, config.mix) if is_custom(part)]
     if custom:
         content["source"] = [part.digest for part in custom]  # nobody can be relied on to raise its version
-    if is_own(config.protocol):  # its file may change what its unknown set is called by, and the size of its images
-        own = own_protocol(config.protocol)
-        content["own"] = [own.unknown, repr(own.layout), config.seen_size]
+    if is_custom_protocol(config.protocol):  # its file may change what its unknown set is called, and its images' size
+        custom_file = custom_protocol(config.protocol)
+        content["own"] = [custom_file.unknown, repr(custom_file.layout), config.seen_size]
     if config.teacher:
         content["teacher"] = config.teacher.identity(fingerprints)
     if len(config.training_sets) > 1 and not given:

@@ -15,7 +15,7 @@ from trainables.reading.values import convert, misread, shown
 from trainables.reading.yaml_file import SHOWN_PROBLEMS, ConfigError, Problem, nearest, under
 from trainables.settings.backbones import parse_backbone
 from trainables.settings.base import ObjectiveSettings
-from trainables.settings.config import EXTRA_SCORES, OWN, SCORE_NAMES, TrialConfig
+from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TRIAL_SETTINGS, TrialConfig
 from trainables.settings.contradictions import contradictions
 from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings
 from trainables.settings.methods import METHODS, laid_over, method_of
@@ -39,7 +39,7 @@ def resolve(settings: Settings) -> TrialConfig:
     learning, mixing = objective_settings(objective), mix_settings(mix)
     recipe = _recipe(objective, mix, checked.get("recipe", "paper"))
     merged = {**learning.defaults, **check_settings(recipe, [objective, mix])[0], **checked}
-    own = {name: merged[name] for name in OWN if name in merged} | {"objective": objective, "mix": mix}
+    own = {name: merged[name] for name in TRIAL_SETTINGS if name in merged} | {"objective": objective, "mix": mix}
     if own.get("image_size") == protocol_of(own.get("protocol", TrialConfig.protocol)).image_size:
         del own["image_size"]  # said or not, it is the same trial
     chosen, mixed = ({f.name: merged[f.name] for f in fields(of) if f.name in merged} for of in (learning, mixing))
@@ -190,7 +190,7 @@ class Setting:
 
 def _known_settings() -> dict[str, Setting]:
     hints = get_type_hints(TrialConfig, include_extras=True)
-    table = {name: Setting(hints[name]) for name in OWN}
+    table = {name: Setting(hints[name]) for name in TRIAL_SETTINGS}
     for name, known in (("objective", OBJECTIVES), ("mix", MIXES), ("method", METHODS)):
         table[name] = Setting(Literal[tuple(known)])
     table["score"] = Setting(Literal[(*SCORE_NAMES, *EXTRA_SCORES, *OWN_SCORES)])
