@@ -34,7 +34,7 @@ NOT_IN_ROW |= dict.fromkeys(
 
 
 def row_problems(spec: Spec) -> Iterator[Problem]:
-    """What is wrong with one key by itself."""
+    """Find what is wrong with one key by itself."""
     for name, column in spec.columns.items():
         yield from _set_problems(column.set, ("columns", name, "set"), NOT_IN_COLUMN, spec)
     yield from _grid_problems(spec.grid, spec.published, (), spec)
@@ -51,7 +51,7 @@ def row_problems(spec: Spec) -> Iterator[Problem]:
 
 
 def _needs_problems(name: str, values: list[Any], spec: Spec) -> Iterator[Problem]:
-    """A setting that does not exist, and values that have come to be there."""
+    """Find settings that do not exist, and values that the project has by now."""
     if name not in spec.table:
         yield Problem(("needs", name), f"is not a setting{nearest(name, spec.table)}")
         return
@@ -82,7 +82,7 @@ def _set_problems(
 
 
 def _grid_problems(grid: Mapping[str, list[Any]], published: Any, path: KeyPath, spec: Spec) -> Iterator[Problem]:
-    """What is wrong with a grid, else with the published numbers of its rows; both are at `path`."""
+    """Find what is wrong with a grid; if nothing is, with the published numbers of its rows. Both are at `path`."""
     problems = list(_value_problems(grid, (*path, "grid"), spec))
     yield from problems or _published_problems(grid, published, (*path, "published"), spec)
 
@@ -102,7 +102,7 @@ def _value_problems(grid: Mapping[str, list[Any]], path: KeyPath, spec: Spec) ->
 
 
 def _published_problems(grid: Mapping[str, list[Any]], published: Any, path: KeyPath, spec: Spec) -> Iterator[Problem]:
-    """Numbers need a column, and those of a grid one row each."""
+    """Find published numbers without a column, and in a grid those that are not of exactly one row."""
     if not published:
         return
     if not grid:
@@ -158,7 +158,7 @@ def _left_out_problems(item: LeftOut, path: KeyPath, spec: Spec) -> Iterator[Pro
 
 
 def row_trial_problems(spec: Spec) -> Iterator[Problem]:
-    """Names that occur twice, and contradictions that single settings cannot show, in the trials of every row."""
+    """Find names that occur twice, and settings of a row that are right alone and wrong together."""
     expanded = list(expand(spec))
     trained = [(path, row) for path, row in expanded if not row.published_only]
     if len(expanded) > MAX_ROWS:
@@ -195,7 +195,7 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
 
 
 def too_many_trials(spec: Spec, rows: int) -> Iterator[Problem]:
-    """A number of trials that is a slip of the pen."""
+    """Find a number of trials so large that it must be a slip of the pen."""
     of = spec.confirm or spec
     path: KeyPath = ("confirm",) if spec.confirm else ()
     count = rows * len(column_groups(spec)) * len(of.splits) * len(of.seeds)
@@ -208,7 +208,7 @@ def too_many_trials(spec: Spec, rows: int) -> Iterator[Problem]:
 
 
 def _names(expanded: list[tuple[KeyPath, Row]]) -> Iterator[Problem]:
-    """Names that occur twice, and those of grids that are too long or cannot be shown."""
+    """Find names that occur twice, that are too long, or that cannot be shown."""
     seen: set[str] = set()
     for path, row in expanded:
         try:
@@ -247,7 +247,7 @@ def _problems_of_base(spec: Spec) -> list[Problem]:
 def _resolve(
     spec: Spec, row: Row, column: Mapping[str, Any], path: KeyPath
 ) -> tuple[TrialConfig | None, list[Problem]]:
-    """A trial of the row, on the first split of its family, or what is wrong with it at the row's place."""
+    """Resolve a trial of the row on the first split of its family; or tell what is wrong, at the row's place."""
     changes = row.set or {}
     if both := [name for name in changes if name in column and name != "teacher"]:
         return None, [Problem(path, f"{both[0]} is set by the row and by a column: remove one of them")]
@@ -260,7 +260,7 @@ def _resolve(
 
 
 def _without_nothing(configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConfig]]) -> Iterator[Problem]:
-    """Rows of `leave_one_out` that train what the full row does."""
+    """Find rows of `leave_one_out` that would train the full row again."""
     full = {repr(column): _blind(config) for path, _, column, config in configs if path == ("leave_one_out",)}
     for path, row, column, config in configs:
         if path[0] == "leave_one_out" and len(path) == 2 and _blind(config) == full.get(repr(column)):
@@ -268,7 +268,7 @@ def _without_nothing(configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConf
 
 
 def _blind(config: TrialConfig) -> str:
-    """The identity but for the images."""
+    """Hash what shapes the weights, but for the images."""
     return config.identity(dict.fromkeys(config.shaped_by, ""))
 
 
@@ -301,7 +301,7 @@ def _metric_problems(spec: Spec, configs: list[tuple[KeyPath, Row, dict[str, Any
 
 
 def _advice(column: Column) -> str:
-    """What makes a metric of a score on request, or of held-out images, one that trials have."""
+    """Say what to write so that trials have the metric: it needs a score on request, or held-out images."""
     score = next((score for score in EXTRA_SCORES if f"/{score}/" in column.metric), None)
     if score:
         return f"; {score} is computed where base has `extra_scores: [{score}]`"

@@ -1,9 +1,11 @@
-"""The one room of MLflow: a run for each sweep, a run under it for each trial, written by the drivers alone.
+"""The only room that uses MLflow. Each sweep is a run; each trial is a run under it. Only drivers write them.
 
-`tracker` is what sweeps talk to. It decides with `claims` who trains an identity, and writes all else as records into
-the outbox, which `delivery` turns into what a run holds. `reader` is what reports talk to; it imports MLflow only where
-the store has changed. `store` makes the requests; `drivers` tells which processes live; `runs` and `sweeps` say what
-the run of a trial and of a sweep consist of.
+- `tracker`: what a sweep talks to. Claims are asked of MLflow at once; everything else is a record in the outbox.
+- `claims`: decides which driver trains an identity.
+- `outbox`: keeps records on disk until MLflow has them. `delivery`: turns records into what a run holds.
+- `reader`: what a report talks to. It imports MLflow only if the store has changed. `index`: finds finished trials.
+- `store`: makes the requests. `drivers`: tells which processes live.
+- `runs`, `sweeps`, `trials`: what a run of a trial or of a sweep consists of. `evaluations`: what a trial still lacks.
 """
 
 import os

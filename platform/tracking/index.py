@@ -1,13 +1,17 @@
-"""The finished trials of a store, kept in a file of this machine so that 10,000 of them are looked up at once.
+"""Look up finished trials: a file of this machine keeps them, so that 10,000 of them are found at once.
 
-The store of runs is read in pages, ordered by when a run ended: large ones, which cost least for a run, and small ones
-at the end. Of each page the index keeps the token that the store gave for it and its first run. To refresh, the last
-page is read again: where it still begins with the same run, nothing before it came or went, and the runs from there on
-are all that can be new. Where it does not, an earlier run was deleted or added or ended anew, and the pages are tried
-backwards (1, 2, 4 … at a time) until one still begins as it did; everything after that is read again. So a change shows
-if it moves the runs after it: whoever changes what a finished run counts for has to end it again. What a report needs
-beside these is kept too, for as long as a SQLite store has not changed at all: then nothing is asked, and MLflow, whose
-imports take longer than a report, is not needed. The file can be deleted at any time: it is made again from the store.
+How the file follows the store of runs:
+- The store is read in pages, in the order in which runs ended. Large pages cost least for a run; the last are small.
+- Of each page the index keeps the store's token for it, and its first run.
+- To refresh, the last page is read again. If it still begins with the same run, nothing before it came or went, and
+  only the runs from there on can be new.
+- If it does not, an earlier run was deleted, was added or has ended again. Then pages before it are tried (1, 2, 4 …
+  further back), until one begins as it did. All pages after that one are read again.
+- So a change is seen only if it moves the runs after it. Whoever changes what a finished run counts for ends it again.
+
+A report needs a few other runs too. They are kept for as long as a SQLite store has not changed at all: then nothing is
+asked, and MLflow, whose import takes longer than a report, is not imported. The file can be deleted at any time: it is
+made again from the store.
 """
 
 from __future__ import annotations
@@ -78,7 +82,7 @@ class FinishedTrial:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A sweep that began. `params` are strings, those of its result (`best.*`) the latest."""
+    """A sweep that began. `params` are strings; of those that tell its result (`best.*`), the latest values."""
 
     run_id: str
     experiment: str  # the name of its file
@@ -111,7 +115,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Page:
-    """Runs in the order of their end, and the token of the page after it; None for the last."""
+    """Runs in the order in which they ended, and the token of the next page (None: this is the last)."""
 
     runs: list[Entry]
     following: str | None
@@ -121,11 +125,11 @@ Read = Callable[[str | None, int], Page]  # the page of a token (the first for N
 
 
 def finished(file: Path, read: Read | None, identities: Iterable[str] | None = None) -> dict[str, FinishedTrial]:
-    """The finished trials of these identities, or of all; of runs with the same identity the one that ended last.
+    """Look up the finished trials of these identities, or all. Of several runs of an identity, the last to end counts.
 
-    Takes over first what changed in the store; without `read`, what is there is used. Several processes may do so at
-    once. A file that is damaged, of another format or out of reach costs time, never an error: it is made again, at
-    worst in memory. Raises what `read` raises, and is then as before.
+    What changed in the store is read first; without `read`, the file is used as it is. Several processes may do this at
+    once. A file that is damaged, of another format or out of reach costs time and raises nothing: it is made again, at
+    worst in memory. Raises what `read` raises; the file is then as before.
     """
     try:
         return _look_up(str(file), read, identities)
@@ -138,13 +142,13 @@ def finished(file: Path, read: Read | None, identities: Iterable[str] | None = N
 
 
 def keep_others(file: Path, state: str, others: Others) -> None:
-    """Keep the other runs of a store that was in this `state` before they and those that ended were read."""
+    """Keep the other runs of a store. `state` is the store's, taken before anything of it was read."""
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database, database:
         database.execute("insert or replace into others values (1, ?, ?)", (state, json.dumps(asdict(others))))
 
 
 def kept(file: Path, state: str) -> tuple[dict[str, FinishedTrial], Others] | None:
-    """The finished trials and the other runs of a store, None where its `state` is not that in which they were kept."""
+    """Return the finished trials and the other runs of a store; None where its `state` has changed since."""
     if not state or not file.exists():
         return None
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
@@ -158,8 +162,10 @@ def kept(file: Path, state: str) -> tuple[dict[str, FinishedTrial], Others] | No
 
 
 def unfinished(file: Path) -> dict[str, tuple[str, str]] | None:
-    """The run and its ending of identities with one that ended and does not count, at the latest `finished`, of several
-    runs that which ended last; None where the file is no use."""
+    """Return, by identity, the run that ended without counting as finished, and its ending; of several, the last.
+
+    As of the latest call of `finished`. None where the file cannot be read.
+    """
     query = "select identity, run_id, ending from runs where not counts order by page, rowid"
     try:
         with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:

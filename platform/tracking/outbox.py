@@ -1,7 +1,7 @@
-"""Records that must reach a receiver, written to disk first and delivered in the background, in order, until they are.
+"""Deliver records that must not be lost: each is written to disk first, then delivered in the background, in order.
 
-A process writes each record as a line of a file of its own under `folder`, and a thread hands them to `deliver`. What
-a process leaves that dies is delivered by the next one: `deliver` is told some records twice, and has to bear it.
+Each process writes its records as lines of files of its own, under `folder`. A thread hands them to `deliver`. If a
+process dies, the next one delivers what is left. So `deliver` may get the same record twice, and must allow for it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class _Entry:
 
 
 class Outbox:
-    """Delivers records by key: those of one key in order and together, keys by their latest record.
+    """Delivers the records of one key together and in order. The key whose latest record is oldest comes first.
 
-    A key whose delivery raises `UnavailableError` is tried again for ever, after the others. Any other exception is a
-    refusal: it is told, and the records are set aside in `refused.jsonl`, their files in `refused`.
+    If a delivery raises `UnavailableError`, its key is tried again later, without end. Any other exception means that
+    the records are refused: that is told, and they are kept in `refused.jsonl`, their files in `refused`.
     Raises `OSError` where `folder` cannot be written.
     """
 
@@ -77,11 +77,11 @@ class Outbox:
         self._thread.start()
 
     def put(self, key: str, record: Record, *, files: Path | None = None, safe: bool = False) -> bool:
-        """Have `record` delivered, and with it a copy of what the folder `files` holds, as `files` and `names`.
+        """Deliver `record` some time later, and with it a copy of the folder `files` (as `files` and `names`).
 
-        With `safe` it is on the disk for good when this returns. Never raises for a full disk: the record is then kept
-        in memory, which is told, and files that cannot be copied are delivered before this returns, where possible.
-        False where that was needed, and did not come about: `files` is then all that there is of them.
+        With `safe` the record is on the disk for good when this returns. A full disk raises nothing: the record is kept
+        in memory, and that is told. Files that cannot be copied are delivered at once; if that fails too, this returns
+        False, and `files` is all that there is of them.
         """
         copied = True
         if files is not None:
@@ -107,7 +107,7 @@ class Outbox:
             return entry not in self._queue.get(key, [])
 
     def flush(self, timeout: float, *, once: bool = False) -> bool:
-        """Wait until everything is delivered; False after `timeout` seconds, or with `once` after the first failure."""
+        """Wait until all is delivered. False after `timeout` seconds, or, with `once`, after the first failure."""
         with self._changed:
             tried = self._tried
             self._hurry = True
@@ -116,14 +116,15 @@ class Outbox:
             return not self._queue
 
     def files_of(self, key: str) -> list[Path]:
-        """Folders of files under `key` that are not delivered yet."""
+        """Return the folders of files under `key` that are not delivered yet."""
         with self._lock:
             return [Path(e.record["files"]) for e in self._queue.get(key, []) if "files" in e.record]
 
     def close(self, timeout: float) -> int:
-        """Deliver what can be within `timeout` seconds, and stop. Returns how many records are kept for the next.
+        """Deliver for at most `timeout` seconds, and stop. Returns how many records are kept for the next process.
 
-        Those that only the memory had, since the disk was full, are written now if they can be; else they are `lost`.
+        Records that were only in memory, since the disk was full, are written now; where there is still no room, they
+        are counted as `lost`.
         """
         self.flush(timeout)
         with self._changed:
@@ -166,7 +167,7 @@ class Outbox:
         return path
 
     def _write_all(self, key: str, entries: Sequence[_Entry]) -> bool:
-        """All records of a key, again and in their order. False where the disk has no room for them."""
+        """Write all records of a key again, in order. Returns False where the disk has no room for them."""
         return all(self._write(key, entry.record, safe=True) for entry in entries)
 
     def _rotate(self) -> None:
@@ -183,7 +184,7 @@ class Outbox:
             del self._undelivered[segment]
 
     def _read(self, lock: Path) -> None:
-        """Queue what a dead process left. A line that was torn when it died was never acknowledged to anyone."""
+        """Queue what a dead process left. A torn last line is skipped: `put` had not returned for it."""
         for segment in sorted(lock.parent.glob(f"{lock.stem}.*.jsonl")):
             self._undelivered[segment] = 0
             for line in segment.read_bytes().splitlines():
@@ -261,7 +262,7 @@ class Outbox:
         return True
 
     def _copy_of(self, record: Record) -> Path | None:
-        """The copies that were made of a record's files; None where there are none."""
+        """Return the folder with copies of a record's files; None where there is none."""
         kept = Path(record.get("files", "/"))
         return kept if kept.parent.parent == self.folder else None
 
@@ -286,7 +287,7 @@ class Outbox:
 
 
 def _own_lock(folder: Path, name: str) -> tuple[Path, int]:
-    """A new file that is locked as long as this process lives: that others know by."""
+    """Make a file that is locked for as long as this process lives, so that others know that it does."""
     while True:
         path = folder / f"{name}-{uuid.uuid4().hex[:12]}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -297,7 +298,7 @@ def _own_lock(folder: Path, name: str) -> tuple[Path, int]:
 
 
 def _adopt(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
-    """The locks of dead processes with records, now held by this one."""
+    """Take over the locks of dead processes that left records."""
     for path in sorted(folder.glob(f"{name}-*.lock")):
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -316,13 +317,13 @@ def _adopt(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
 
 
 def _remove(lock: Path) -> None:
-    """What is left of an outbox without records."""
+    """Delete what is left of an outbox without records."""
     shutil.rmtree(lock.with_suffix(".files"), ignore_errors=True)
     lock.unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:
-    """Another name for every file of a folder, where the file system can; else a copy."""
+    """Give every file of a folder a second name (a hard link); copy it where the file system has no links."""
 
     def place(file: str, name: str) -> None:
         try:

@@ -16,7 +16,7 @@ Status = Literal["running", "finished", "stopped", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial stands in a sweep: what its result is for. One trial may have places in several sweeps."""
+    """Says what a trial is for: its sweep, row, column, split and seed. One trial may have several places."""
 
     sweep: str
     phase: Phase
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass
 class TrialState:
-    """One trial as the driver sees it, over all of its attempts. `metrics` are those of the latest epoch."""
+    """Holds what the driver knows of one trial, over all of its attempts. `metrics` are of the latest epoch."""
 
     sweep: str  # the name of the sweep that has it first
     number: int  # within its phase, from 1
@@ -63,18 +63,18 @@ class TrialState:
 
     @property
     def reason(self) -> str:
-        """The last line of the traceback: what went wrong, in one line."""
+        """Say in one line what went wrong: the last line of the traceback."""
         lines = [line.strip() for line in self.error.splitlines() if line.strip()]
         return lines[-1] if lines else "unknown error"
 
 
 class Listener(Protocol):
-    """Told of each trial that is next, of its worker, of each of its epochs, and of its end."""
+    """Is told when a trial is next, when it gets a worker, when an epoch is done, and when it ends."""
 
     def started(self, trial: TrialState) -> None: ...
 
     def placed(self, trial: TrialState) -> None:
-        """A worker has room for an attempt of it, and starts."""
+        """A worker has room for the trial and starts an attempt."""
 
     def reported(self, trial: TrialState) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Images on a device, read in batches by sample number: from memory, or decoded ahead of need.
+"""Read images in batches, by sample number, onto a device: from memory, or decoded before they are needed.
 
 Shapes: n samples of the pool, B batch, S side of the stored images in px.
 """
@@ -21,7 +21,7 @@ AHEAD = 3  # batches that are decoded before they are asked for
 
 
 class ImagePool(ABC):
-    """Sample numbers are 0..n-1."""
+    """A set of n images that gives batches of them. Sample numbers are 0..n-1."""
 
     labels: torch.Tensor  # n
     stored_size: int
@@ -33,20 +33,20 @@ class ImagePool(ABC):
 
     @abstractmethod
     def __getitem__(self, ids_B: torch.Tensor) -> torch.Tensor:
-        """Images B,S,S,3 uint8 of sample numbers `ids_B`."""
+        """Return the images of sample numbers `ids_B`: B,S,S,3 uint8."""
 
     def ahead(self, batches: Sequence[torch.Tensor]) -> None:  # noqa: B027 (what is in memory needs no warning)
-        """These sample numbers, the very tensors, will be asked for next, in this order."""
+        """Announce the batches that will be asked for next, in this order, by these very tensors."""
 
     def seen(self, ids_B: torch.Tensor) -> torch.Tensor:
-        """Images as the network sees them where nothing is drawn: their middle, normalised, B,3,I,I."""
+        """Return images as the network sees them in a test: their middle, normalised, B,3,I,I."""
         return normalise(centre(self[ids_B], self.image_size), self.statistics)
 
 
 @dataclass(frozen=True)
 class MemoryPool(ImagePool):
-    """On the CPU the set stays in its shared memory map and `rows` says which images belong; on an accelerator only
-    those images are copied."""
+    """Images in memory. On the CPU the whole set stays in a shared memory map, of which `rows` are used; on an
+    accelerator there are only these."""
 
     images: torch.Tensor  # N,S,S,3 uint8
     rows: torch.Tensor  # n
@@ -68,10 +68,10 @@ class MemoryPool(ImagePool):
 
 @dataclass
 class StreamedPool(ImagePool):
-    """Images that stay encoded, and are decoded in threads a few batches ahead: Pillow gives the lock free meanwhile.
+    """Images that stay encoded. Threads decode them a few batches ahead: Pillow frees Python's lock meanwhile.
 
-    What `ahead` has announced is ready when it is asked for; anything else is decoded then. Where a trial has several
-    processes, each decodes its own part of a batch and gets the others' over their network.
+    Batches that `ahead` announced are ready when they are asked for; others are decoded then. Where a trial has several
+    processes, each decodes its own part of a batch and gets the other parts from the others.
     """
 
     source: Encoded
