@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 import platform
 
 # Before torch is imported: threads that wait for their part of a sum spin, and two files of tests have two cores.
@@ -16,3 +18,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 platform.__path__ = [str(Path(__file__).parents[1] / "platform")]  # type: ignore[attr-defined]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start Ray first: the longest, which at the end would have nothing beside them."""
+    items.sort(key=lambda item: not hasattr(item.module, "project"))  # type: ignore[attr-defined]

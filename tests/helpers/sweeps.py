@@ -1,21 +1,30 @@
-"""The sweep command in a folder of its own, and what it left in the store there."""
+"""The commands in a folder of its own, and what it left in the store there."""
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run, ViewType
 
+from tests.helpers.database import new_database
 from tests.helpers.paths import ROOT
 
 
-def project(folder: Path, text: str) -> Path:
-    """A folder that looks like the repository's root, so that MLflow's files land in it."""
+def project(folder: Path, text: str, *, store: bool = True) -> Path:
+    """A folder that looks like the repository's root, so that MLflow's files land in it; `store`: which it has."""
     for name in ("platform", "trainables"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "toy.yaml").write_text(text)
+    if store:
+        new_database(folder)
     return folder
 
 
@@ -29,6 +38,26 @@ def sweep(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def here(main: Callable[[list[str]], int], folder: Path, *arguments: str) -> Done:
+    """A command that starts no Ray, in this process: most of its time would be what it imports."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with contextlib.chdir(folder), redirect_stdout(stdout), redirect_stderr(stderr):
+            code = main(list(arguments))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return Done(code, stdout.getvalue(), stderr.getvalue())
 
 
 def runs(folder: Path) -> list[Run]:

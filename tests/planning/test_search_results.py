@@ -9,7 +9,6 @@ import argparse
 import csv
 import io
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from typing import Any
 
 import pytest
 import yaml
-from mlflow import MlflowClient
 from rich.console import Console
 
 from platform import report
@@ -36,6 +34,7 @@ from platform.sweep import _fit
 from platform.tracking import outbox
 from platform.tracking.reader import Reader
 from platform.tracking.tracker import Tracker
+from tests.helpers.database import new_database
 from tests.helpers.sweeps import project
 from trainables.storage.folder import Folder
 
@@ -46,14 +45,6 @@ search: {lr: {float: [0.01, 0.1]}}
 trials: 3
 confirm: {splits: [0]}
 """
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables: making them takes seconds."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}")
-    return file
 
 
 @dataclass
@@ -145,10 +136,10 @@ def yaml_pair(change: str) -> tuple[str, Any]:
 
 
 @pytest.fixture
-def search(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     monkeypatch.setattr(outbox, "INTERVAL", 0.1)
     monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
-    return Search(tmp_path, f"sqlite:///{shutil.copy(empty, tmp_path)}")
+    return Search(tmp_path, f"sqlite:///{new_database(tmp_path)}")
 
 
 def lr_of(tried: Sequence[tuple[float, str]], value: float) -> dict[str, float]:

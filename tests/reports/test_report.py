@@ -1,15 +1,13 @@
 """The report of a store that real sweeps made: what it says, that it is right, and in which forms."""
 
 import base64
-import contextlib
 import csv
 import io
 import re
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,23 +24,12 @@ from platform.report import main
 from platform.reports.page import Links
 from platform.reports.source import TableSource
 from platform.tracking.reader import Reader
-from tests.helpers.sweeps import artifact, project
+from tests.helpers.sweeps import Done, artifact, here, project
 from tests.helpers.tables import TABLE
 
 
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def report(folder: Path, *arguments: str) -> Done:
-    """The command, in this process: most of its time is what it imports."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with contextlib.chdir(folder), redirect_stdout(stdout), redirect_stderr(stderr):
-        code = main(list(arguments))
-    return Done(code, stdout.getvalue(), stderr.getvalue())
+    return here(main, folder, *arguments)
 
 
 def sweep(folder: Path, *arguments: str) -> None:
@@ -215,7 +202,7 @@ def test_latex_has_a_line_a_row_and_escapes_names(folder: Path, tmp_path: Path) 
 
 
 def test_an_empty_store_shows_the_skeleton_with_the_published_numbers(tmp_path: Path) -> None:
-    folder = project(tmp_path, TABLE)
+    folder = project(tmp_path, TABLE, store=False)
     done = report(folder, "toy.yaml")
     assert done.returncode == 0
     assert "missing [70.5]" in done.stdout

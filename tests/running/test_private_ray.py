@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from platform import sweep
 from platform.running.session import LOOPBACK
 from tests.helpers.clusters import driver, holding, session_of
-from tests.helpers.sweeps import project
+from tests.helpers.sweeps import here, project
 
 SPEC = """\
 name: toy
@@ -110,19 +111,14 @@ def test_its_token_is_in_no_file_and_without_it_nobody_joins(running: tuple[int,
     assert "ConnectionError" in done.stderr
 
 
-def test_a_folder_that_is_too_long_for_rays_sockets_is_named_before_planning(tmp_path: Path) -> None:
-    folder = project(tmp_path, SPEC)
+def test_a_folder_that_is_too_long_for_rays_sockets_is_named_before_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project(tmp_path, SPEC, store=False)
     long = tmp_path / ("x" * 60)
     long.mkdir()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "platform.sweep", "toy.yaml"],
-        cwd=folder,
-        env={**environment, "TMPDIR": str(long)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    monkeypatch.setenv("TMPDIR", str(long))
+    done = here(sweep.main, folder, "toy.yaml")
     assert done.returncode == 2
     assert f"TMPDIR={long} is " in done.stderr
     assert "Set RAY_TMPDIR=/tmp" in done.stderr

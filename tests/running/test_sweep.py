@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.helpers.sweeps import artifact, project, runs, sweep
+from platform import report
+from platform import sweep as command
+from tests.helpers.sweeps import artifact, here, project, runs, sweep
 
 # With this seed the third proposal is the best after one epoch: ASHA lets it and the first to report go on.
 SPEC = """\
@@ -32,7 +33,7 @@ profiles: {quick: {}}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = project(tmp_path_factory.mktemp("sweep"), SPEC)
+    folder = project(tmp_path_factory.mktemp("sweep"), SPEC, store=False)
     process = sweep(folder)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
@@ -53,15 +54,14 @@ def test_it_says_what_it_found_plans_and_ends_with(finished: tuple[Path, str]) -
 
 
 def test_a_search_has_a_report_with_optunas_plots(finished: tuple[Path, str]) -> None:
-    command = [sys.executable, "-m", "platform.report", "toy.yaml", "--format", "html"]
-    done = subprocess.run(command, cwd=finished[0], capture_output=True, text=True, timeout=120)
+    done = here(report.main, finished[0], "toy.yaml", "--format", "html")
     assert done.returncode == 0, done.stderr
     page = (finished[0] / "reports" / "toy.html").read_text()
     assert page.count("<img") == 3
     tried = pd.read_parquet(finished[0] / "reports" / "toy" / "search-history-val-auroc.parquet")
     assert set(tried.columns) == {"mask_ratio", "cut_size", "val/auroc", "finished"}
     assert len(tried) == 4
-    said = subprocess.run(command[:-2], cwd=finished[0], capture_output=True, text=True, timeout=120).stdout
+    said = here(report.main, finished[0], "toy.yaml").stdout
     (summary,) = re.findall(r"│ best +│ +(\S+ ± \S+) │", finished[1])
     assert f"| best | {summary} |" in said
 
@@ -75,21 +75,19 @@ def test_a_dry_run_of_what_is_finished_says_that_nothing_is_to_do_and_writes_not
     finished: tuple[Path, str],
 ) -> None:
     before = everything_in(finished[0])
-    process = sweep(finished[0], "--dry-run")
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert "nothing: every trial is finished" in output
-    assert re.search(r"cached .*8 trials", output)
+    done = here(command.main, finished[0], "toy.yaml", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "nothing: every trial is finished" in done.stdout
+    assert re.search(r"cached .*8 trials", done.stdout)
     assert everything_in(finished[0]) == before
 
 
 def test_the_same_command_again_trains_nothing_and_counts_every_trial(finished: tuple[Path, str]) -> None:
-    process = sweep(finished[0])
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert re.search(r"8 trials in 0\.\d minutes: 0 trained, 8 cached, 0 failed", output)
+    done = here(command.main, finished[0], "toy.yaml")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"8 trials in 0\.\d minutes: 0 trained, 8 cached, 0 failed", done.stdout)
     best = re.compile("Best settings: .*")
-    assert best.findall(output) == best.findall(finished[1])
+    assert best.findall(done.stdout) == best.findall(finished[1])
 
 
 def test_it_prints_no_wall_of_rays_lines(finished: tuple[Path, str]) -> None:
@@ -196,10 +194,10 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> Non
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_no_run_running_and_no_process(tmp_path: Path, how: signal.Signals) -> None:
     folder = project(tmp_path, SPEC)
-    process = sweep(folder, "--set", "epochs=50", "--set", "scheduler=null")
+    process = sweep(folder, "--set", "epochs=20", "--set", "scheduler=null")
     assert process.stdout is not None
     for line in process.stdout:
-        if "epoch 10/50" in line:
+        if "epoch 4/20" in line:
             break
     if how is signal.SIGINT:
         os.killpg(process.pid, how)  # as a terminal does: to every process of the group
@@ -233,8 +231,7 @@ def test_a_store_that_cannot_be_reached_is_named_at_once(uri: str) -> None:
 
 
 def test_a_store_that_cannot_be_reached_starts_nothing(tmp_path: Path) -> None:
-    process = sweep(project(tmp_path, SPEC), "--tracking-uri", "http://127.0.0.1:9")
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "MLflow at http://127.0.0.1:9 does not answer" in output
-    assert "search 1 started" not in output
+    done = here(command.main, project(tmp_path, SPEC), "toy.yaml", "--tracking-uri", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "MLflow at http://127.0.0.1:9 does not answer" in done.stderr
+    assert "search 1 started" not in done.stdout

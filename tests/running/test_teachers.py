@@ -1,8 +1,6 @@
 """Teachers come before their students, are trials like others, and are never trained twice."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +8,10 @@ import pytest
 import yaml
 from mlflow.entities import Run
 
+from platform import report
 from platform.files.spec import Spec
 from platform.files.trial_settings import with_teacher
-from tests.helpers.sweeps import artifact, project, runs, sweep
+from tests.helpers.sweeps import artifact, here, project, runs, sweep
 from trainables.settings.resolving import resolve
 
 SPEC = """\
@@ -51,8 +50,7 @@ def test_one_teacher_serves_all_trials_of_the_same_images(swept: tuple[Path, str
 
 
 def test_the_report_draws_what_the_teacher_makes_of_mixed_images(swept: tuple[Path, str]) -> None:
-    command = [sys.executable, "-m", "platform.report", "toy.yaml", "--format", "html"]
-    done = subprocess.run(command, cwd=swept[0], capture_output=True, text=True, timeout=120)
+    done = here(report.main, swept[0], "toy.yaml", "--format", "html")
     assert done.returncode == 0, done.stderr
     drawn = pd.read_parquet(swept[0] / "reports" / "toy" / "teacher.parquet")
     assert drawn["share"].tolist() == [round(0.1 * n, 1) for n in range(1, 10)]

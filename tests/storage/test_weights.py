@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from platform.running.execute import _Store
 from platform.tracking.index import FinishedTrial
 from platform.tracking.tracker import Tracker
+from tests.helpers.database import new_database
 from trainables.data.trial_data import TrialData, build
 from trainables.models import build_model
 from trainables.settings.resolving import resolve
@@ -114,14 +115,15 @@ def test_without_a_digest_the_files_own_checksums_count(harm: str, weights: Path
 
 
 def test_a_damaged_teacher_is_fetched_from_mlflow_again(weights: Path, tmp_path: Path) -> None:
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    store = f"sqlite:///{new_database(tmp_path)}"
+    client = MlflowClient(store)
     experiment = client.create_experiment("taught", artifact_location=(tmp_path / "artifacts").as_uri())
     run = client.create_run(experiment).info.run_id
     client.log_artifact(run, str(weights))
     folder = Folder.at(tmp_path / "teachers")
     keep_weights(weights, folder, "identity")
     folder.write(io.BytesIO(weights.read_bytes()[:-1000]), "identity.pt")
-    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "outbox", lambda said: None)
+    tracker = Tracker(store, tmp_path / "outbox", lambda said: None)
     try:
         found = _Store(tracker, {}, folder, fresh=False).fetch_weights(
             FinishedTrial("identity", run, "taught", "row", "teacher", "", "", 0.0, 0.0, "cpu", "{}")

@@ -1,14 +1,13 @@
 """Fixtures of real stores."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from platform.tracking import outbox
 from platform.tracking.tracker import Tracker
+from tests.helpers.database import new_database
 
 
 @pytest.fixture
@@ -20,15 +19,12 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables: making them takes seconds."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}")
-    return file
+    return new_database(tmp_path_factory.mktemp("empty"))
 
 
 @pytest.fixture
-def uri(empty: Path, tmp_path: Path) -> str:
-    return f"sqlite:///{shutil.copy(empty, tmp_path)}"
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:///{new_database(tmp_path)}"
 
 
 @pytest.fixture

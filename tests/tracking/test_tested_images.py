@@ -1,9 +1,6 @@
 """A result belongs to the test images that it was made on: what was tested is recorded, said and compared."""
 
-import contextlib
-import io
 import json
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from platform import report
+from platform import sweep as command
 from platform.planning import captions
-from platform.report import main
 from platform.tracking.evaluations import full_names, lacks, own_metrics, shared_metrics
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import described
 from tests.helpers.paths import SHARED
-from tests.helpers.sweeps import artifact, project, runs, sweep
+from tests.helpers.sweeps import artifact, here, project, runs, sweep
 from trainables.images.listing import Content
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
@@ -51,10 +49,7 @@ def swept(folder: Path, *options: str) -> str:
 
 
 def reported(folder: Path) -> str:
-    out = io.StringIO()
-    with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(io.StringIO()):
-        main(["toy.yaml"])
-    return out.getvalue()
+    return here(report.main, folder, "toy.yaml").stdout
 
 
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason="needs real images beside the repository")
@@ -80,7 +75,9 @@ def test_images_that_arrive_later_are_tested_without_training_again(tmp_path: Pa
     assert {"test/cifar10/msp/auroc", "test/cifar10/mls/auroc", "test/accuracy"} <= set(run.data.metrics)
     assert not {"test/auroc", "test/oscr"} & set(run.data.metrics)
     assert not {"score", "evaluate"} & set(run.data.params)
-    assert "to evaluate" not in swept(folder, "--dry-run")
+    done = here(command.main, folder, "toy.yaml", "--data-root", "data", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "to evaluate" not in " ".join(done.stdout.split())
 
 
 CONFIG = resolve({"method": "plain", "protocol": "cifar10", "split_family": "osrci"})
