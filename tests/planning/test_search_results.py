@@ -170,7 +170,7 @@ def test_a_search_that_is_run_again_keeps_its_trials_and_its_best(search: Search
 
 def test_a_finished_search_that_is_run_again_says_so_without_loading_ray_or_networks(search: Search) -> None:
     search.command([0.7, 0.9, 0.5])
-    project(search.folder, SEARCH)
+    project(search.folder, SEARCH, store=False)
     (search.folder / "results").mkdir()
     (search.folder / "studies").rename(search.folder / "results" / "studies")
     loaded = "print('loaded', sorted({'ray', 'torchvision', 'matplotlib'} & set(sys.modules)))"
