@@ -34,7 +34,7 @@ class Recorded:
         return self._again[trial.run_id].get(name)
 
     def _read(self, trial: ReportTrial) -> dict[str, float]:
-        scores = self.scores(trial, logits=False)
+        scores = self.scores(trial)
         if scores is None:
             return {}
         if trial.config.score not in scores:
@@ -42,12 +42,11 @@ class Recorded:
             return {}
         return metrics_of(scores, "test", len(trial.config.known_classes), trial.config.score)
 
-    def scores(self, trial: ReportTrial, *, logits: bool = True) -> pd.DataFrame | None:
+    def scores(self, trial: ReportTrial) -> pd.DataFrame | None:
         """One line per sample of a trial; None, and in `unreadable`, where its run has no such file."""
         with tempfile.TemporaryDirectory() as folder:
             file = self.reader.fetch(trial.run_id, SCORES, Path(folder))
             if file is None:
                 self.unreadable.add(trial.run_id)
                 return None
-            table = pd.read_parquet(file)
-        return table if logits else table.drop(columns="logits")
+            return pd.read_parquet(file)
