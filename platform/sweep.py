@@ -153,7 +153,7 @@ def _run(args: argparse.Namespace, files: Sequence[SearchFile], again: str, cons
         storage = _storage(args.storage or "results")
         local = Path(storage.path) if storage.local else cache_folder() / "sweeps"
         place = Locations(args.data_root, storage, local)
-        parts = {n for f in files for s in ("objective", "mix") for n in f.named(s, args.set)}
+        parts = {n for f in files for s in ("objective", "mix", "backbone") for n in f.named(s, args.set)}
         protocols = {n for f in files for n in f.named("protocol", args.set)}
         if joined:
             from platform.running import launch

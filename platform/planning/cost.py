@@ -75,7 +75,7 @@ def estimate(plan: Plan, todo: Work, past: Iterable[FinishedTrial], at_once: int
 def _not_timed(config: TrialConfig, error: Exception) -> str:
     """Why a trial could not be timed, or `ConfigError` where that is its own mistake."""
     passing = isinstance(error, MemoryError | torch.OutOfMemoryError | OSError)
-    own = [part for part in (config.objective, config.mix) if is_custom(part)]
+    own = [part for part in (config.objective, config.mix, config.backbone) if is_custom(part)]
     if own and not passing and (place := users_line(error)):
         said = f"{place}: {' with '.join(own)} fails in its first step: {reason(error)}"
         raise ConfigError([Problem((), said)]) from error

@@ -154,7 +154,7 @@ def test_a_module_that_it_imports_goes_with_it(module: Any, tmp_path: Path) -> N
     assert sorted(p.name for p in custom_part(f"{name}:Mine").modules) == sorted([f"{name}.py", "own_helper.py"])
 
 
-NEITHER = "is neither a mix nor an objective: derive it from trainables.mixes.base.Mix"
+NEITHER = "is no mix, objective or backbone: derive it from trainables.mixes.base.Mix"
 IDENTITY = """\
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve

@@ -13,6 +13,7 @@ from trainables.models.output import Network
 from trainables.models.vit import ViT
 from trainables.models.wideresnet import WideResNet
 from trainables.settings.backbones import Backbone, cells, parse_backbone
+from trainables.settings.custom import own_backbone
 
 MakeHead = Callable[[int], Head]  # of so many channels
 
@@ -38,8 +39,12 @@ def build_model(
     """
     cells(backbone, image_size)
     parsed = parse_backbone(backbone)
+    if parsed.family in ("vit", "own") and head is not LinearHead:
+        where = "on its class token" if parsed.family == "vit" else "of its own"
+        raise ValueError(f"{backbone} has a linear head {where}, and takes no {head.__name__}")
+    if parsed.family == "own":
+        own: Network = own_backbone(backbone)(num_classes, image_size)
+        return own
     if parsed.family == "vit":
-        if head is not LinearHead:
-            raise ValueError(f"{backbone} has a linear head on its class token, and takes no {head.__name__}")
         return ViT(parsed.width, parsed.patch, image_size, num_classes)
     return _CONVOLUTIONAL[parsed.family](parsed, partial(head, num_classes=num_classes, settings=settings), image_size)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from trainables.models.output import Network
 from trainables.settings.backbones import parse_backbone
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import TORCHVISION, find_weights
@@ -41,7 +41,7 @@ _RULES: dict[str, tuple[tuple[str, str], ...]] = {  # by family: keys of other l
 }
 
 
-def load_given(model: nn.Module, config: TrialConfig, classes: Sequence[int]) -> None:
+def load_given(model: Network, config: TrialConfig, classes: Sequence[int]) -> None:
     """Put the `weights` of a trial into its network. `classes` are the known ones, in the order of the labels.
 
     A head without a bias gets one of 0. Raises `WeightsError` that lists what is missing, what is left over and what
@@ -50,27 +50,23 @@ def load_given(model: nn.Module, config: TrialConfig, classes: Sequence[int]) ->
     name, state = _read(config)
     expected = model.state_dict()
     found = _in_our_layout(state, parse_backbone(config.backbone).family, expected)
-    ours = _head_keys(expected)
+    (place,) = (name for name, module in model.named_modules() if module is model.classifier)
+    ours = [key for key in expected if key.startswith(f"{place}.")]
     if config.head == "new":
-        found = {key: value for key, value in found.items() if not key.startswith(("head.", "body.heads."))}
+        found = {key: value for key, value in found.items() if not key.startswith((f"{place}.", "head."))}
         found |= {key: expected[key] for key in ours}
     elif config.head == "sorted":
-        place = {c: i for i, c in enumerate(sorted(classes))}
-        order = [place[c] for c in classes]
+        order = [sorted(classes).index(c) for c in classes]
         found |= {k: found[k][order] for k in ours if k in found and len(found[k]) == len(order)}
     if "head.bias" in expected and "head.weight" in found:
         found.setdefault("head.bias", torch.zeros_like(expected["head.bias"]))
     counts = {key for key in expected if key.endswith("num_batches_tracked")}  # older files lack them
     found |= {key: expected[key] for key in counts - found.keys()}
     if problems := list(_misfits(found, expected)):
-        if any("head" in key and key in found and found[key].shape != expected[key].shape for key in ours):
+        if any(key in found and found[key].shape != expected[key].shape for key in ours):
             problems.append(f"its head is not of {len(classes)} classes: `head: new` puts a new one in its place")
         raise WeightsError(f"{name} does not fit {config.backbone} at {config.seen_size} px: {'; '.join(problems)}")
     model.load_state_dict({key: value.to(expected[key].dtype) for key, value in found.items()})
-
-
-def _head_keys(expected: State) -> list[str]:
-    return [key for key in expected if key.startswith(("head.", "body.heads."))]
 
 
 def _misfits(found: State, expected: State) -> Iterator[str]:

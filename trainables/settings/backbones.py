@@ -24,14 +24,17 @@ _VIT_WIDTH = {"ti": 192, "s": 384, "b": 768}
 class Backbone:
     """A network's family and its numbers; 0 where the name gives no such number."""
 
-    family: Literal["wrn", "resnet", "cifar-resnet", "vgg", "vgg32", "mobilenetv2", "vit"]
+    family: Literal["wrn", "resnet", "cifar-resnet", "vgg", "vgg32", "mobilenetv2", "vit", "own"]
     depth: int = 0  # as the name counts it
     width: int = 0  # a WRN's widening factor, a ViT's channels
     patch: int = 0  # side of a ViT's patch in pixels
 
 
 def parse_backbone(name: str) -> Backbone:
-    """The network called `name`, in one of `FORMS`; `ValueError` where there is no such network."""
+    """The network called `name`, in one of `FORMS`; `ValueError` where there is no such network. Of a `module:Class`,
+    `trainables.settings.custom` tells more."""
+    if ":" in name:
+        return Backbone("own")
     if match := re.fullmatch(r"wrn(\d+)-(\d+)", name):
         depth, width = int(match[1]), int(match[2])
         if depth < 10 or (depth - 4) % 6 or width < 1:
@@ -63,6 +66,7 @@ def cell_size(name: str, image_size: int) -> int:
         "vgg32": 8,
         "mobilenetv2": reduced,
         "vit": backbone.patch,
+        "own": image_size,  # what its last map is, it does not say
     }
     return sides[backbone.family]
 

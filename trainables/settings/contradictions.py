@@ -41,9 +41,10 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
     scores = (*config.recorded_scores, *EXTRA_SCORES)
     if config.score not in scores:
         yield Problem(("score",), f"{config.method} has no score {config.score!r}; it has {', '.join(scores)}")
-    if parse_backbone(config.backbone).family == "vit":
+    if (family := parse_backbone(config.backbone).family) in ("vit", "own"):
         if config.objective_settings.own_head:
-            message = f"a ViT's head is linear, and {config.objective} has one of its own: take a convolutional network"
+            whose = "a ViT's head is linear" if family == "vit" else "this network has a head"
+            message = f"{whose}, and {config.objective} has one of its own: take a convolutional network"
             yield Problem(("backbone",), message)
         elif not getattr(config.objective_settings, "head_bias", True):
             yield Problem(("head_bias",), "a ViT's head has one: take a convolutional network")

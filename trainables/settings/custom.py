@@ -33,16 +33,20 @@ _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _NOT_THE_USERS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 # What each part of a method is derived from, by name: to import it would be to import torch, and the rooms above.
-_BASES = {"mix": "trainables.mixes.base.Mix", "objective": "trainables.objectives.base.Objective"}
+_BASES = {
+    "mix": "trainables.mixes.base.Mix",
+    "objective": "trainables.objectives.base.Objective",
+    "backbone": "trainables.models.output.Network",
+}
 _SETTINGS: dict[str, type] = {"mix": MixSettings, "objective": ObjectiveSettings}
 
 
 @dataclass(frozen=True)
 class CustomPart:
-    """What the name of a mix or an objective of one's own stands for."""
+    """What the name of a mix, an objective or a backbone of one's own stands for."""
 
-    kind: str  # mix, or objective
-    settings: type[Any]
+    kind: str  # mix, objective, or backbone
+    settings: type[Any]  # of a backbone, which has none, the bare `MixSettings`
     part: type[Any]
     modules: tuple[Path, ...]  # its source, and that of the modules beside it that it imports
     digest: str  # of their text: 16 hex digits
@@ -71,11 +75,21 @@ def objective_settings(name: str) -> type[ObjectiveSettings]:
     return _custom_settings(name, "objective") if is_custom(name) else OBJECTIVES[name]
 
 
+def own_backbone(name: str) -> type[Any]:
+    """The class of a network of one's own (`ValueError` where it cannot be used)."""
+    return _custom(name, "backbone").part
+
+
 def _custom_settings(name: str, kind: str) -> type[Any]:
+    return _custom(name, kind).settings
+
+
+def _custom(name: str, kind: str) -> CustomPart:
     part = custom_part(name)
     if part.kind != kind:
-        raise ValueError(f"{name!r} is {'an' if kind == 'mix' else 'a'} {part.kind}: write it as `{part.kind}`")
-    return part.settings
+        article = "an" if part.kind == "objective" else "a"
+        raise ValueError(f"{name!r} is {article} {part.kind}: write it as `{part.kind}`")
+    return part
 
 
 @cache  # a failure is kept, too: a module that cannot be imported is not tried once for each row that names it
@@ -86,7 +100,7 @@ def _load(name: str) -> CustomPart | str:
     try:
         module = _import(module_name)
         kind, part = _part(module, class_name)
-        settings = _settings(part, _SETTINGS[kind])
+        settings = _settings(part, _SETTINGS[kind]) if kind in _SETTINGS else MixSettings
         paths = tuple(sorted({_path(m) for m in _modules(module)}))
     except ValueError as error:
         return f"{name!r}: {error}"
@@ -141,7 +155,7 @@ def _part(module: ModuleType, name: str) -> tuple[str, type[Any]]:
     kind = _kind(found)
     if kind is None:
         has = f"; the module has {', '.join(own)}" if own else ""
-        raise ValueError(f"is neither a mix nor an objective: derive it from {' or '.join(_BASES.values())}{has}")
+        raise ValueError(f"is no mix, objective or backbone: derive it from {' or '.join(_BASES.values())}{has}")
     if inspect.isabstract(found):
         raise ValueError(f"lacks {', '.join(sorted(found.__abstractmethods__))}: what is done with one batch")
     return kind, found

@@ -65,7 +65,7 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         content["weights"] = fingerprints[config.weights_file] if config.weights_file else config.weights
     if mended := list(_mended(config)):
         content["mended"] = mended
-    custom = [custom_part(part) for part in (config.objective, config.mix) if is_custom(part)]
+    custom = [custom_part(part) for part in (config.objective, config.mix, config.backbone) if is_custom(part)]
     if custom:
         content["source"] = [part.digest for part in custom]  # nobody can be relied on to raise its version
     if is_custom_protocol(config.protocol):  # its file may change what its unknown set is called, and its images' size

@@ -17,7 +17,7 @@ from trainables.settings.backbones import parse_backbone
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TRIAL_SETTINGS, TrialConfig
 from trainables.settings.contradictions import contradictions
-from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings
+from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings, own_backbone
 from trainables.settings.methods import METHODS, laid_over, method_of
 from trainables.settings.mixes import MIXES, MixSettings
 from trainables.settings.objectives import OBJECTIVES
@@ -280,7 +280,7 @@ def _check(settings: Settings, table: Mapping[str, Setting]) -> tuple[dict[str, 
                 raise ValueError(f"{shown(value)}: what is one's own is a mix or an objective: write `mix: {value}`")
             checked[name] = convert(value, table[name].annotation)
             if name == "backbone":
-                parse_backbone(checked[name])
+                own_backbone(value) if is_custom(value) else parse_backbone(value)
             if name == "protocol":
                 protocol_of(checked[name])
             if name == "teacher":
