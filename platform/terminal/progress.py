@@ -120,7 +120,8 @@ class LiveView:
                 f"[red]{in_terminal(trial.name)} failed[/red]: {in_terminal(trial.reason)}", soft_wrap=True
             )
         elif not self.console.is_terminal:
-            line = f"{in_terminal(trial.name)} {trial.status} at epoch {trial.epoch:g}  {self._measured(trial)}"
+            where = f" at epoch {trial.epoch:g}" if trial.config.train != "none" else ""
+            line = f"{in_terminal(trial.name)} {trial.status}{where}  {self._measured(trial)}"
             self.console.print(line, soft_wrap=True)
 
     def _note(self) -> None:
