@@ -16,6 +16,7 @@ from trainables.settings.resolving import resolve
 
 SEARCH_SPACES = ROOT / "search_spaces"
 FILES = sorted(str(path.relative_to(SEARCH_SPACES)) for path in SEARCH_SPACES.rglob("*.yaml"))
+MEDMNIST = "asymmetric/table09.yaml"  # trained as MedMNIST's own code does it
 ASYMMETRIC = [f for f in FILES if f.startswith(("asymmetric", "teacher_free"))]
 BACKMIX = [f for f in FILES if f.startswith("backmix")]
 DIGITS = ("mnist", "digits", "cut-digits")
@@ -59,25 +60,28 @@ def test_every_setting_of_a_base_says_whose_it_is(file: str) -> None:
 @pytest.mark.parametrize("file", [*ASYMMETRIC, *BACKMIX])
 def test_where_code_was_released_there_is_a_profile_official(file: str) -> None:
     parts = [p for _, c in trials(profile(file, "paper")) for p in (c.objective_settings, c.mix_settings)]
-    released = all("official" in part.recipes for part in parts) and file != "backmix/table1.yaml"
+    released = all("official" in part.recipes for part in parts) and file not in ("backmix/table1.yaml", MEDMNIST)
     assert ("official" in search_file.load(SEARCH_SPACES / file).profiles) == released
     assert released == ("no profile `official`" not in (SEARCH_SPACES / file).read_text())
 
 
-@pytest.mark.parametrize("file", ASYMMETRIC)
+@pytest.mark.parametrize("file", [f for f in ASYMMETRIC if f != MEDMNIST])
 def test_asymmetric_files_treat_images_as_their_code_does(file: str) -> None:
     for row, config in trials(profile(file, "paper")):
         assert config.crop_fill == ("reflect" if row.startswith("+ Rand. Quantization") else "black")
         assert (config.normalisation, config.crop_padding) == ("cifar10", 4)
         assert config.flips == (config.protocol not in DIGITS)
-        assert (config.momentum, config.nesterov, config.weight_decay) == (0.9, False, 5e-4)
+        if not row.startswith("AGC"):  # which has a recipe of its own
+            assert (config.momentum, config.nesterov, config.weight_decay) == (0.9, False, 5e-4)
         if config.method == "cutout":
             assert (config.mix_settings.mix_probability, config.mix_settings.cutout_size) == (1, 0.25)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("file", [f for f in ASYMMETRIC if "official" in search_file.load(SEARCH_SPACES / f).profiles])
 def test_the_asymmetric_profile_official_is_that_of_baselines_and_teachers_too(file: str) -> None:
-    for _, config in trials(profile(file, "official")):
+    for row, config in trials(profile(file, "official")):
+        if row.startswith("AGC"):
+            continue
         assert (config.lr, config.warmup_epochs, config.augment_first) == (0.025, 1, "agc-randaugment")
         assert (config.randaugment_ops, config.randaugment_magnitude) == (1, 9)
         parts = (config.objective_settings, config.mix_settings)
@@ -99,7 +103,7 @@ def test_backmix_files_crop_an_eighth_of_small_images_and_pad_no_large_one(file:
             assert config.normalisation == "half"
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", [f for f in FILES if f != MEDMNIST])
 def test_small_profiles_crop_their_small_images_as_before(file: str) -> None:
     for name in {"quick", "small", "reduced"} & set(search_file.load(SEARCH_SPACES / file).profiles):
         assert {config.crop_padding for _, config in trials(profile(file, name))} == {4}
