@@ -27,7 +27,7 @@ trials: 4
 scheduler: {asha: {grace_epochs: 1}}
 confirm: {splits: [0, 1], baselines: [{name: Plain, set: {method: plain}}]}
 figures: [search]
-profiles: {quick: {}}
+profiles: {quick: {base: {randaugment_magnitude: 8}}}  # which changes no trial: nothing is augmented
 """
 
 

@@ -33,7 +33,8 @@ def test_no_step_reads_from_the_device(
     monkeypatch.setattr(type(trainer.mix.images), "coin", lambda images, p: p == 1)
     ids = torch.arange(8)
     trainer.step(ids)
-    with NothingReadBack():
+    adam = getattr(trainer.objective, "optimizers", {}).values()  # Adam counts its steps on the host
+    with NothingReadBack([state["step"] for optimizer in adam for state in optimizer.state.values()]):
         trainer.step(ids + 8)
 
 
