@@ -1,9 +1,14 @@
-"""Which trial is next: teachers before students, nothing twice, proposals as long as a search wants them."""
+"""Which trial is next: a table block by block, teachers before students, nothing twice, proposals as long as a search
+wants them.
+
+A block is one split and one seed, on every row. So what is there of a table after a third of its time is all rows on
+fewer blocks, paired throughout, never fewer rows.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -43,6 +48,7 @@ class Job:
     resources: Resources
     cells: list[Cell]
     teacher: TrialConfig | None = None
+    block: int = 0  # of the first cell: the ready ones of an earlier block are first, and of a block its teachers
     claimed: bool = False  # by an attempt before this one
     curable: bool = False  # of a failed one: another attempt may succeed
     asked: float = 0.0  # when another process was found to train it
@@ -69,7 +75,7 @@ class Queue:
     say: Callable[[str], None]
     finished: dict[str, FinishedTrial] = field(default_factory=dict)  # before or by now
     open: dict[str, Job] = field(default_factory=dict)  # not ended: each in one of the next four
-    ready: deque[Job] = field(default_factory=deque)
+    ready: list[Job] = field(default_factory=list)  # the next one first
     running: dict[str, Job] = field(default_factory=dict)
     elsewhere: dict[str, Job] = field(default_factory=dict)
     students: dict[str, list[Job]] = field(default_factory=dict)  # by the identity of the teacher they wait for
@@ -82,9 +88,8 @@ class Queue:
     def fill(self) -> None:
         """Take in every cell of the plan, and what earlier processes proposed without seeing its end."""
         self.searching = dict.fromkeys(self.studies, 0)
-        for sweep in self.plan.sweeps:
-            for cell in sweep.cells:
-                self._add(cell)
+        for cell in sorted(self.plan.cells, key=self._block):
+            self._add(cell)
         for name in self.studies:
             search = self.plan.sweep(name).search
             if search and search.teacher:
@@ -107,7 +112,7 @@ class Queue:
         if job:
             del self.running[job.identity]
             job.claimed = True
-            self.ready.appendleft(job)
+            self._queue(job)
         return not self.done
 
     @property
@@ -146,7 +151,7 @@ class Queue:
         trial.attempt, trial.status, job.claimed = trial.attempt + 1, "running", True
         if 0 < job.resources.gpus < 1 and "out of memory" in trial.error:  # too many share the GPU: fewer beside it
             job.resources = job.resources.sharing(min(1.0, 2 * job.resources.gpus))
-        self.ready.append(job)
+        self._queue(job)
         return True
 
     def ended(self, job: Job) -> None:
@@ -192,7 +197,8 @@ class Queue:
     def _open(self, cell: Cell, finished: FinishedTrial | None) -> None:
         place, config = cell.place, cell.config
         trial = TrialState(place.sweep, place.number, place.phase, place.row, config, cell.identity, place.searched)
-        job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [cell], config.teacher)
+        block = self._block(cell)
+        job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [cell], config.teacher, block)
         self.open[cell.identity] = job
         if finished and self.store.fetch_weights(finished):
             trial.evaluates_only, trial.run_id, job.claimed = True, finished.run_id, True
@@ -226,10 +232,17 @@ class Queue:
         return None if identity in self.taught else identity
 
     def _queue(self, job: Job) -> None:
-        if job.trial.phase == "teacher":
-            self.ready.appendleft(job)  # others wait for it
-        else:
-            self.ready.append(job)
+        insort(self.ready, job, key=lambda ready: (ready.block, ready.trial.phase != "teacher"))
+
+    def _block(self, cell: Cell) -> int:
+        """The number of a cell's block: the first seed on all splits, then the second, since a new split says more than
+        one once more. What a search proposes comes first, others wait for it."""
+        spec = self.plan.sweep(cell.place.sweep).spec
+        of = spec.confirm or spec
+        split, seed = cell.config.split, cell.config.seed
+        if cell.place.phase == "search" or cell.config.pseudo_unknown:
+            return 0
+        return of.seeds.index(seed) * len(of.splits) + of.splits.index(split)
 
     def _first_ready(self) -> Job | None:
         """The first ready job that may start: one on several workers only when they all fit."""
