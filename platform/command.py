@@ -1,4 +1,4 @@
-"""What the commands share: options, consoles, and how people are told to type one: as they started ours."""
+"""What the commands share: exit codes, options, consoles, and how people are told to type one: as they started ours."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from trainables.reading.addresses import showable
+
+DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
 def command(*words: str) -> str:

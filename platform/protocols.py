@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from platform.command import add_data_root, command, consoles, new_parser
+from platform.command import DONE, NOTHING_DONE, SOME_FAILED, add_data_root, command, consoles, new_parser
 from platform.terminal.reading import ReadingBars
 from trainables.data.sources import source_of
 from trainables.images.layouts import labels_of
@@ -29,7 +29,6 @@ from trainables.protocols.protocols import (
 )
 from trainables.reading.yaml_file import nearest
 
-DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 SHOWN = 6  # files of a set, or classes, that a line names
 
 EXAMPLES = """examples:

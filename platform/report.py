@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from platform.command import add_data_root, add_profile, add_tracking_uri, command, consoles, new_parser, store_of
+from platform.command import (
+    DONE,
+    NOTHING_DONE,
+    add_data_root,
+    add_profile,
+    add_tracking_uri,
+    command,
+    consoles,
+    new_parser,
+    store_of,
+)
 from platform.files import search_file
 from platform.files.names import printable
 from platform.files.rows import part_of
@@ -33,7 +43,6 @@ if TYPE_CHECKING:
     from platform.reports.table import ReportTable
     from platform.tracking.reader import Reader
 
-DONE, NOTHING_SHOWN = 0, 2
 FORMATS = ("terminal", "markdown", "latex", "csv", "html", "trials")
 TABLES = Path("search_spaces")
 _BETWEEN = r" (?=[\w.]+=)"  # two changes of a sweep, whose run has all in one line
@@ -62,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(args, console, errors)
     except ConfigError as error:
         errors.print(escape(showable(error)), style="red")
-        return NOTHING_SHOWN
+        return NOTHING_DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,7 +125,7 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
         return _show(args, files, reader, uri, console, errors)
     except TrackingError as error:
         errors.print(escape(showable(error)), style="red")
-        return NOTHING_SHOWN
+        return NOTHING_DONE
 
 
 def _paths(args: argparse.Namespace) -> list[Path]:

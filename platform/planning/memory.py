@@ -60,6 +60,22 @@ def largest(sweep: Sweep, images: ImageSets) -> tuple[int, TrialConfig]:
     return max(needs.values(), key=lambda need: need[0])
 
 
+def pack(sweep: Sweep, images: ImageSets, memory: int) -> str:
+    """What to say of the GPU memory of a sweep's trials, of `memory` bytes in all. Where `auto` is asked for, as many
+    trials share a GPU as fit."""
+    need, config = largest(sweep, images)
+    said = f"about {need / 2**30:.1f} GiB of a GPU for the largest trial ({config.method}, {config.backbone})"
+    auto = sweep.spec.resources.gpus_per_worker == "auto"
+    if not memory:
+        return f"{said}; no GPU tells its size, so auto gives each trial a whole one" if auto else said
+    share = gpu_share(need, memory)
+    if auto:
+        packed = sweep.spec.resources.sharing(share)
+        sweep.spec = sweep.spec.model_copy(update={"resources": packed})
+    together = f"{int(1 / share)} of them on one of {memory / 2**30:.0f} GiB"
+    return f"{said}; auto puts {together}, gpus_per_worker: {share:g}"
+
+
 def _kept(network: Network, config: TrialConfig, image_size: int) -> int:
     """Bytes of what the pass of a batch keeps for the backward pass, and of the largest gradient on the way."""
     batch = config.batch_size * config.objective_settings.images_a_sample

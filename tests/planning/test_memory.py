@@ -10,9 +10,8 @@ import torch
 import yaml
 
 from platform.files.spec import Spec
-from platform.planning.memory import MARGIN, MOST, OUTSIDE, gpu_bytes, gpu_share, largest
+from platform.planning.memory import MARGIN, MOST, OUTSIDE, gpu_bytes, gpu_share, largest, pack
 from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
-from platform.sweep import _pack
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.objectives import network_of
@@ -123,12 +122,12 @@ def test_auto_puts_as_many_trials_on_a_gpu_as_fit() -> None:
     (sweep,) = plan.sweeps
     assert sweep.spec.resources.gpus == 1.0
     need, _ = largest(sweep, plan.images)
-    said = _pack(sweep, plan.images, 3 * need + 1)
+    said = pack(sweep, plan.images, 3 * need + 1)
     assert sweep.spec.resources.gpus == 0.3333
     assert "auto puts 3 of them on one of" in said
 
 
 def test_what_is_asked_for_by_number_stays() -> None:
     plan = planned("resources: {gpus_per_worker: 0.5}\n")
-    _pack(plan.sweeps[0], plan.images, 2**40)
+    pack(plan.sweeps[0], plan.images, 2**40)
     assert plan.sweeps[0].spec.resources.gpus == 0.5

@@ -5,7 +5,6 @@ Trials are ended by hand, the rest is real: plan, queue, study, tracker and read
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import re
@@ -29,8 +28,8 @@ from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.running.cluster import Cluster
 from platform.running.execute import _conclude, _record, _start, _Store
+from platform.running.fitting import fit
 from platform.running.queue import Queue
-from platform.sweep import _fit
 from platform.tracking import outbox
 from platform.tracking.reader import Reader
 from platform.tracking.tracker import Tracker
@@ -191,8 +190,7 @@ def test_no_password_of_a_studys_storage_reaches_the_store(search: Search) -> No
     assert "mysql://***@host/db" in stored.read_text()
     for file in (file for file in search.folder.rglob("*") if file.is_file() and file.name != "toy.yaml"):
         assert b"hunter2" not in file.read_bytes(), file
-    asked = argparse.Namespace(profile=None, set=[change])
-    fitted = _fit(asked, search_file.load(search.folder / "toy.yaml"), Cluster(2, 0), Console(quiet=True))
+    fitted = fit(search_file.load(search.folder / "toy.yaml"), None, [change], Cluster(2, 0), Console(quiet=True))
     assert fitted.changed == ("optuna.storage=mysql://***@host/db",)  # as tags and captions have it
     assert fitted.spec.optuna.storage == change.partition("=")[2]
 

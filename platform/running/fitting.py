@@ -1,0 +1,78 @@
+"""Files made to fit the cluster that runs them, and what cannot run on it refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from platform.command import command
+from platform.files.rows import part_of, untrained
+from platform.files.search_file import PAPER, SearchFile, changing_results
+from platform.files.spec import Resources
+from platform.planning.plan import Sweep
+from platform.running.cluster import Cluster
+from trainables.reading.addresses import showable
+from trainables.reading.yaml_file import ConfigError, Problem
+
+
+def fit(file: SearchFile, chosen: str | None, changes: Sequence[str], cluster: Cluster, console: Console) -> Sweep:
+    """The profile that runs: the `chosen` one, else the paper's where there is a GPU, else `quick`.
+
+    Without a GPU, a trial takes none, and no more cores than there are.
+    """
+    profile = chosen or (PAPER if cluster.gpus or "quick" not in file.profiles else "quick")
+    spec = file.profile(profile, changes)
+    if cluster.gpus:
+        console.print(f"{cluster.gpus:g} GPU{'s' * (cluster.gpus != 1)} found: profile [bold]{profile}[/bold]")
+    else:
+        forced = "" if chosen or profile == PAPER else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
+        console.print(f"No GPU found: profile [bold]{profile}[/bold] runs on the CPU{forced}")
+        cores = min(spec.resources.cpus_per_worker, max(1, cluster.cpus // spec.resources.workers))
+        fewer = spec.resources.sharing(0.0).model_copy(update={"cpus_per_worker": cores})
+        spec = spec.model_copy(update={"resources": fewer})
+    changed = tuple(map(showable, changing_results(changes)))
+    reduced = not part_of(file.profile(profile), file.profile(PAPER))
+    return Sweep(Path(file.path), spec, profile, changed, reduced)
+
+
+def refuse(sweeps: Sequence[Sweep], cluster: Cluster) -> None:
+    """Raise `ConfigError` for sweeps that cannot be told apart, have nothing to train, or want more than there is."""
+    _refuse_one_name_twice(sweeps)
+    for sweep in sweeps:
+        _refuse_nothing_to_train(sweep)
+    for sweep in sweeps:
+        _refuse_too_large(sweep.spec.resources, cluster)
+
+
+def _refuse_one_name_twice(sweeps: Sequence[Sweep]) -> None:
+    names: dict[str, Path] = {}
+    for sweep in sweeps:
+        if sweep.name in names:
+            message = f"{names[sweep.name]} and {sweep.file} are both named {sweep.name}: give one another name"
+            raise ConfigError([Problem((), message)])
+        names[sweep.name] = sweep.file
+
+
+def _refuse_nothing_to_train(sweep: Sweep) -> None:
+    waiting, trained = untrained(sweep.spec)
+    if waiting and not trained:
+        needs = " and ".join(waiting)
+        message = (
+            f"{sweep.file}, profile {sweep.profile}: every row needs {needs}, which this project does not have yet. "
+            f"Nothing to train; its published numbers are shown by {command('python', '-m', 'platform.report')}"
+        )
+        raise ConfigError([Problem((), message)])
+
+
+def _refuse_too_large(needs: Resources, cluster: Cluster) -> None:
+    if cluster.at_once(needs):
+        return
+    each = f"{needs.cpus_per_worker} CPUs and {needs.gpus:g} GPUs"
+    wanted = each if needs.workers == 1 else f"{needs.workers} workers of {each}"
+    message = (
+        f"a trial wants {wanted}; there are {cluster.cpus} and {cluster.gpus:g}. "
+        "Lower them with --set resources.cpus_per_worker=…"
+    )
+    raise ConfigError([Problem((), message)])

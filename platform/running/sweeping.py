@@ -1,0 +1,218 @@
+"""The sweeps of one command: planned on the cluster that is there, shown, carried out, summed up."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from platform.command import DONE, INTERRUPTED, NOTHING_DONE, SOME_FAILED, store_of
+from platform.files.search_file import SearchFile
+from platform.planning.best import best_of
+from platform.planning.plan import ImageSets, Plan, make_plan
+from platform.planning.results import Results
+from platform.planning.search import Study
+from platform.planning.work import Estimate, Work, work
+from platform.running.cluster import Cluster, ClusterError, local_cluster
+from platform.running.execute import Locations, execute
+from platform.running.fitting import fit, refuse
+from platform.running.interrupt import Interrupt
+from platform.terminal.reading import ReadingBars
+from platform.terminal.summary import summarise
+from platform.terminal.tables import sweep_table, work_table
+from platform.tracking.address import check_writable, free_bytes
+from platform.tracking.errors import TrackingError
+from platform.tracking.index import FinishedTrial
+from platform.tracking.reader import Reader
+from platform.tracking.tracker import Tracker
+from trainables.images.listing import DataError
+from trainables.reading.addresses import showable
+from trainables.reading.yaml_file import ConfigError, Problem
+from trainables.storage.cache import cache_folder
+from trainables.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class Command:
+    """What was typed, and where it is answered."""
+
+    args: argparse.Namespace
+    again: str  # the words to type for the same
+    console: Console
+    errors: Console
+
+    @property
+    def joined(self) -> bool:
+        """Whether it runs on a cluster that is there, and not on this machine alone."""
+        return bool(self.args.address or os.environ.get("RAY_ADDRESS"))
+
+    def say(self, text: str) -> None:
+        self.console.print(escape(text), style="yellow", soft_wrap=True)
+
+
+def run(typed: Command, files: Sequence[SearchFile]) -> int:
+    """Plan the `files` and carry them out as the options say; the exit code.
+
+    Raises `ConfigError` for files and options that cannot be run together, or here.
+    """
+    args, console = typed.args, typed.console
+    interrupt = Interrupt(typed.say)
+    interrupt.listen()
+    tracker: Tracker | None = None
+    try:
+        place = _locations(args)
+        cluster = _join(args, files) if typed.joined else local_cluster()
+        interrupt.listen()  # Ray has put its own handlers in place of ours
+        sweeps = [fit(file, args.profile, args.set, cluster, console) for file in files]
+        refuse(sweeps, cluster)
+        uri = store_of(args)
+        check_writable(uri)
+        reader: Reader | None = None
+        with console.status("opening MLflow …"):
+            if args.dry_run:  # which writes nothing
+                reader = Reader.open(uri)
+            else:
+                tracker = Tracker(uri, place.local / "outbox", typed.say)
+        with ReadingBars(console) as reading:
+            images = ImageSets(args.data_root, args.download, reading)
+            past = tracker.sweeps if tracker else reader.finished_sweeps if reader else None
+            plan = make_plan(sweeps, images, partial(best_of, sweeps=past or (lambda name: [])))
+        with console.status("looking for what is finished …"):
+            there = tracker.finished() if tracker else reader.finished if reader else {}
+            finished = {} if args.fresh else dict(there)
+            todo = work(plan, finished, {} if args.fresh else _studies(plan, place.local / "studies"))
+        guess = _show(typed, plan, todo, finished, cluster)
+        _warn_of_disk(guess, uri, typed.say)
+        if tracker is None:
+            return DONE
+        return _carry_out(typed, plan, finished, tracker, place, interrupt)
+    except (DataError, TrackingError, ClusterError) as error:
+        typed.errors.print(escape(showable(error)), style="red")
+        return NOTHING_DONE
+    finally:
+        if tracker:
+            tracker.close()
+        if typed.joined:
+            from platform.running import launch
+
+            launch.disconnect()
+
+
+def _locations(args: argparse.Namespace) -> Locations:
+    try:
+        storage = Folder.at(args.storage or "results")
+    except (ValueError, OSError) as error:
+        raise ConfigError([Problem((), f"--storage: {error}")]) from error
+    return Locations(args.data_root, storage, Path(storage.path) if storage.local else cache_folder() / "sweeps")
+
+
+def _join(args: argparse.Namespace, files: Sequence[SearchFile]) -> Cluster:
+    """The running cluster, which is sent what is of the user's own: parts of a trial, and protocols."""
+    from platform.running import launch  # Ray's imports take seconds
+
+    parts = {n for f in files for s in ("objective", "mix", "backbone") for n in f.named(s, args.set)}
+    return launch.connect(args.address, parts, {n for f in files for n in f.named("protocol", args.set)})
+
+
+def _studies(plan: Plan, folder: Path) -> dict[str, Study]:
+    """The searches that an earlier command began, by sweep."""
+    found = {s.name: Study.there(s.spec, plan.identity(s.search), folder) for s in plan.sweeps if s.search}
+    return {name: study for name, study in found.items() if study}
+
+
+def _show(
+    typed: Command, plan: Plan, todo: Work, finished: Mapping[str, FinishedTrial], cluster: Cluster
+) -> Estimate | str:
+    """Print the plan, and what it takes; where `auto` is asked for, as many trials share a GPU as fit by that."""
+    console = typed.console
+    needs: dict[str, str] = {}
+    with console.status("estimating the memory …"):
+        for sweep in plan.sweeps:
+            if (typed.args.dry_run and todo.train) or sweep.spec.resources.gpus_per_worker == "auto":
+                from platform.planning.memory import pack  # which loads networks
+                from platform.running import launch
+
+                needs[sweep.name] = pack(sweep, plan.images, launch.gpu_memory())
+    at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in plan.sweeps}
+    guess: Estimate | str = ""
+    if todo.train:
+        with console.status("estimating the time …"):
+            from platform.planning.cost import estimate  # which trains
+
+            here = not typed.joined  # another machine's speed is not this one's
+            guess = estimate(plan, todo, finished.values(), min(at_once.values()), here=here)
+    for sweep in plan.sweeps:
+        console.print(sweep_table(sweep, plan.images, at_once[sweep.name], needs.get(sweep.name, "")))
+    console.print(work_table(todo, guess))
+    return guess
+
+
+def _warn_of_disk(guess: Estimate | str, uri: str, say: Callable[[str], None]) -> None:
+    free = free_bytes(uri)
+    if isinstance(guess, Estimate) and free is not None and free < guess.disk:
+        needed = f"less than the {guess.disk / 1e6:,.1f} MB needed"
+        say(f"The disk of {showable(uri)} has {free / 1e6:,.1f} MB left, {needed}")
+
+
+def _carry_out(
+    typed: Command,
+    plan: Plan,
+    finished: Mapping[str, FinishedTrial],
+    tracker: Tracker,
+    place: Locations,
+    interrupt: Interrupt,
+) -> int:
+    """Train what is left to do, tell what came of it and what to type next; the exit code."""
+    started = time.monotonic()
+    store = ["--tracking-uri", tracker.shown] if typed.args.tracking_uri else []
+
+    def tell(results: Results) -> int:
+        minutes = (time.monotonic() - started) / 60
+        summarise(typed.console, plan, place.local / "studies", results, tracker, store, minutes)
+        if results.lost:
+            typed.errors.print(escape(results.lost), style="red")
+        failed = bool(results.count("failed", "left out"))
+        if results.interrupted or failed or results.undelivered:
+            what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
+            what = "This goes on from here:" if results.interrupted else what
+            typed.console.print(f"{what}\n  {escape(typed.again)}", soft_wrap=True)
+        if results.interrupted and not results.lost:
+            return INTERRUPTED
+        return SOME_FAILED if results.lost or failed or results.undelivered else DONE
+
+    def end(results: Results) -> None:
+        """At once, without Ray's own end: it would wait for a cluster that is gone, and abort."""
+        code = tell(results)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    def worker() -> type[Any]:
+        from trainables.worker import Worker
+
+        return Worker
+
+    results = execute(
+        plan,
+        finished,
+        tracker,
+        typed.console,
+        interrupt,
+        place,
+        worker=worker,
+        give_up=end,
+        fresh=typed.args.fresh,
+        joined=typed.joined,
+    )
+    if results.lost:
+        end(results)
+    return tell(results)

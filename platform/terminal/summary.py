@@ -1,0 +1,58 @@
+"""What a command tells at the end of its sweeps: what was found, and where to see all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from platform.command import command
+from platform.planning.captions import say_settings
+from platform.planning.plan import Plan
+from platform.planning.results import Results
+from platform.planning.search import Study
+from platform.terminal.tables import ending, rows_table, trials_table
+from platform.terminal.text import in_terminal
+from platform.tracking.tracker import Tracker
+
+
+def summarise(
+    console: Console,
+    plan: Plan,
+    studies: Path,
+    results: Results,
+    tracker: Tracker,
+    store: Sequence[str],
+    minutes: float,
+) -> None:
+    """Tables of what was found, and where to see all of it; `store` are the options that name it to a report."""
+
+    for sweep in plan.sweeps:
+        if sweep.search:
+            study = Study.there(sweep.spec, plan.identity(sweep.search), studies)
+            if study is None:  # interrupted before its first proposal
+                continue
+            console.print(trials_table(sweep, study, results))
+            objective = sweep.spec.objectives[0]
+            best = study.best(1)
+            ended = sweep.name in results.best
+            for proposal in best:
+                value = next(t.metrics[objective.metric] for t in study.history() if t.proposal == proposal)
+                said = in_terminal(say_settings(proposal.settings))
+                so_far = "" if ended else " so far"
+                console.print(f"Best settings{so_far}: [bold]{said}[/bold]  ({objective.metric} {value:.3f})")
+            if ended and not best:
+                console.print("No search trial finished, so there was nothing to confirm.", style="red")
+        if results.rows(sweep.name):
+            console.print(rows_table(sweep, results, plan.images))
+    console.print(ending(results, minutes))
+    for name, run in results.runs.items():
+        console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{in_terminal(name)}[/bold]", soft_wrap=True)
+    for sweep in plan.sweeps:
+        options = ["--profile", sweep.profile, *(part for change in sweep.changed for part in ("--set", change))]
+        report = command("python", "-m", "platform.report", str(sweep.file), *options, *store)
+        what = "Beside the published numbers" if sweep.spec.paper else "As a table"
+        console.print(f"{what}, with --format html as a page:\n  {escape(report)}", soft_wrap=True)
+    console.print(escape(tracker.how_to_see()), soft_wrap=True)
