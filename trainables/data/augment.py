@@ -25,10 +25,14 @@ class Statistics(NamedTuple):
 
 
 HALF = Statistics((0.5,) * 3, (0.25,) * 3)  # CSSR and BackMix's file, for every set: 0 is mid-grey
-UNIT = Statistics((0.5,) * 3, (0.5,) * 3)  # MedMNIST's experiments: pixels in -1..1
-NONE = Statistics((0.0,) * 3, (1.0,) * 3)  # ARPL's code: pixels in 0..1
-CIFAR10 = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # the asymmetric code, for every set
-IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's weights
+NORMALISATIONS = {  # by the setting's value; `training` is computed of the training images
+    "half": HALF,
+    "unit": Statistics((0.5,) * 3, (0.5,) * 3),  # MedMNIST's experiments: pixels in -1..1
+    "none": Statistics((0.0,) * 3, (1.0,) * 3),  # ARPL's code: pixels in 0..1
+    "cifar10": Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),  # the asymmetric code, for every set
+    "imagenet": Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # torchvision's weights
+    "clip": Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),  # OpenAI's, LAION's
+}
 
 
 def normalise(images_BHWC: torch.Tensor, statistics: Statistics = HALF) -> torch.Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.data.augment import CIFAR10, HALF, IMAGENET, NONE, UNIT, Statistics
+from trainables.data.augment import HALF, NORMALISATIONS, Statistics
 from trainables.data.kept import ImageSet
 from trainables.data.leaks import Subset, check_disjoint, duplicates
 from trainables.data.pools import ImagePool, MaskedPool, MemoryPool, StreamedPool
@@ -221,8 +221,7 @@ def _divide(config: TrialConfig, opened: Opened) -> TrialData:
             kept.append(of_class[:held_out])
             train.append(of_class[held_out:])
 
-    named = {"half": HALF, "unit": UNIT, "none": NONE, "cifar10": CIFAR10, "imagenet": IMAGENET}
-    statistics = named.get(config.normalisation)
+    statistics = NORMALISATIONS.get(config.normalisation)
     as_seen = (config.seen_size, statistics or source.statistics(_sorted(train)))
     if min(as_seen[1].std) == 0:
         raise DataError(f"{source.source}: a channel has one value in all training images: set normalisation: half")

@@ -6,24 +6,18 @@ and CIFAR's ResNets as in akamaster/pytorch_resnet_cifar10. Files are read witho
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from trainables.models.output import Network
+from trainables.models.weight_files import State, misfits, read_state
 from trainables.settings.backbones import parse_backbone
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import TORCHVISION, find_weights
-from trainables.storage.weights import WeightsError, is_whole
-
-State = dict[str, torch.Tensor]
-SHOWN = 4  # names in a message
-NESTED = ("state_dict", "model", "net")  # where training codes keep the state dict beside what else they save
+from trainables.storage.weights import WeightsError
 
 _RULES: dict[str, tuple[tuple[str, str], ...]] = {  # by family: keys of other layouts, and ours
     "resnet": ((r"fc\.(.*)", r"head.\1"), (r"(.*)", r"body.\1")),
@@ -62,36 +56,11 @@ def load_given(model: Network, config: TrialConfig, classes: Sequence[int]) -> N
         found.setdefault("head.bias", torch.zeros_like(expected["head.bias"]))
     counts = {key for key in expected if key.endswith("num_batches_tracked")}  # older files lack them
     found |= {key: expected[key] for key in counts - found.keys()}
-    if problems := list(_misfits(found, expected)):
+    if problems := list(misfits(found, expected)):
         if any(key in found and found[key].shape != expected[key].shape for key in ours):
             problems.append(f"its head is not of {len(classes)} classes: `head: new` puts a new one in its place")
         raise WeightsError(f"{name} does not fit {config.backbone} at {config.seen_size} px: {'; '.join(problems)}")
     model.load_state_dict({key: value.to(expected[key].dtype) for key, value in found.items()})
-
-
-def _misfits(found: State, expected: State) -> Iterator[str]:
-    missing = [key for key in expected if key not in found]
-    left = [key for key in found if key not in expected]
-    others = [key for key in expected if key in found and found[key].shape != expected[key].shape]
-    if missing:
-        yield f"missing {_listed(missing)}"
-    if left:
-        yield f"left over {_listed(left)}"
-    if others:
-        yield f"of another shape {_listed([f'{k} ({_by(found[k])}, not {_by(expected[k])})' for k in others])}"
-    for key in expected.keys() & found.keys() - set(others):
-        if not found[key].isfinite().all():
-            yield f"{key} has values that are not finite"
-            return
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
-
-
-def _by(tensor: torch.Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a number"
 
 
 def _in_our_layout(state: State, family: str, expected: State) -> State:
@@ -122,44 +91,7 @@ def _read(config: TrialConfig) -> tuple[str, State]:
     if config.weights_file is None:
         return config.weights, _of_torchvision(config.weights)
     path = find_weights(config.weights_file)
-    try:
-        content = _content(path)
-    except (MemoryError, WeightsError):
-        raise
-    except pickle.UnpicklingError as error:  # torch's text advises to load it without the check
-        said = (
-            "holds something else than tensors, or is damaged: what could run code is not read; save the state_dict()"
-        )
-        raise WeightsError(f"{path} {said}") from error
-    except Exception as error:  # whatever a parser says to what is no file of its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is no file of weights, or is damaged: {reason}") from error
-    return str(path), _state(content, path)
-
-
-def _content(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-        except ModuleNotFoundError as error:
-            raise WeightsError(f"{path}: reading it takes safetensors (pip install safetensors)") from error
-        return load_file(path)
-    if zipfile.is_zipfile(path) and not is_whole(path):
-        raise ValueError("its bytes are not those that were written")
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _state(content: Any, path: Path) -> State:
-    """The state dict in what a file holds, without the prefix of `DataParallel` and of `torch.compile`."""
-    while isinstance(content, dict) and (inner := next((n for n in NESTED if isinstance(content.get(n), dict)), "")):
-        content = content[inner]
-    tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
-    if not tensors or not content:
-        raise WeightsError(f"{path} holds no state dict: a mapping of names to tensors, alone or as `state_dict`")
-    for prefix in ("module.", "_orig_mod.", "module."):
-        if all(str(key).startswith(prefix) for key in content):
-            content = {str(key).removeprefix(prefix): value for key, value in content.items()}
-    return dict(content)
+    return str(path), read_state(path)
 
 
 def _of_torchvision(weights: str) -> State:

@@ -60,7 +60,7 @@ class TrialConfig:
     )
     temperature_high: Annotated[float, Range(0, open_low=True)] = 2.0  # its tau+, which training ends with
     image_size: Annotated[int, Range(8, 1024)] | None = None  # px that the network sees; None: the protocol's
-    normalisation: Literal["half", "unit", "none", "cifar10", "imagenet", "training"] = (
+    normalisation: Literal["half", "unit", "none", "cifar10", "imagenet", "clip", "training"] = (
         "half"  # .5, .25; -1..1; 0..1; …
     )
     training_view: Literal["raw", "fg", "fg-raw", "fg-bg"] = "raw"  # with masks: BackMix, Table I
