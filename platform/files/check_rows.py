@@ -44,6 +44,13 @@ def row_problems(spec: Spec) -> Iterator[Problem]:
         yield from _left_out_problems(item, ("leave_one_out", i), spec)
     for name, values in spec.needs.items():
         yield from _needs_problems(name, values, spec)
+    if spec.until and not spec.claims:
+        yield Problem(("until",), "decides claims, and the file has none: write `claims`, as {row, over, columns}")
+    if spec.until and spec.over == "splits":
+        said = "adds seeds, which say nothing of other splits: it decides `over: seeds`, these splits as they are"
+        yield Problem(("over",), f"until {said}")
+    if spec.until and len(spec.seeds) > spec.until.max_seeds:
+        yield Problem(("seeds",), f"are more than until allows: max_seeds is {spec.until.max_seeds}")
     if "search" in spec.figures:
         yield Problem(("figures",), "search shows what a search tried, and this file has rows")
     if "grid" in spec.figures and len(spec.grid) != 2:

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from platform.files.needs import absent
-from platform.files.spec import Row, Spec
+from platform.files.spec import Claim, Row, Spec
 from platform.files.trial_settings import with_teacher
 from trainables.reading.values import convert
 from trainables.reading.yaml_file import KeyPath
@@ -146,6 +146,20 @@ def published_of(cell: Mapping[str, Any], published: Any) -> dict[str, float]:
         if names_cell(entry, cell):
             found |= {name: float(value) for name, value in entry.items() if name not in cell}
     return found
+
+
+def published_difference(rows: Mapping[str, Row], claim: Claim, column: str) -> float | None:
+    """What the paper prints for a claim's rows, in points; None where it prints no numbers. `rows` are by name."""
+    both = [rows[name].published.get(column) for name in (claim.row, claim.over)]
+    return None if claim.sign or None in both else both[0] - both[1]
+
+
+def claimed_sign(rows: Mapping[str, Row], claim: Claim, column: str) -> float:
+    """The published difference, or ±1 where the paper says only which is better; 0 where it says that none is."""
+    difference = published_difference(rows, claim, column)
+    if difference is None:
+        return float(f"{claim.sign}1")
+    return 0.0 if abs(difference) < 1e-9 else difference
 
 
 def names_cell(entry: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:

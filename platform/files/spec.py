@@ -26,7 +26,7 @@ from trainables.settings.resolving import Setting, settings_table
 
 SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
-ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "needs", "claims")
+ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "needs", "claims", "over", "until")
 
 
 FigureName = Literal[
@@ -164,6 +164,20 @@ class Claim(Strict):
     sign: Literal["+", "-"] | None = None
 
 
+class Decided(Strict):
+    """When an ablation adds no more seeds: once every claim is decided, with an error over all looks of `alpha` at
+    most."""
+
+    max_seeds: Annotated[int, Field(ge=3, le=200)] = 20
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # two-sided, of each claim
+    power: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of what a plan says can be detected
+    smallest: Annotated[float, Field(gt=0)] | None = None  # points: a difference that is surely smaller is decided too
+
+
+class Budget(Strict):
+    hours: Annotated[float, Field(gt=0)]  # of this machine; on a cluster that was joined, of GPUs (or of CPU cores)
+
+
 class Paper(Strict):
     """Which published table the file re-runs."""
 
@@ -218,6 +232,10 @@ class Resources(Strict):
         return self
 
 
+def _until(value: Any) -> Any:
+    return {} if value == "decided" else value
+
+
 def _objective_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
@@ -240,6 +258,7 @@ class Spec(Strict):
     name: SweepName
     base: dict[str, Any]
     resources: Resources = Resources()
+    budget: Budget | None = None
 
     search: Annotated[dict[str, Dimension], Field(min_length=1)] = {}
     objectives: Annotated[list[Objective], Field(alias="objective", min_length=1), BeforeValidator(_objective_list)] = [
@@ -264,6 +283,8 @@ class Spec(Strict):
     published: Annotated[Any, BeforeValidator(_published)] = []  # of the rows of `grid`
     paper: Paper | None = None
     claims: list[Claim] = []
+    over: Literal["splits", "seeds"] | None = None  # what intervals are about; None: splits, where there are several
+    until: Annotated[Decided | None, BeforeValidator(_until)] = None
     needs: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # values of settings that the project lacks
 
     figures: Annotated[list[FigureName], AfterValidator(distinct)] = []

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
+from platform.deciding.looks import FIRST
+from platform.deciding.paired import CONFIDENCE, Bounded
+from platform.deciding.stopping import Decision
 from platform.files.names import printable
 from platform.reports.statistics import std
 from platform.reports.table import Comparison, ReportCell, ReportTable
@@ -77,30 +80,85 @@ def numbers(table: ReportTable) -> str:
 def notes(table: ReportTable, legend: str = LEGEND) -> list[str]:
     """What stands below a table."""
     any_published = any(cell.published is not None for cell in table.all_cells)
-    return [*table.caption, numbers(table), *([legend] if any_published else [])]
+    about = of_differences(table)
+    return [*table.caption, numbers(table), *([legend] if any_published else []), *([about] if about else [])]
 
 
 def compared(comparison: Comparison, digits: int) -> str:
     """A claim and what became of it, in one line."""
-    claim, found = comparison.claim, comparison.found
+    claim = comparison.claim
     said = f"published {signed(comparison.published, digits)}" if comparison.published is not None else ""
     said = said or f"published {'higher' if claim.sign == '+' else 'lower'}"
-    if found is None:
-        ours = "not measured"
-    else:
-        interval = ""
-        if found.low is not None and found.high is not None:
-            interval = f" [{signed(found.low, digits)}, {signed(found.high, digits)}]"
-        p = f", Wilcoxon p = {found.wilcoxon:.3f}" if found.wilcoxon is not None else ""
-        ours = f"measured {signed(found.mean, digits)}{interval}, n = {found.n} {found.unit}{p}"
+    ours = _measured_difference(comparison, digits)
     if comparison.verdict == "not claimed":
         return f"{claim.row} − {claim.over}, {comparison.column}: {ours}"
     outcome = {"missing": "", "no interval": "too few for an interval"}.get(comparison.verdict, comparison.verdict)
+    if comparison.decision and comparison.decision.closed:
+        here = _closed_as(comparison.decision)
+        outcome = f"{here} here, {outcome}" if comparison.verdict == "not comparable" else here
     size = f", {comparison.size}" if comparison.size == "as published" else ""
     size = size or (f", {comparison.size} than published" if comparison.size else "")
+    alone = comparison.verdict in ("holds", "reversed") and (comparison.holm or 0) > _alpha(comparison)
     return f"{claim.row} − {claim.over}, {comparison.column}: {said}; {ours}" + (
-        f": {outcome}{size}" if outcome else ""
+        f": {outcome}{size}{', alone: not among all claims (Holm)' if alone else ''}" if outcome else ""
     )
+
+
+def _alpha(comparison: Comparison) -> float:
+    return comparison.decision.until.alpha if comparison.decision else 1 - CONFIDENCE
+
+
+def _closed_as(decision: Decision) -> str:
+    return f"smaller than {decision.until.smallest:g}" if decision.outcome == "smaller" else decision.outcome
+
+
+def _measured_difference(comparison: Comparison, digits: int) -> str:
+    """The mean, its interval, of what n, over what, and whether n was fixed before: the two are never mixed."""
+    found, decision = comparison.found, comparison.decision
+    if decision:
+        ending = f"decided after {decision.n} seeds" if decision.closed else f"open after {decision.n} seeds"
+        if decision.interval is None:
+            return f"{ending}, sequential, looked at from {FIRST} on" if decision.n else "not measured"
+        interval = _interval(decision.interval, digits)
+        return f"measured {interval}, {ending}, sequential, over seeds{_p_values(comparison)}"
+    if found is None:
+        return "not measured"
+    wilcoxon = f", Wilcoxon p = {found.wilcoxon:.3f}" if found.wilcoxon is not None else ""
+    ours = f"measured {_interval(found, digits)}, n = {found.n} {found.unit}"
+    return f"{ours}, fixed, over {found.over}{_p_values(comparison)}{wilcoxon}" if found.low is not None else ours
+
+
+def _interval(found: Bounded, digits: int) -> str:
+    if found.low is None or found.high is None:
+        return signed(found.mean, digits)
+    return f"{signed(found.mean, digits)} [{signed(found.low, digits)}, {signed(found.high, digits)}]"
+
+
+def _p_values(comparison: Comparison) -> str:
+    if comparison.p is None or comparison.holm is None:
+        return ""
+    return f", p = {comparison.p:.3f}, Holm {comparison.holm:.3f}"
+
+
+def of_differences(table: ReportTable) -> str:
+    """What the intervals of a table's differences are, in a sentence or two; nothing where it has none."""
+    if not table.comparisons:
+        return ""
+    until, family = table.spec.until, sum(one.p is not None for one in table.comparisons)
+    if until:
+        said = (
+            f"Differences are paired by split and seed; their {1 - until.alpha:.0%} intervals are sequential, right "
+            f"together at every look from {FIRST} to {until.max_seeds} seeds, and over seeds: the splits are fixed."
+        )
+    else:
+        over = dict.fromkeys(one.found.over for one in table.comparisons if one.found)
+        meant = {
+            "splits": "over splits: the partitions as a sample of all, each the mean of its seeds",
+            "seeds": "over seeds: the splits as they are, fixed",
+        }
+        about = "".join(f"; {meant[name]}" for name in over)
+        said = f"Differences are paired by split and seed, with {CONFIDENCE:.0%} t intervals for a fixed n{about}."
+    return f"{said} Holm: p among all {family} of this table." if family else said
 
 
 def terminal(table: ReportTable) -> Table:
@@ -158,7 +216,7 @@ def latex(table: ReportTable) -> str:
     beside = [there and not wide for there in with_published]
     columns = ["r@{\\hspace{0.6em}}r" if two else "r" for two in beside]
     label = re.sub(r"[^A-Za-z0-9]+", "-", table.name).strip("-")
-    caption = f"{tex(table.title)}. {tex(' '.join([*table.caption, numbers(table)]))}"
+    caption = f"{tex(table.title)}. {tex(' '.join([*table.caption, numbers(table), of_differences(table)]).strip())}"
     if any(with_published):
         caption += " $^\\dagger$: differs from the published number by more than the spread explains."
     lines = [
@@ -218,7 +276,7 @@ def tex(text: str) -> str:
 
 CSV_COLUMNS = (
     "table", "profile", "row", "column", "state", "n", "wanted", "mean", "std", "published", "difference", "marked",
-    "split_family", "identities", "runs",
+    "split_family", "identities", "runs", "low", "high", "p", "holm", "verdict", "interval",
 )  # fmt: skip
 
 
@@ -229,7 +287,7 @@ def comma_separated(table: ReportTable) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     writer.writerows(map(_csv_value, _csv_line(table, cell)) for cell in table.all_cells)
-    writer.writerows(map(_csv_value, _csv_difference(table, one)) for one in table.comparisons if one.found)
+    writer.writerows(map(_csv_value, _csv_difference(table, one)) for one in table.comparisons if one.interval)
     return text.getvalue()
 
 
@@ -243,20 +301,25 @@ def _csv_value(value: object) -> object:
 def _csv_line(table: ReportTable, cell: ReportCell) -> Iterator[object]:
     families = dict.fromkeys(trial.config.split_family for trial in cell.trials)
     yield from (table.name, table.profile, cell.row, cell.column, cell.state, cell.n, cell.wanted)
-    for value in (cell.mean, cell.std, cell.published, cell.difference):
-        yield "" if value is None else value
+    yield from map(_or_empty, (cell.mean, cell.std, cell.published, cell.difference))
     yield "yes" if cell.marked else ""
     yield " ".join(families)
     yield " ".join(trial.identity for trial in cell.trials)
     yield " ".join(trial.run_id for trial in cell.trials)
+    yield from [""] * 6
 
 
 def _csv_difference(table: ReportTable, comparison: Comparison) -> Iterator[object]:
-    found = comparison.found
-    assert found is not None
+    found, decision, interval = comparison.found, comparison.decision, comparison.interval
+    assert interval is not None
     row = f"{comparison.claim.row} − {comparison.claim.over}"
-    spread = std(found.differences)
-    yield from (table.name, table.profile, row, comparison.column, "paired difference", found.n, "", found.mean)
-    yield "" if spread is None else spread
-    yield "" if comparison.published is None else comparison.published
-    yield from [""] * (len(CSV_COLUMNS) - 10)
+    yield from (table.name, table.profile, row, comparison.column, "paired difference", interval.n, "", interval.mean)
+    yield from map(_or_empty, (std(found.differences) if found else None, comparison.published))
+    yield from [""] * 5
+    yield from map(_or_empty, (interval.low, interval.high, comparison.p, comparison.holm))
+    yield f"{decision.outcome}, {comparison.verdict}" if decision else comparison.verdict
+    yield "sequential, over seeds" if decision else f"fixed, over {found.over}" if found else ""
+
+
+def _or_empty(value: float | None) -> object:
+    return "" if value is None else value

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from platform.command import command
-from platform.reports.forms import MARK, compared, decimals, measured, notes, published
+from platform.reports.forms import MARK, compared, decimals, measured, notes, of_differences, published
 from platform.reports.table import ReportTable, ReportTrial
 from platform.tracking.reader import Reader
 from trainables.reading.addresses import showable, without_user
@@ -84,7 +84,8 @@ def page(
         table=table,
         digits=digits,
         reduced=[said for said in table.caption if said.startswith(SAID_FIRST)],
-        notes=[said for said in notes(table, LEGEND) if not said.startswith(SAID_FIRST)],
+        notes=[said for said in notes(table, LEGEND) if not said.startswith((*SAID_FIRST, "Differences "))],
+        differences=of_differences(table),
         comparisons=[(one, compared(one, digits)) for one in table.comparisons],
         figures=figures,
         left_out=left_out or {},
@@ -108,7 +109,7 @@ def index_page(tables: Sequence[tuple[ReportTable, str]]) -> str:
 def _claims(table: ReportTable) -> str:
     """How many of the paper's claims hold, of those that our trials say something of."""
     verdicts = [one.verdict for one in table.comparisons if one.claim in table.spec.claims]
-    judged = sum(verdict in ("holds", "reversed", "undecided") for verdict in verdicts)
+    judged = sum(verdict in ("holds", "reversed", "undecided", "smaller") for verdict in verdicts)
     if not judged:
         return f"none of {len(verdicts)} judged yet" if verdicts else ""
     rest = len(verdicts) - judged

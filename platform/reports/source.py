@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from platform.files.rows import columns, lacking, row_list, trials
+from platform.deciding.paired import Over, Paired, Verdict, holm, paired, size, verdict
+from platform.deciding.stopping import Decision, decisions, seeds_of, wanted_seeds
+from platform.files.rows import claimed_sign, columns, lacking, published_difference, row_list, trials
 from platform.files.spec import Claim, Row, Spec
 from platform.files.trial_settings import search_settings
 from platform.planning.best import best_settings
 from platform.planning.captions import say_settings, tested_on, tested_on_all, trained_on, trained_on_all
-from platform.reports.statistics import Paired, Verdict, paired, size, verdict
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
 from platform.tracking.evaluations import own_metrics
 from platform.tracking.index import SweepRun
@@ -26,6 +27,7 @@ from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
+RowTrials = tuple[Row, dict[str, list[ReportTrial]]]  # a row, with its trials by the column group that they serve
 Metrics = Callable[[ReportTrial, str], float | None]  # a metric of a finished trial, None where there is none
 
 
@@ -48,6 +50,9 @@ class TableSource:
         """Read every cell; `metrics` gives those that the run of a trial has not recorded."""
         spec, images = self.spec, self._images()
         rows = list(self._rows(images))
+        decided = self._decisions(rows, metrics) if spec.until else []
+        if spec.until:
+            rows = list(_as_decided(spec, rows, decided))
         behind = [trial for _, groups in rows for trials_ in groups.values() for trial in trials_]
         configs = [trial.config for trial in behind]
         comparable = not self.reduced and not self.changed
@@ -56,7 +61,12 @@ class TableSource:
         cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
         by_name = {row.name: {cell.column: cell for cell in line} for (row, _), line in zip(rows, cells, strict=True)}
         own = next((s for s in self._own_sweeps()), None)
-        compared = [self._compare(c, name, by_name, comparable) for c in spec.claims for name in c.columns]
+        outcomes = {(id(one.claim), one.column): one for one in decided}
+        compared = [
+            self._compare(c, name, by_name, comparable, outcomes.get((id(c), name)))
+            for c in spec.claims
+            for name in c.columns
+        ]
         if spec.search:
             compared = list(_from_the_first(spec, by_name))
         return ReportTable(
@@ -67,7 +77,7 @@ class TableSource:
             tuple(map(self._heading, spec.columns)),
             cells,
             (*self._found(images), *self._caption(behind, counts), *_given(rows)),
-            tuple(compared),
+            tuple(_with_holm(compared)),
             own.run_id if own else "",
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
         )
@@ -90,12 +100,13 @@ class TableSource:
 
     # Rows and their trials
 
-    def _rows(self, images: Mapping[str, tuple[str, int]]) -> Iterator[tuple[Row, dict[str, list[ReportTrial]]]]:
+    def _rows(self, images: Mapping[str, tuple[str, int]]) -> Iterator[RowTrials]:
         """Each row, with its trials by the column group that they serve."""
         if self.spec.search:
             yield from self._confirmed(images)
             return
-        for row in row_list(self.spec):
+        spec = self.spec.model_copy(update={"seeds": seeds_of(self.spec)})  # until decided: all that there may be
+        for row in row_list(spec):
             groups: dict[str, list[ReportTrial]] = {}
             if not row.published_only:
                 try:
@@ -103,11 +114,15 @@ class TableSource:
                 except ConfigError:  # that search has no result yet: nothing of the row is known
                     yield row, groups
                     continue
-                for group, config in trials(self.spec, row, best):
+                for group, config in trials(spec, row, best):
                     groups.setdefault(group, []).append(self._trial(config, images))
             yield row, groups
 
-    def _confirmed(self, images: Mapping[str, tuple[str, int]]) -> Iterator[tuple[Row, dict[str, list[ReportTrial]]]]:
+    def _decisions(self, rows: Sequence[RowTrials], metrics: Metrics) -> list[Decision]:
+        cells = {(row.name, cell.column): cell for row, of in rows for cell in self._cells(row, of, True, metrics)}
+        return decisions(self.spec, lambda row, column: cells[row, column].percents)
+
+    def _confirmed(self, images: Mapping[str, tuple[str, int]]) -> Iterator[RowTrials]:
         """What a search retrained: its best settings, then its baselines."""
         best = (Row.model_construct(name=name, set=settings) for name, settings in self._best.items())
         for row in [*best, *self.spec.confirm.baselines] if self.spec.confirm else ():
@@ -115,6 +130,10 @@ class TableSource:
             for group, config in trials(self.spec, row):
                 groups.setdefault(group, []).append(self._trial(config, images))
             yield row, groups
+
+    @cached_property
+    def _named(self) -> dict[str, Row]:
+        return {row.name: row for row in row_list(self.spec)}
 
     @cached_property
     def _best(self) -> dict[str, dict[str, Any]]:
@@ -194,25 +213,34 @@ class TableSource:
     # What is said of it
 
     def _compare(
-        self, claim: Claim, column: str, cells: Mapping[str, Mapping[str, ReportCell]], comparable: bool
+        self,
+        claim: Claim,
+        column: str,
+        cells: Mapping[str, Mapping[str, ReportCell]],
+        comparable: bool,
+        decision: Decision | None,
     ) -> Comparison:
         one, other = cells[claim.row][column], cells[claim.over][column]
-        published = None
-        if claim.sign is None and one.published is not None and other.published is not None:
-            published = one.published - other.published
-        found = _paired(one, other)
-        sign = published if published is not None else float(f"{claim.sign}1")
-        sign = 0.0 if abs(sign) < 1e-9 else sign
-        judged: Verdict | Literal["not comparable"] = verdict(found, sign)
-        if judged in ("holds", "reversed", "undecided") and not (comparable and one.comparable and other.comparable):
+        published = published_difference(self._named, claim, column)
+        found = None if self.spec.until else _paired(one, other, self.spec.over)
+        judged: Verdict | Literal["smaller", "not comparable"] = verdict(
+            found, claimed_sign(self._named, claim, column)
+        )
+        if decision:
+            judged = _judged(decision)
+        theirs = comparable and one.comparable and other.comparable
+        if judged in ("holds", "reversed", "undecided", "smaller") and not theirs:
             judged = "not comparable"
-        return Comparison(claim, column, published, found, judged, size(found, published) if judged == "holds" else "")
+        made = Comparison(claim, column, published, found, judged, "", decision)
+        return replace(made, size=size(made.interval, published)) if judged == "holds" else made
 
     def _caption(self, behind: Sequence[ReportTrial], counts: Mapping[str, int]) -> Iterator[str]:
         configs = [trial.config for trial in behind]
         if configs:
             yield described(configs)
         yield "Measured mean ± standard deviation over splits × seeds, in percent."
+        if self.spec.until:
+            yield "Seeds were added until the claims were decided: a row has as many as its claims needed."
         yield from _on_partitions(configs)
         if self.score or self.metric:
             chosen = [f"score {self.score}"] if self.score else []
@@ -240,14 +268,33 @@ def _from_the_first(spec: Spec, cells: Mapping[str, Mapping[str, ReportCell]]) -
     for row in others:
         claim = Claim.model_construct(row=first, over=row, columns=list(spec.columns))
         for column in spec.columns:
-            found = _paired(cells[first][column], cells[row][column])
+            found = _paired(cells[first][column], cells[row][column], None)
             yield Comparison(claim, column, None, found, "not claimed", "")
 
 
-def _paired(one: ReportCell, other: ReportCell) -> Paired | None:
+def _paired(one: ReportCell, other: ReportCell, over: Over | None) -> Paired | None:
     partitions = {trial.config.split: _partition(trial.config) for trial in one.trials}
-    percent = [{key: 100 * value for key, value in cell.values.items()} for cell in (one, other)]
-    return paired(percent[0], percent[1], partitions)
+    return paired(one.percents, other.percents, partitions, over)
+
+
+def _as_decided(spec: Spec, rows: Iterable[RowTrials], decided: Sequence[Decision]) -> Iterator[RowTrials]:
+    """The rows with as many seeds as their claims needed so far."""
+    wanted, seeds = wanted_seeds(spec, decided), seeds_of(spec)
+    for row, groups in rows:
+        own = seeds[: wanted.get(row.name, len(spec.seeds))]
+        yield row, {group: [t for t in of if t.config.seed in own] for group, of in groups.items()}
+
+
+def _judged(decision: Decision) -> Verdict | Literal["smaller"]:
+    if decision.outcome != "open":
+        return decision.outcome
+    return "undecided" if decision.interval else "no interval" if decision.n else "missing"
+
+
+def _with_holm(compared: Sequence[Comparison]) -> Iterator[Comparison]:
+    known = [one for one in compared if one.p is not None]
+    adjusted = dict(zip(map(id, known), holm([one.p for one in known if one.p is not None]), strict=True))
+    return (replace(one, holm=adjusted.get(id(one))) for one in compared)
 
 
 def _tested_sets(trial: ReportTrial, metric: str) -> tuple[str, ...]:

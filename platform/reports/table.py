@@ -9,8 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from platform.deciding.looks import Interval
+from platform.deciding.paired import Paired, Verdict
+from platform.deciding.stopping import Decision
 from platform.files.spec import Claim, Spec
-from platform.reports.statistics import Paired, Verdict, beyond_spread, std
+from platform.reports.statistics import beyond_spread, std
 from trainables.images.listing import Content
 from trainables.settings.config import TrialConfig
 
@@ -50,8 +53,13 @@ class ReportCell:
     comparable: bool = True  # with the published number
 
     @property
+    def percents(self) -> dict[tuple[int, int], float]:
+        """By split and seed."""
+        return {key: 100 * value for key, value in self.values.items()}
+
+    @property
     def percent(self) -> list[float]:
-        return [100 * value for value in self.values.values()]
+        return list(self.percents.values())
 
     @property
     def n(self) -> int:
@@ -108,8 +116,22 @@ class Comparison:
     column: str
     published: float | None
     found: Paired | None
-    verdict: Verdict | Literal["not comparable", "not claimed"]  # the last: of the rows of a search
+    verdict: Verdict | Literal["smaller", "not comparable", "not claimed"]  # the last: of the rows of a search
     size: str  # of the published difference, against the measured interval
+    decision: Decision | None = None  # of a table that runs until decided, whose intervals are sequential: no `found`
+    holm: float | None = None  # p among all of the table's
+
+    @property
+    def interval(self) -> Paired | Interval | None:
+        """Of the mean difference: for a fixed n, or sequential where there is a decision."""
+        return self.decision.interval if self.decision else self.found
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided, of this claim alone; None where there is no interval, or nothing has stopped yet."""
+        if self.decision is None:
+            return self.found.p if self.found else None
+        return self.decision.p
 
 
 @dataclass(frozen=True)

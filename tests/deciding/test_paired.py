@@ -1,10 +1,11 @@
-"""The statistics of a report, against scipy and by hand."""
+"""Paired differences, what a spread explains, and verdicts, against scipy and by hand."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from platform.reports.statistics import Paired, beyond_spread, paired, size, verdict
+from platform.deciding.paired import Paired, holm, paired, size, verdict
+from platform.reports.statistics import beyond_spread
 
 SPLITS = {split: frozenset({split}) for split in range(10)}
 
@@ -95,3 +96,50 @@ def test_a_claim_without_trials_is_missing() -> None:
 @pytest.mark.parametrize(("published", "said"), [(2.0, "as published"), (5.0, "smaller"), (0.5, "larger"), (None, "")])
 def test_the_published_size_lies_in_the_interval_or_beyond(published: float | None, said: str) -> None:
     assert size(Paired((), "partitions", 2.0, 1.0, 3.0), published) == said
+
+
+def test_over_seeds_the_splits_are_fixed_and_the_spread_of_their_seeds_is_pooled() -> None:
+    """By hand: splits of means 2 and 10, squares (1 + 1) + (4 + 4) = 10 of 4 - 2 degrees of freedom, so s^2 = 5."""
+    one = {(0, 0): 1.0, (0, 1): 3.0, (1, 0): 8.0, (1, 1): 12.0}
+    found = paired(one, dict.fromkeys(one, 0.0), SPLITS, "seeds")
+    assert found is not None
+    half = stats.t.ppf(0.975, 2) * np.sqrt(5 / 4)
+    assert (found.unit, found.mean, found.spread, found.strata) == ("seeds", 6.0, pytest.approx(np.sqrt(5)), 2)
+    assert (found.low, found.high) == pytest.approx((6 - half, 6 + half))
+    over_splits = paired(one, dict.fromkeys(one, 0.0), SPLITS, "splits")
+    assert over_splits is not None
+    assert over_splits.differences == (2.0, 10.0)
+
+
+def test_over_seeds_the_interval_is_that_of_a_regression_on_the_splits() -> None:
+    """The same by least squares: one mean a split, the contrast that averages them; also where splits have fewer."""
+    rng = np.random.default_rng(3)
+    keys = [(split, seed) for split, seeds in enumerate((4, 2, 3)) for seed in range(seeds)]
+    one = {key: float(value) for key, value in zip(keys, rng.normal(size=len(keys)), strict=True)}
+    found = paired(one, dict.fromkeys(one, 0.0), SPLITS, "seeds")
+    assert found is not None
+    design = np.array([[split == column for column in range(3)] for split, _ in keys], dtype=float)
+    beta, squares, *_ = np.linalg.lstsq(design, np.array(list(one.values())), rcond=None)
+    contrast = np.full(3, 1 / 3)
+    error = np.sqrt(squares[0] / 6 * (contrast @ np.linalg.inv(design.T @ design) @ contrast))
+    assert found.mean == pytest.approx(contrast @ beta)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(found.mean) / error, 6))
+
+
+def test_the_p_of_paired_differences_is_scipys() -> None:
+    one = {(split, 0): float(v) for split, v in enumerate(np.random.default_rng(4).normal(size=5))}
+    found = paired(one, dict.fromkeys(one, 0.0), SPLITS)
+    assert found is not None
+    assert found.p == pytest.approx(stats.ttest_1samp(list(one.values()), 0).pvalue)
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_falls_again() -> None:
+    """By hand: sorted .01 .02 .03 .04 times 4 3 2 1, each at least the one before."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_under_no_difference_holm_rejects_any_of_ten_claims_as_seldom_as_one() -> None:
+    p = np.random.default_rng(5).uniform(size=(4000, 10))
+    assert np.mean([min(holm(list(of))) < 0.05 for of in p]) == pytest.approx(0.05, abs=0.012)
