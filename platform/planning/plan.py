@@ -52,6 +52,7 @@ class Sweep:
     cells: list[Cell] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
     waiting: list[Waiting] = field(default_factory=list)
     search: TrialConfig | None = None  # what proposals are laid over
+    planned: int = 0  # the last number of a cell, those of rows that wait included
 
     @property
     def name(self) -> str:
@@ -200,6 +201,7 @@ def _fill(plan: Plan, images: ImageSets, best_of: BestOf) -> None:
             else:
                 plan.add_cells(sweep, row, best_of(source, sweep.profile) if source else None, first)
             first += each
+        sweep.planned = first - 1
 
 
 def _missing(sweeps: Sequence[Sweep], images: ImageSets) -> Iterator[str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from platform.deciding.looks import FIRST
-from platform.deciding.paired import CONFIDENCE, Bounded
-from platform.deciding.stopping import Decision
+from platform.deciding.paired import CONFIDENCE
+from platform.deciding.told import say_closed, say_decision, say_paired, signed
 from platform.files.names import printable
 from platform.reports.statistics import std
 from platform.reports.table import Comparison, ReportCell, ReportTable
@@ -49,11 +49,6 @@ def published(cell: ReportCell, digits: int) -> str:
     if cell.difference is None:
         return f"{cell.published:.{digits}f}"
     return f"{cell.published:.{digits}f} {signed(cell.difference, digits)}{MARK if cell.marked else ''}"
-
-
-def signed(value: float, digits: int = 1) -> str:
-    text = f"{value:+.{digits}f}"
-    return text.replace("-", "−")
 
 
 def cell_text(cell: ReportCell, digits: int) -> str:
@@ -94,7 +89,7 @@ def compared(comparison: Comparison, digits: int) -> str:
         return f"{claim.row} − {claim.over}, {comparison.column}: {ours}"
     outcome = {"missing": "", "no interval": "too few for an interval"}.get(comparison.verdict, comparison.verdict)
     if comparison.decision and comparison.decision.closed:
-        here = _closed_as(comparison.decision)
+        here = say_closed(comparison.decision)
         outcome = f"{here} here, {outcome}" if comparison.verdict == "not comparable" else here
     size = f", {comparison.size}" if comparison.size == "as published" else ""
     size = size or (f", {comparison.size} than published" if comparison.size else "")
@@ -108,30 +103,12 @@ def _alpha(comparison: Comparison) -> float:
     return comparison.decision.until.alpha if comparison.decision else 1 - CONFIDENCE
 
 
-def _closed_as(decision: Decision) -> str:
-    return f"smaller than {decision.until.smallest:g}" if decision.outcome == "smaller" else decision.outcome
-
-
 def _measured_difference(comparison: Comparison, digits: int) -> str:
-    """The mean, its interval, of what n, over what, and whether n was fixed before: the two are never mixed."""
+    """The mean with its interval: sequential, or for a fixed n. The two are never mixed."""
     found, decision = comparison.found, comparison.decision
-    if decision:
-        ending = f"decided after {decision.n} seeds" if decision.closed else f"open after {decision.n} seeds"
-        if decision.interval is None:
-            return f"{ending}, sequential, looked at from {FIRST} on" if decision.n else "not measured"
-        interval = _interval(decision.interval, digits)
-        return f"measured {interval}, {ending}, sequential, over seeds{_p_values(comparison)}"
-    if found is None:
-        return "not measured"
-    wilcoxon = f", Wilcoxon p = {found.wilcoxon:.3f}" if found.wilcoxon is not None else ""
-    ours = f"measured {_interval(found, digits)}, n = {found.n} {found.unit}"
-    return f"{ours}, fixed, over {found.over}{_p_values(comparison)}{wilcoxon}" if found.low is not None else ours
-
-
-def _interval(found: Bounded, digits: int) -> str:
-    if found.low is None or found.high is None:
-        return signed(found.mean, digits)
-    return f"{signed(found.mean, digits)} [{signed(found.low, digits)}, {signed(found.high, digits)}]"
+    ours = say_decision(decision, digits) if decision else say_paired(found, digits)
+    wilcoxon = f", Wilcoxon p = {found.wilcoxon:.3f}" if found and found.wilcoxon is not None else ""
+    return f"{ours}{_p_values(comparison)}{wilcoxon}"
 
 
 def _p_values(comparison: Comparison) -> str:

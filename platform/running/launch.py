@@ -16,8 +16,9 @@ from typing import Any
 
 from platform.running.cluster import Cluster, ClusterError, LostError, local_cluster
 from platform.running.interrupt import Interrupt
+from platform.running.job import Job
 from platform.running.joining import AddressError, check_address
-from platform.running.queue import Job, Queue
+from platform.running.queue import Queue
 from platform.running.session import LOOPBACK, own_token, private_sessions, stay_on_loopback
 from platform.running.shipping import copy_code
 from platform.running.watch import Address, answers, watching

@@ -11,56 +11,23 @@ import time
 from bisect import insort
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from platform.files.spec import Resources
 from platform.files.trial_settings import search_settings
+from platform.planning.blocks import add_seeds, block_of
 from platform.planning.plan import Cell, Plan
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
-from platform.tracking.claims import ClaimOutcome, Elsewhere, Finished
+from platform.running.job import Job, Registry
+from platform.tracking.claims import Elsewhere, Finished
 from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
 from platform.tracking.index import FinishedTrial
 from platform.tracking.runs import PROVISIONAL
 from platform.tracking.trials import Place, TrialState
-from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 
 ATTEMPTS = 3  # of a trial whose failure another attempt may cure
 ASK_AGAIN = 5.0  # seconds until one asks what became of a trial that another process trains
-
-
-class Registry(Protocol):
-    """What became of trials before and elsewhere."""
-
-    def claim(self, trial: TrialState) -> ClaimOutcome: ...
-
-    def fetch_weights(self, finished: FinishedTrial) -> bool:
-        """Put a finished trial's weights where students and evaluations look for them; False: out of reach."""
-        ...
-
-
-@dataclass
-class Job:
-    """A trial to be trained, or to be evaluated again, for all cells that want it."""
-
-    trial: TrialState
-    resources: Resources
-    cells: list[Cell]
-    teacher: TrialConfig | None = None
-    block: int = 0  # of the first cell: the ready ones of an earlier block are first, and of a block its teachers
-    claimed: bool = False  # by an attempt before this one
-    curable: bool = False  # of a failed one: another attempt may succeed
-    asked: float = 0.0  # when another process was found to train it
-
-    @property
-    def identity(self) -> str:
-        return self.trial.identity
-
-    @property
-    def stoppable(self) -> bool:
-        """A search's early stopping ends what is for nothing but searches."""
-        return all(cell.place.phase == "search" for cell in self.cells)
 
 
 @dataclass
@@ -83,6 +50,7 @@ class Queue:
     taught: set[str] = field(default_factory=set)  # teachers whose weights are where students look
     searching: dict[str, int] = field(default_factory=dict)  # searches that have not ended: their open proposals
     taken: set[tuple[str, int]] = field(default_factory=set)  # searches with the numbers of proposals that came here
+    news: set[str] = field(default_factory=set)  # sweeps that run until decided, with results not looked at
     teachers: dict[str, str] = field(default_factory=dict)  # of searches whose proposals have one: its identity
 
     def fill(self) -> None:
@@ -96,10 +64,12 @@ class Queue:
                 self.teachers[name] = self.plan.identity(search.teacher)
             self._take_ended(name)
             self._take_unfinished(name)
+        self._go_on()
 
     def next(self) -> Job | None:
         """A trial to start now; None where none can be started yet, or ever: then the queue is `done`."""
         self._ask_again()
+        self._go_on()
         while job := self._first_ready() or self._propose():
             if job.claimed or self._claim(job):
                 self.running[job.identity] = job
@@ -124,7 +94,7 @@ class Queue:
 
     @property
     def done(self) -> bool:
-        return not self.open and not self.searching
+        return not self.open and not self.searching and not self.news
 
     def stops(self, job: Job) -> bool:
         """After an epoch: whether early stopping ends the trial here."""
@@ -235,14 +205,14 @@ class Queue:
         insort(self.ready, job, key=lambda ready: (ready.block, ready.trial.phase != "teacher"))
 
     def _block(self, cell: Cell) -> int:
-        """The number of a cell's block: the first seed on all splits, then the second, since a new split says more than
-        one once more. What a search proposes comes first, others wait for it."""
-        spec = self.plan.sweep(cell.place.sweep).spec
-        of = spec.confirm or spec
-        split, seed = cell.config.split, cell.config.seed
-        if cell.place.phase == "search" or cell.config.pseudo_unknown:
-            return 0
-        return of.seeds.index(seed) * len(of.splits) + of.splits.index(split)
+        return block_of(self.plan.sweep(cell.place.sweep), cell)
+
+    def _go_on(self) -> None:
+        """Until its claims are decided, a table gets one seed more with each that has ended."""
+        while self.news:
+            sweep = self.plan.sweep(self.news.pop())
+            for cell in add_seeds(self.plan, sweep, self.finished):
+                self._add(cell)
 
     def _first_ready(self) -> Job | None:
         """The first ready job that may start: one on several workers only when they all fit."""
@@ -397,6 +367,8 @@ class Queue:
     def _settle(self, outcome: Outcome) -> None:
         self.results.add(outcome)
         place = outcome.place
+        if self.plan.sweep(place.sweep).spec.until:
+            self.news.add(place.sweep)
         if place.phase == "search":
             assert place.proposal is not None
             status = "finished" if outcome.status == "cached" else outcome.status

@@ -18,6 +18,7 @@ from rich.markup import escape
 from platform.command import DONE, INTERRUPTED, NOTHING_DONE, SOME_FAILED, store_of
 from platform.files.search_file import SearchFile
 from platform.planning.best import best_of
+from platform.planning.blocks import add_all_seeds
 from platform.planning.plan import ImageSets, Plan, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
@@ -89,6 +90,7 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
         with console.status("looking for what is finished …"):
             there = tracker.finished() if tracker else reader.finished if reader else {}
             finished = {} if args.fresh else dict(there)
+            add_all_seeds(plan, finished)
             todo = work(plan, finished, {} if args.fresh else _studies(plan, place.local / "studies"))
         guess = _show(typed, plan, todo, finished, cluster)
         _warn_of_disk(guess, uri, typed.say)

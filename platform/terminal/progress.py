@@ -30,6 +30,7 @@ class LiveView:
         self.failed = 0
         self.best: dict[str, float] = {}
         self._all: TaskID | None = None
+        self._total = 0
         self._lines: dict[int, TaskID] = {}  # of trials that are next or running
         self._heard: dict[int, bool] = {}  # of those that have a worker: whether it has told anything yet
         self._said: dict[int, int] = {}  # epochs of a running trial that were said in a log
@@ -66,7 +67,8 @@ class LiveView:
     def begin(self, expected: int) -> None:
         """`expected` trials are to come; what has a result now is cached."""
         done = len(self.results.outcomes)
-        self._all = self._bars.add_task("[bold]trials", total=done + expected, completed=done, began=done, note="")
+        self._total = done + expected
+        self._all = self._bars.add_task("[bold]trials", total=self._total, completed=done, began=done, note="")
         if not self.console.is_terminal:
             self.console.print(f"{expected} trials, {done} cached")
 
@@ -132,7 +134,9 @@ class LiveView:
         parts += [f"{starting} starting"] if starting else []
         parts += [f"best {in_terminal(self.objectives[s].metric)} {v:.3f}" for s, v in self.best.items()]
         if self._all is not None:
-            self._bars.update(self._all, completed=len(self.results.outcomes), note="  ".join(parts))
+            done = len(self.results.outcomes)
+            self._total = max(self._total, done + len(self._lines))  # seeds are added until a table is decided
+            self._bars.update(self._all, completed=done, total=self._total, note="  ".join(parts))
 
     def _measured(self, trial: TrialState) -> str:
         objective = self.objectives.get(trial.sweep)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from platform.command import command
+from platform.deciding.paired import Key
+from platform.deciding.stopping import decisions
+from platform.deciding.told import say_closed, say_decision
 from platform.planning.captions import say_settings
-from platform.planning.plan import Plan
+from platform.planning.plan import Plan, Sweep
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.terminal.tables import ending, rows_table, trials_table
@@ -28,7 +31,6 @@ def summarise(
     minutes: float,
 ) -> None:
     """Tables of what was found, and where to see all of it; `store` are the options that name it to a report."""
-
     for sweep in plan.sweeps:
         if sweep.search:
             study = Study.there(sweep.spec, plan.identity(sweep.search), studies)
@@ -47,6 +49,8 @@ def summarise(
                 console.print("No search trial finished, so there was nothing to confirm.", style="red")
         if results.rows(sweep.name):
             console.print(rows_table(sweep, results, plan.images))
+        for said in _decisions(sweep, results):
+            console.print(said, soft_wrap=True)
     console.print(ending(results, minutes))
     for name, run in results.runs.items():
         console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{in_terminal(name)}[/bold]", soft_wrap=True)
@@ -56,3 +60,19 @@ def summarise(
         what = "Beside the published numbers" if sweep.spec.paper else "As a table"
         console.print(f"{what}, with --format html as a page:\n  {escape(report)}", soft_wrap=True)
     console.print(escape(tracker.how_to_see()), soft_wrap=True)
+
+
+def _decisions(sweep: Sweep, results: Results) -> Iterator[str]:
+    """A line for each claim of a sweep that runs until decided."""
+    if sweep.spec.until is None:
+        return
+    metrics = dict(zip(sweep.spec.columns, sweep.columns, strict=True))
+
+    def values(row: str, column: str) -> dict[Key, float]:
+        group, metric = metrics[column]
+        return {key: 100 * value for key, value in results.values(sweep.name, row, metric, group).items()}
+
+    for one in decisions(sweep.spec, values):
+        rows = f"{one.claim.row} − {one.claim.over}, {one.column}"
+        outcome = f": [bold]{in_terminal(say_closed(one))}[/bold]" if one.closed else ""
+        yield f"  {in_terminal(rows)}: {in_terminal(say_decision(one, 1))}{outcome}"

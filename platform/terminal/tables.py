@@ -8,9 +8,10 @@ from datetime import datetime
 import numpy as np
 from rich.table import Table
 
+from platform.deciding.looks import FIRST
 from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.rows import column_groups, untrained
-from platform.files.spec import Objective, Resources
+from platform.files.spec import Decided, Objective, Resources
 from platform.planning.captions import tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
 from platform.planning.results import Outcome, Results
@@ -55,6 +56,8 @@ def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "")
         named = ", ".join(map(in_terminal, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
         label = "confirm" if spec.search else f"{len(rows)} rows"
         table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
+    if spec.until:
+        table.add_row("until decided", _until(spec.until))
     for need, waiting in untrained(spec)[0].items() if spec.is_ablation else ():
         some = ", ".join(map(in_terminal, waiting[:6])) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
         table.add_row(
@@ -64,6 +67,14 @@ def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "")
     if memory:
         table.add_row("memory", memory)
     return table
+
+
+def _until(until: Decided) -> str:
+    small = "" if until.smallest is None else f", or surely smaller than {until.smallest:g} points"
+    return (
+        f"a seed more, {until.max_seeds} at most, for the rows of every claim that is not decided{small}; looked at "
+        f"after each from {FIRST} on, with an error of {until.alpha:g} over all looks"
+    )
 
 
 def work_table(todo: Work, estimate: Estimate | str) -> Table:

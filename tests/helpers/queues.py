@@ -15,7 +15,8 @@ from platform.files.spec import Spec
 from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
-from platform.running.queue import Job, Queue
+from platform.running.job import Job
+from platform.running.queue import Queue
 from platform.tracking.claims import ClaimOutcome, Elsewhere, Finished, Ours
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState

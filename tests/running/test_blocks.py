@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from platform.running.queue import Job
+from platform.running.job import Job
 from tests.helpers.queues import BASE, DISTILLED, ROWS, SEARCH, filled, just_finished, metrics, order, plan
 
 
