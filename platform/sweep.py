@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
 from rich.markup import escape
 
 from platform.command import (
@@ -47,6 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     console, errors = consoles()
     try:
         _refuse_lost_results(args)
+        if args.format == "json":
+            if not args.dry_run:
+                raise ConfigError([Problem((), "--format json is of a plan: add --dry-run")])
+            console = Console(quiet=True)
         files = [search_file.load(path) for path in args.files]
         for file in files:
             file.check(
@@ -76,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data_root(parser)
     parser.add_argument("--download", action="store_true", help="fetch missing image sets, where torchvision can")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, what it can decide, and stop")
+    parser.add_argument("--format", choices=("terminal", "json"), default="terminal", help="of a dry run")
     parser.add_argument("--fresh", action="store_true", help="train again what is finished, and search anew")
     parser.add_argument("--address", help="a running Ray cluster to join (default: RAY_ADDRESS, else this machine)")
     parser.add_argument(

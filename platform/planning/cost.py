@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
 import torch
 
 from platform.planning.plan import Plan
-from platform.planning.work import Estimate, Work
+from platform.planning.work import Cost, Estimate, Kind, Work
 from platform.tracking.index import FinishedTrial
 from trainables.data.trial_data import Samples, TrialData
 from trainables.models.output import Network
@@ -30,7 +30,7 @@ PATIENCE = 30.0  # seconds of timing after which the kinds that are left are tak
 STEPS = 6  # timed ones, of all passes in turn: a coin decides what a mixing step costs
 FORWARD = 1 / 3  # of a training step's cost that an evaluated image takes
 
-Kind = tuple[str, ...]  # what makes trials equally fast an image: their settings of these names
+# The settings that make trials equally fast an image, together their `Kind`.
 _KIND = ("objective", "mix", "backbone", "protocol", "precision", "image_size", "batch_size")
 
 
@@ -69,7 +69,24 @@ def estimate(plan: Plan, todo: Work, past: Iterable[FinishedTrial], at_once: int
     source = "a few training steps, timed here" if timed else "the speed of earlier runs"
     if guessed:
         source += f" for {len(costs) - guessed} of {len(costs)} kinds of trials"
-    return Estimate(STARTUP_SECONDS + seconds / max(at_once, 1), device_seconds / 3600, disk, source)
+    return Estimate(STARTUP_SECONDS + seconds / max(at_once, 1), device_seconds / 3600, disk, source, costs)
+
+
+def seconds_of(
+    plan: Plan, guess: Estimate | str, past: Iterable[FinishedTrial]
+) -> Callable[[TrialConfig], float | None]:
+    """How long a trial takes on its worker, by the estimate or by the speed of past ones; None where neither knows."""
+    known: dict[Kind, Cost | None] = dict(guess.costs) if isinstance(guess, Estimate) else {}
+
+    def seconds(config: TrialConfig) -> float | None:
+        kind = kind_of(config)
+        if kind not in known:
+            speed = _speeds(past, {kind}).get(kind)
+            known[kind] = Cost(1 / speed, FORWARD / speed) if speed else None
+        cost = known[kind]
+        return None if cost is None else seconds_of_trial(config, plan.images.of(config), cost)
+
+    return seconds
 
 
 def _not_timed(config: TrialConfig, error: Exception) -> str:
@@ -95,14 +112,6 @@ def _speeds(past: Iterable[FinishedTrial], wanted: set[Kind]) -> dict[Kind, floa
         if kind in wanted and (speed := finished.metrics.get("train/images_per_second")):
             found.setdefault(kind, []).append(speed)
     return {kind: median(values) for kind, values in found.items()}
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds on one worker: of an image in training, and of evaluating one."""
-
-    trained: float
-    evaluated: float
 
 
 def measure(config: TrialConfig, data: TrialData, cpus: int, gpu: bool) -> Cost:

@@ -94,6 +94,17 @@ def _train(
         todo.teachers += 1
 
 
+Kind = tuple[str, ...]  # what makes trials equally fast an image
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on one worker: of an image in training, and of evaluating one."""
+
+    trained: float
+    evaluated: float
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Of all that is to be trained, if no trial is stopped early."""
@@ -102,3 +113,4 @@ class Estimate:
     device_hours: float  # hours of GPUs, or of CPU cores where trials take no GPU
     disk: int  # bytes that stay, in MLflow's store
     source: str
+    costs: Mapping[Kind, Cost] = field(default_factory=dict, repr=False)

@@ -19,6 +19,7 @@ from platform.command import DONE, INTERRUPTED, NOTHING_DONE, SOME_FAILED, store
 from platform.files.search_file import SearchFile
 from platform.planning.best import best_of
 from platform.planning.blocks import add_all_seeds
+from platform.planning.claims import prospects
 from platform.planning.plan import ImageSets, Plan, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
@@ -27,6 +28,7 @@ from platform.running.cluster import Cluster, ClusterError, local_cluster
 from platform.running.execute import Locations, execute
 from platform.running.fitting import fit, refuse
 from platform.running.interrupt import Interrupt
+from platform.terminal.prospects import plan_as_json, prospects_table
 from platform.terminal.reading import ReadingBars
 from platform.terminal.summary import summarise
 from platform.terminal.tables import sweep_table, work_table
@@ -155,7 +157,25 @@ def _show(
     for sweep in plan.sweeps:
         console.print(sweep_table(sweep, plan.images, at_once[sweep.name], needs.get(sweep.name, "")))
     console.print(work_table(todo, guess))
+    if typed.args.dry_run:
+        _foresee(typed, plan, todo, guess, finished)
     return guess
+
+
+def _foresee(
+    typed: Command, plan: Plan, todo: Work, guess: Estimate | str, finished: Mapping[str, FinishedTrial]
+) -> None:
+    """What the plan can decide, before anything is trained."""
+    from platform.planning.cost import seconds_of
+
+    with typed.console.status("looking at earlier spreads …"):
+        seconds = seconds_of(plan, guess, finished.values())
+        found = {sweep.name: prospects(plan, sweep, finished, seconds) for sweep in plan.sweeps if sweep.spec.claims}
+    if typed.args.format == "json":
+        print(plan_as_json(plan, todo, guess, found))
+    for sweep in plan.sweeps:
+        if found.get(sweep.name):
+            typed.console.print(prospects_table(sweep, found[sweep.name]))
 
 
 def _warn_of_disk(guess: Estimate | str, uri: str, say: Callable[[str], None]) -> None:
