@@ -2,6 +2,7 @@
 
   osr sweep FILE …      run searches and ablations                python -m platform.sweep
   osr report FILE …     print their tables beside published ones  python -m platform.report
+  osr runs …            look at what has run, compare, clean      python -m platform.runs
   osr protocols …       show protocols and get their images       python -m platform.protocols
   osr trial CONFIG …    run one resolved trial                    python -m trainables.trial
 
@@ -17,6 +18,7 @@ import platform
 COMMANDS = {
     "sweep": "platform.sweep",
     "report": "platform.report",
+    "runs": "platform.runs",
     "protocols": "platform.protocols",
     "trial": "trainables.trial",
 }

@@ -87,6 +87,7 @@ def engine(trials: int, folder: Path) -> float:
         joined=True,
         worker=lambda: NoOp,
         give_up=lambda results: None,
+        again="",
     )
     seconds = time.perf_counter() - started
     assert results.count("finished") == trials, results.count("finished")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -42,6 +43,9 @@ def main() -> None:
         known = _measure(f"nothing new, {count} looked up", lambda: tracker.finished(identities))
         assert len(known) == count, len(known)
         _measure("params and metrics of all of them", lambda: [(k.params, k.metrics) for k in known.values()])
+        for what in ("read anew", "nothing new"):
+            for command in ([], ["list", "--failed"], ["show", f"{7:016x}"]):
+                _measure(f"{what}: runs {' '.join(command)[:13]}", lambda c=command: _runs(uri, *c))  # type: ignore[misc]
         copies(folder / "mlflow.db", run_id, 100, first=count)
         assert len(_measure("100 new", tracker.finished)) == count + 100
         MlflowClient(uri).delete_run(made[-50])
@@ -57,6 +61,12 @@ def _measure(what: str, call: Callable[[], T]) -> T:
     took = f"{time.perf_counter() - started:7.3f} s, {time.process_time() - used:7.3f} s of a core"
     print(f"{what:40} {took}")
     return found
+
+
+def _runs(uri: str, *arguments: str) -> None:
+    """The command in a process of its own, as people start it."""
+    command = [sys.executable, "-m", "platform.runs", *(arguments or ["list"]), "--tracking-uri", uri]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def one_run(tracker: Tracker, folder: Path) -> str:

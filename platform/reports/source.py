@@ -171,7 +171,7 @@ class TableSource:
             saw: dict[str, Any] = {"tested": finished.tested, "odin": finished.odin}
             return ReportTrial(config, identity, "finished", *where, metrics=finished.metrics, **saw)
         if identity in self.reader.running:
-            return ReportTrial(config, identity, "running", self.reader.running[identity], self.spec.name)
+            return ReportTrial(config, identity, "running", self.reader.running[identity].run_id, self.spec.name)
         run_id, ending = self.reader.ended.get(identity, ("", "missing"))
         states: dict[str, State] = {"failed": "failed", "interrupted": "interrupted", "stopped": "stopped"}
         if ending not in states:

@@ -26,7 +26,7 @@ from platform.tracking.errors import TrackingError
 from platform.tracking.index import FinishedTrial
 from platform.tracking.store import End
 from platform.tracking.sweeps import OpenSweep
-from platform.tracking.tracker import Tracker
+from platform.tracking.tracker import LONGEST_TAG, Tracker
 from platform.tracking.trials import TrialState
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights, kept_weights
@@ -51,11 +51,12 @@ def execute(
     *,
     worker: Callable[[], type[Any]],
     give_up: Callable[[Results], None],
+    again: str,
     fresh: bool = False,
     joined: bool = False,
 ) -> Results:
-    """Run the sweeps on actors of the class that `worker` gives, and record them; `joined`: on a cluster that is
-    connected already.
+    """Run the sweeps on actors of the class that `worker` gives, and record them; `again` is the command that does the
+    same, `joined`: on a cluster that is connected already.
 
     Interrupted, or without its cluster all at once, it returns what there is, with everything kept and closed. Where
     Ray's core holds the main thread for good, `give_up` gets that in another one, and ends the process.
@@ -78,7 +79,7 @@ def execute(
             if sweep.search
         }
         for sweep in plan.sweeps:
-            runs[sweep.name] = _start(tracker, sweep, plan.images)
+            runs[sweep.name] = _start(tracker, sweep, plan.images, again)
             results.runs[sweep.name] = runs[sweep.name].run_id
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
         view = LiveView(console, results, objectives)
@@ -157,13 +158,15 @@ class _Store:
             return False
 
 
-def _start(tracker: Tracker, sweep: Sweep, images: ImageSets) -> OpenSweep:
+def _start(tracker: Tracker, sweep: Sweep, images: ImageSets, again: str) -> OpenSweep:
     """The sweep's own run. The same file, profile and overrides go on with the one that they have.
 
     Its tag `images` says on which image sets the command trained: a report finds the trials by it, without images.
     """
     spec, config = sweep.spec, sweep.config
     tags = {
+        "file": str(sweep.file),
+        "command": again[:LONGEST_TAG],
         "profile": sweep.profile,
         "changed": " ".join(sweep.changed),
         "split_family": config.split_family,

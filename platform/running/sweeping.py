@@ -232,6 +232,7 @@ def _carry_out(
         place,
         worker=worker,
         give_up=end,
+        again=typed.again,
         fresh=typed.args.fresh,
         joined=typed.joined,
     )

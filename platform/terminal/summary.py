@@ -18,7 +18,10 @@ from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.terminal.tables import ending, rows_table, trials_table
 from platform.terminal.text import in_terminal
+from platform.terminal.tracebacks import last_first
 from platform.tracking.tracker import Tracker
+
+SHOWN_FAILURES, SHOWN_LINES = 3, 10  # of trials that failed, and of the traceback of each
 
 
 def summarise(
@@ -51,6 +54,8 @@ def summarise(
             console.print(rows_table(sweep, results, plan.images))
         for said in _decisions(sweep, results):
             console.print(said, soft_wrap=True)
+    for lines in failures(results, store):
+        console.print("\n".join(lines), soft_wrap=True)
     console.print(ending(results, minutes))
     for name, run in results.runs.items():
         console.print(f"MLflow run [bold]{run}[/bold] in experiment [bold]{in_terminal(name)}[/bold]", soft_wrap=True)
@@ -60,6 +65,27 @@ def summarise(
         what = "Beside the published numbers" if sweep.spec.paper else "As a table"
         console.print(f"{what}, with --format html as a page:\n  {escape(report)}", soft_wrap=True)
     console.print(escape(tracker.how_to_see()), soft_wrap=True)
+
+
+def failures(results: Results, store: Sequence[str]) -> Iterator[list[str]]:
+    """Of the first trials that failed, each otherwise: its traceback, what went wrong first, and how to see all of it;
+    `store` are the options that name it."""
+    failed = {o.identity: o for o in results.outcomes if o.status == "failed"}
+    distinct = list({o.error: o for o in reversed(failed.values())}.values())[::-1]
+    for outcome in distinct[:SHOWN_FAILURES]:
+        place = outcome.place
+        others = sum(o.error == outcome.error for o in failed.values()) - 1
+        alike = f", and {others} more like it" if others else ""
+        said = [in_terminal(line) for line in last_first(outcome.error)]
+        more = command("python", "-m", "platform.runs", "show", outcome.identity, *store)
+        yield [
+            f"[red]{in_terminal(place.row)}, split {place.split}, seed {place.seed} failed[/red]{alike}:",
+            *(f"  {line}" for line in said[:SHOWN_LINES]),
+            *([f"  all of it: {in_terminal(more)}"] if len(said) > SHOWN_LINES else []),
+        ]
+    if len(distinct) > SHOWN_FAILURES:
+        more = command("python", "-m", "platform.runs", "list", "--failed", *store)
+        yield [f"and {len(distinct) - SHOWN_FAILURES} that failed otherwise: {in_terminal(more)}"]
 
 
 def _decisions(sweep: Sweep, results: Results) -> Iterator[str]:

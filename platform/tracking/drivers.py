@@ -12,12 +12,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
-from platform.tracking.store import Store
+if TYPE_CHECKING:  # who only looks needs no MLflow
+    from mlflow.entities import Run
+
+    from platform.tracking.store import Store
 
 BEAT = 30.0  # seconds between two signs of life
 SILENCE = 180.0  # seconds without one after which a driver on another machine counts as dead
@@ -117,6 +119,8 @@ class Heartbeat:
         return self._lapsed < moment and time.time() - self._latest < SILENCE / 2
 
     def _beat(self) -> None:
+        from mlflow.exceptions import MlflowException
+
         while not self._ended.wait(BEAT):
             try:
                 for run_id in list(self.sweeps):
@@ -127,6 +131,13 @@ class Heartbeat:
             if now - self._latest > SILENCE / 2:
                 self._lapsed = now
             self._latest = now
+
+
+def lives(tags: Mapping[str, str], heartbeat: str) -> bool:
+    """Whether the driver in the tags of a run that is open still lives; `heartbeat` is the tag of its sweep's run."""
+    driver = Driver.of(tags)
+    here = driver.lives_here() if driver else False
+    return _recent(heartbeat) if here is None else here
 
 
 def sign_of_life() -> dict[str, str]:

@@ -9,6 +9,8 @@ How the file follows the store of runs:
   further back), until one begins as it did. All pages after that one are read again.
 - So a change is seen only if it moves the runs after it. Whoever changes what a finished run counts for ends it again.
 
+Of a run that does not count, the same is kept: people look at what failed as well.
+
 A report needs a few other runs too. They are kept for as long as a SQLite store has not changed at all: then nothing is
 asked, and MLflow, whose import takes longer than a report, is not imported. The file can be deleted at any time: it is
 made again from the store.
@@ -28,7 +30,7 @@ from typing import Any
 from trainables.images.listing import Content
 
 LARGE, SMALL = 1000, 50  # runs of a page
-FORMAT = 4  # goes up when the tables or what is kept of a run change
+FORMAT = 5  # goes up when the tables or what is kept of a run change
 _PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
 _TABLES = """
 create table pages (number integer primary key, token text, first text not null);
@@ -41,12 +43,12 @@ create index runs_by_identity on runs (counts, identity, ended);
 create index runs_by_page on runs (page);
 create table others (number integer primary key, state text not null, content text not null)
 """
-_COLUMNS = "identity, run_id, sweep, row, phase, git_sha, git_dirty, ended, seconds, device, details"
+_COLUMNS = "identity, run_id, sweep, row, phase, git_sha, git_dirty, ended, seconds, device, details, ending"
 
 
 @dataclass(frozen=True)
-class FinishedTrial:
-    """A finished trial. `sweep` is the experiment that it was first part of."""
+class TrialRun:
+    """What the run of a trial tells. `sweep` is the experiment that it was first part of."""
 
     identity: str
     run_id: str
@@ -55,29 +57,43 @@ class FinishedTrial:
     phase: str
     git_sha: str
     git_dirty: str
-    ended: float  # unix seconds
+    ended: float  # unix seconds; 0 of one that runs
     seconds: float  # of training
     device: str
     details: str = field(repr=False)  # JSON: parsed when asked for, since most are never looked at
+    ending: str = "finished"  # or failed, interrupted, stopped, superseded; running
 
     @cached_property
+    def _parsed(self) -> dict[str, Any]:
+        return json.loads(self.details)
+
+    @property
     def params(self) -> dict[str, str]:
-        return json.loads(self.details)["params"]
+        return self._parsed["params"]
 
-    @cached_property
+    @property
     def metrics(self) -> dict[str, float]:
-        return json.loads(self.details)["metrics"]
+        return self._parsed["metrics"]
 
-    @cached_property
+    @property
+    def tags(self) -> dict[str, str]:
+        """Those that people look at, with `name`, `files` (the address of its files) and `began` (unix seconds)."""
+        return self._parsed.get("tags", {})
+
+    @property
     def tested(self) -> dict[str, Content]:
         """The test images that its evaluation saw, by unknown set and `known`; empty where that was not recorded."""
-        return {name: Content(*content) for name, content in json.loads(self.details).get("tested", {}).items()}
+        return {name: Content(*content) for name, content in self._parsed.get("tested", {}).items()}
 
-    @cached_property
+    @property
     def odin(self) -> tuple[float, float] | None:
         """The temperature and ε of its ODIN scores; None where that was not recorded."""
-        found = json.loads(self.details).get("odin")
+        found = self._parsed.get("odin")
         return tuple(found) if found else None
+
+
+class FinishedTrial(TrialRun):
+    """The run of a trial that needs no training any more."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,10 @@ class SweepRun:
     changed: str  # by `--set`; empty: the profile as it stands
     images: dict[str, list[Any]]  # of each set that it trained on: the fingerprint, how many there are
     params: dict[str, str]
+    ending: str = ""  # finished, failed, interrupted; running
+    began: float = 0.0  # unix seconds
+    ended: float = 0.0  # unix seconds; 0 of one that runs
+    tags: dict[str, str] = field(default_factory=dict)  # its file, its command, and who drives it
 
 
 @dataclass(frozen=True)
@@ -98,19 +118,17 @@ class Others:
     """The runs of a store that no page holds."""
 
     experiments: dict[str, str]  # the name of each id
-    running: dict[str, str]  # the run of each identity that is being trained
+    running: list[TrialRun]  # what is being trained
     sweeps: list[SweepRun]  # of all experiments, the newest first
     finished: int  # trials: whether the pages in the same file are those that were read with it
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run that ended, as `ending` says; `trial` is None where it does not count as finished."""
+    """A run that ended; `counts`: as that of a finished trial."""
 
-    run_id: str
-    identity: str
-    trial: FinishedTrial | None
-    ending: str = "finished"
+    trial: TrialRun
+    counts: bool
 
 
 @dataclass(frozen=True)
@@ -155,7 +173,9 @@ def kept(file: Path, state: str) -> tuple[dict[str, FinishedTrial], Others] | No
         found = database.execute("select content from others where state = ?", (state,)).fetchone()
         if found and database.execute("pragma user_version").fetchone() == (FORMAT,):
             content = json.loads(found[0])
-            others = Others(**{**content, "sweeps": [SweepRun(**sweep) for sweep in content["sweeps"]]})
+            running = [TrialRun(**run) for run in content["running"]]
+            sweeps = [SweepRun(**sweep) for sweep in content["sweeps"]]
+            others = Others(content["experiments"], running, sweeps, content["finished"])
             trials = _finished(database, None)
             return (trials, others) if len(trials) == others.finished else None
     return None
@@ -172,6 +192,14 @@ def unfinished(file: Path) -> dict[str, tuple[str, str]] | None:
             return {identity: (run_id, ending) for identity, run_id, ending in database.execute(query)}
     except sqlite3.DatabaseError:
         return None
+
+
+def ended(file: Path) -> list[TrialRun]:
+    """Return every run that ended, the last first, as of the latest call of `finished`; none where the file cannot be
+    read."""
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+        return [TrialRun(*row) for row in database.execute(f"select {_COLUMNS} from runs order by ended desc")]
+    return []
 
 
 def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> dict[str, FinishedTrial]:
@@ -219,7 +247,7 @@ def _refresh(database: sqlite3.Connection, read: Read) -> None:
     number, step = max(0, len(pages) - 1), 1
     token = pages[number][0] if pages else None
     page = read(token, SMALL)
-    while number > 0 and not (page.runs and page.runs[0].run_id == pages[number][1]):
+    while number > 0 and not (page.runs and page.runs[0].trial.run_id == pages[number][1]):
         number, step = max(0, number - step), 2 * step
         token = pages[number][0]
         page = read(token, SMALL)
@@ -240,14 +268,11 @@ def _refresh(database: sqlite3.Connection, read: Read) -> None:
 def _keep(database: sqlite3.Connection, number: int, token: str | None, page: Page) -> None:
     if not page.runs:
         return
-    database.execute("insert into pages values (?, ?, ?)", (number, token, page.runs[0].run_id))
-    rows: list[tuple[object, ...]] = []
+    database.execute("insert into pages values (?, ?, ?)", (number, token, page.runs[0].trial.run_id))
+    rows = []
     for entry in page.runs:
-        trial = entry.trial
-        if trial is None:
-            rows.append((entry.run_id, number, 0, entry.identity, entry.ending, *[None] * 9))
-        else:
-            told = (trial.sweep, trial.row, trial.phase, trial.git_sha, trial.git_dirty, trial.ended, trial.seconds)
-            rows.append((entry.run_id, number, 1, entry.identity, entry.ending, *told, trial.device, trial.details))
+        one = entry.trial
+        told = (one.sweep, one.row, one.phase, one.git_sha, one.git_dirty, one.ended, one.seconds, one.device)
+        rows.append((one.run_id, number, int(entry.counts), one.identity, one.ending, *told, one.details))
     # A run that ended anew while the store was read may come up twice.
     database.executemany(f"insert or replace into runs values ({', '.join('?' * 14)})", rows)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from platform.tracking import index
 from platform.tracking.address import index_file, sqlite_file, state
 from platform.tracking.errors import TrackingError, masked
-from platform.tracking.index import FinishedTrial, Others, SweepRun
+from platform.tracking.index import FinishedTrial, Others, SweepRun, TrialRun
 from trainables.reading.addresses import showable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Reader:
     uri: str
     finished: Mapping[str, FinishedTrial] = field(default_factory=dict)  # finished trials by identity
     ended: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the others: the run and its ending
-    running: Mapping[str, str] = field(default_factory=dict)  # the run of each identity that is being trained
+    running: Mapping[str, TrialRun] = field(default_factory=dict)  # what is being trained, by identity
     sweeps: Sequence[SweepRun] = ()  # of all experiments, the newest first
     experiments: Mapping[str, str] = field(default_factory=dict)  # the name of each id
 
@@ -49,7 +49,8 @@ class Reader:
             if now:
                 index.keep_others(here, now, found[1])
         finished, others = found
-        return cls(uri, finished, index.unfinished(here) or {}, others.running, others.sweeps, others.experiments)
+        running = {run.identity: run for run in others.running}
+        return cls(uri, finished, index.unfinished(here) or {}, running, others.sweeps, others.experiments)
 
     @cached_property
     def store(self) -> Store:
@@ -57,6 +58,10 @@ class Reader:
         from platform.tracking.store import Store
 
         return Store(self.uri)
+
+    def trials(self) -> list[TrialRun]:
+        """Every run of a trial, those that are being trained first, then the last to end first."""
+        return [*self.running.values(), *index.ended(index_file(self.uri))]
 
     def images(self, name: str) -> dict[str, tuple[str, int]]:
         """Of each image set, the fingerprint and the number of images that trials were trained on here.
@@ -83,6 +88,11 @@ class Reader:
         with self.store.told():
             return self.store.fetch(run_id, name, folder)
 
+    def file_names(self, run_id: str) -> list[str]:
+        """Of the files of a run, those in folders left out."""
+        with self.store.told():
+            return self.store.file_names(run_id)
+
     def runs(self, run_ids: Sequence[str]) -> dict[str, tuple[dict[str, str], dict[str, float], dict[str, str]]]:
         """Params, metrics and tags of runs, ended or not, by their ids."""
         found = {}
@@ -106,7 +116,7 @@ class Reader:
 
 def _ask(uri: str) -> tuple[dict[str, FinishedTrial], Others]:
     """The finished trials of a store, for which the index is brought up to date, and its other runs."""
-    from platform.tracking.runs import ended_page
+    from platform.tracking.runs import ended_page, trial_run
     from platform.tracking.store import Store
     from platform.tracking.sweeps import newest_sweeps
 
@@ -115,5 +125,6 @@ def _ask(uri: str) -> tuple[dict[str, FinishedTrial], Others]:
         experiments = store.experiment_ids()
         finished = index.finished(store.index, lambda *where: ended_page(store, experiments, *where))
         query = "attributes.status = 'RUNNING' and tags.kind = 'trial'"
-        running = {r.data.tags["identity"]: r.info.run_id for r in store.runs(query, experiments)}
+        found = store.runs(query, experiments)
+        running = [trial_run(run, store.experiments.get(run.info.experiment_id, "")) for run in found]
         return finished, Others(dict(store.experiments), running, newest_sweeps(store, experiments), len(finished))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlflow.entities import Run
 
 from platform.tracking.drivers import Driver
 from platform.tracking.errors import temporary
-from platform.tracking.index import Entry, FinishedTrial, Page
+from platform.tracking.index import Entry, FinishedTrial, Page, TrialRun
 from platform.tracking.outbox import Record
 from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
 from platform.tracking.sweeps import OpenSweep
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import TrialState, flat
 from trainables.settings.identity import EVALUATION
 from trainables.settings.seeds import seeds
 
@@ -25,6 +25,11 @@ PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not
 # A tag of its own for each identity: MLflow's database finds a tag by its name at once, by its value only among all of
 # that name. Tags that begin like this one are not shown in its UI.
 _SOUGHT = "mlflow.trial."
+# Tags by which people know a run again, and see how it was made.
+_LOOKED_AT = frozenset(
+    {"split", "seed", "score", "method", "protocol", "split_family", "attempts", "warnings", "stopped"}
+)
+_LOOKED_AT |= {"superseded", "duplicate_of", "host", "pid", "born", "driver", "held", "training_seed"}
 
 
 def opening_of(trial: TrialState, sweep: OpenSweep, driver: Driver, *, fresh: bool) -> Record:
@@ -47,6 +52,7 @@ def opening_of(trial: TrialState, sweep: OpenSweep, driver: Driver, *, fresh: bo
         "method": config.method,
         "protocol": config.protocol,
         "split_family": config.split_family,
+        "score": config.score,  # of the sweep that is first to want it
         "split": str(config.split),
         "seed": str(config.seed),
         "training_seed": str(seeds(config)[0]),
@@ -76,32 +82,48 @@ def counts(run: Run) -> bool:
 
 
 def ending(run: Run) -> str:
-    """What became of a run that ended: finished, failed, interrupted, stopped or superseded."""
+    """What became of a run: finished, failed, interrupted, stopped or superseded; running."""
     if tag := next((tag for tag in ("superseded", "stopped") if tag in run.data.tags), ""):
         return tag
-    return {"FAILED": "failed", "KILLED": "interrupted"}.get(run.info.status, "finished")
+    words = {"FAILED": "failed", "KILLED": "interrupted", "RUNNING": "running"}
+    return words.get(run.info.status, "finished")
 
 
 def finished_trial(run: Run, sweep: str) -> FinishedTrial:
     """What the run of a finished trial tells, the experiment of whose run is called `sweep`."""
-    tags, metrics = run.data.tags, run.data.metrics
-    took = (run.info.end_time - run.info.start_time) / 1000
-    return FinishedTrial(
-        identity=tags["identity"],
-        run_id=run.info.run_id,
-        sweep=sweep,
-        row=tags.get("row", ""),
-        phase=tags.get("phase", ""),
-        git_sha=tags.get("git.sha", ""),
-        git_dirty=tags.get("git.dirty", ""),
-        ended=run.info.end_time / 1000,
-        seconds=metrics.get("train/seconds", took),
-        device=tags.get("device", ""),
-        details=json.dumps(
-            {"params": dict(run.data.params), "metrics": dict(metrics)}
-            | {name: json.loads(tags[name]) for name in ("tested", "odin") if tags.get(name)}
-        ),
-    )
+    return FinishedTrial(**_told(run, sweep))
+
+
+def trial_run(run: Run, sweep: str) -> TrialRun:
+    """What the run of a trial tells, whatever became of it."""
+    return TrialRun(**_told(run, sweep))
+
+
+def _told(run: Run, sweep: str) -> dict[str, Any]:
+    tags, metrics, info = run.data.tags, run.data.metrics, run.info
+    took = ((info.end_time or now()) - info.start_time) / 1000
+    own = {n: v for n, v in tags.items() if n in _LOOKED_AT or n.startswith("version.")}
+    own |= {"sweep": tags.get("mlflow.parentRunId", ""), "name": info.run_name or "", "files": info.artifact_uri or ""}
+    details = {
+        "params": dict(run.data.params),
+        "metrics": dict(metrics),
+        "tags": own | {"began": info.start_time / 1000},
+    }
+    details |= {name: json.loads(tags[name]) for name in ("tested", "odin") if tags.get(name)}
+    return {
+        "identity": tags.get("identity", ""),
+        "run_id": info.run_id,
+        "sweep": sweep,
+        "row": tags.get("row", ""),
+        "phase": tags.get("phase", ""),
+        "git_sha": tags.get("git.sha", ""),
+        "git_dirty": tags.get("git.dirty", ""),
+        "ended": (info.end_time or 0) / 1000,
+        "seconds": metrics.get("train/seconds", took),
+        "device": tags.get("device", ""),
+        "details": json.dumps(details),
+        "ending": ending(run),
+    }
 
 
 def ended_page(store: Store, experiments: Sequence[str], token: str | None, size: int) -> Page:
@@ -113,22 +135,9 @@ def ended_page(store: Store, experiments: Sequence[str], token: str | None, size
         if token is None or temporary(error):
             raise
         return Page([], None)  # a token of a store that was made anew
-    entries = []
-    for run in found:
-        sweep = store.experiments.get(run.info.experiment_id, "")
-        told = finished_trial(run, sweep) if counts(run) else None
-        entries.append(Entry(run.info.run_id, run.data.tags.get("identity", ""), told, ending(run)))
+    entries = [Entry(trial_run(run, store.experiments.get(run.info.experiment_id, "")), counts(run)) for run in found]
     following = found.token.decode() if isinstance(found.token, bytes) else found.token
     return Page(entries, following or None)
-
-
-def flat(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """A mapping among the settings as one parameter for each of its own: `teacher.backbone`."""
-    for name, value in params.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}.{inner}", v) for inner, v in value.items())
-        else:
-            yield name, value
 
 
 def now() -> int:

@@ -229,6 +229,9 @@ class Store:
     def put_text(self, run_id: str, text: str, name: str) -> None:
         self._client.log_text(run_id, text, name)
 
+    def file_names(self, run_id: str) -> list[str]:
+        return [file.path for file in self._client.list_artifacts(run_id)]
+
     def has(self, run_id: str, name: str) -> bool:
         """Whether a file is among those of a run."""
         parent = str(Path(name).parent) if "/" in name else None

@@ -15,6 +15,7 @@ from platform.tracking.provenance import code_tags
 from platform.tracking.store import Store
 from trainables.reading.addresses import showable
 
+_LOOKED_AT = ("file", "command", "host", "pid", "born", "driver", "held", "heartbeat")
 _LATEST = "latest."  # what the tag of a param begins with that a reopened sweep would change: MLflow keeps params
 
 
@@ -88,4 +89,8 @@ def _read(run: Run, store: Store) -> SweepRun:
         tags.get("changed", ""),
         json.loads(tags.get("images", "{}")),
         {name: tags.get(f"{_LATEST}{name}", value) for name, value in run.data.params.items()},
+        {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running"}.get(run.info.status, "interrupted"),
+        run.info.start_time / 1000,
+        (run.info.end_time or 0) / 1000,
+        {name: tags[name] for name in _LOOKED_AT if name in tags},
     )

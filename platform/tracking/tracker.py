@@ -22,10 +22,10 @@ from platform.tracking.errors import TrackingError, masked, temporary
 from platform.tracking.evaluations import full_names, saw, shared_metrics
 from platform.tracking.index import FinishedTrial, SweepRun
 from platform.tracking.outbox import Outbox, Record
-from platform.tracking.runs import ended_page, flat, now, opening_of
+from platform.tracking.runs import ended_page, now, opening_of
 from platform.tracking.store import End, Store
 from platform.tracking.sweeps import OpenSweep
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import TrialState, flat
 from trainables.reading.addresses import without_user
 from trainables.settings.config import config_yaml
 

@@ -81,6 +81,15 @@ class Listener(Protocol):
     def ended(self, trial: TrialState) -> None: ...
 
 
+def flat(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A mapping among the settings as one parameter for each of its own: `teacher.backbone`."""
+    for name, value in params.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", v) for inner, v in value.items())
+        else:
+            yield name, value
+
+
 def described(configs: Sequence[TrialConfig]) -> str:
     """Data, unknowns, score, networks and length of training, each as all of the trials have it."""
 

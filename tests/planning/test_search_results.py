@@ -72,7 +72,7 @@ class Search:
         tracker = Tracker(self.uri, self.folder / "outbox", lambda said: None)
         assert of.search
         results, study = Results(), Study(of.spec, plan.identity(of.search), self.folder / "studies")
-        runs = {of.name: _start(tracker, of, plan.images)}
+        runs = {of.name: _start(tracker, of, plan.images, "again")}
         store = _Store(tracker, runs, Folder.at(self.folder / "teachers"), fresh=False)
         queue = Queue(plan, store, results, {of.name: study}, lambda needs: 1, lambda said: None)
         queue.finished |= tracker.finished()

@@ -9,10 +9,11 @@ import pytest
 from platform.tracking import index
 from platform.tracking.index import (
     Entry,
-    FinishedTrial,
     Others,
     Page,
     SweepRun,
+    TrialRun,
+    ended,
     finished,
     keep_others,
     kept,
@@ -43,8 +44,8 @@ class Store:
         for position, run in enumerate(self.runs[start : start + size], start):
             identity = f"i{run[1:]}"
             place = (identity, run, "sweep", "row", "row", "sha", "false", float(position), 1.5, "cpu")
-            trial = FinishedTrial(*place, details='{"params": {"lr": "0.1"}, "metrics": {"test/auroc": 0.5}}')
-            entries.append(Entry(run, identity, None if run in self.unfinished else trial))
+            trial = TrialRun(*place, details='{"params": {"lr": "0.1"}, "metrics": {"test/auroc": 0.5}}')
+            entries.append(Entry(trial, counts=run not in self.unfinished))
         following = str(start + size) if start + size < len(self.runs) else None
         return Page(entries, following)
 
@@ -100,6 +101,14 @@ def test_a_run_that_ends_anew_is_read_anew(file: Path) -> None:
     assert "i3" not in finished(file, store)
     assert unfinished(file) == {"i3": ("r3", "finished")}
     assert len(finished(file, store)) == 99
+
+
+def test_every_run_is_there_whatever_became_of_it_the_last_first(file: Path) -> None:
+    store = Store(30)
+    store.unfinished.add("r28")
+    finished(file, store)
+    assert [run.run_id for run in ended(file)[:3]] == ["r29", "r28", "r27"]
+    assert ended(file)[1].params == {"lr": "0.1"}
 
 
 def test_the_later_of_two_runs_of_an_identity_is_known(file: Path) -> None:
@@ -176,7 +185,8 @@ def test_all_of_a_store_is_kept_for_as_long_as_its_state_is_the_same(file: Path)
     store = Store(3)
     trials = finished(file, store)
     sweep = SweepRun("r9", "toy", True, "quick", "", {"digits": ["0123", 1000]}, {"best.lr": "0.1"})
-    others = Others({"1": "toy"}, {"i7": "r7"}, [sweep], 3)
+    running = TrialRun("i7", "r7", "toy", "row", "row", "", "", 0.0, 1.0, "cpu", "{}", "running")
+    others = Others({"1": "toy"}, [running], [sweep], 3)
     assert kept(file, "one") is None
     keep_others(file, "one", others)
     assert kept(file, "one") == (trials, others)
@@ -188,5 +198,5 @@ def test_all_of_a_store_is_kept_for_as_long_as_its_state_is_the_same(file: Path)
 
 def test_what_is_kept_in_a_file_that_is_no_index_is_not_used(file: Path) -> None:
     file.write_text("not a database")
-    keep_others(file, "one", Others({}, {}, [], 0))
+    keep_others(file, "one", Others({}, [], [], 0))
     assert kept(file, "one") is None

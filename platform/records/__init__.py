@@ -1,0 +1,1 @@
+"""What has been recorded: listed, shown, compared, and cleaned up."""

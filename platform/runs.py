@@ -1,0 +1,132 @@
+"""The command that looks at what has run: python -m platform.runs"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from platform.command import DONE, NOTHING_DONE, add_tracking_uri, consoles, new_parser, store_of
+from trainables.reading.addresses import showable
+from trainables.reading.yaml_file import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from platform.records.listing import Records
+
+SHOWN_TRIALS, SHOWN_SWEEPS = 30, 10  # where nothing else is asked for
+
+EXAMPLES = """examples:
+  python -m platform.runs
+      the latest sweeps and trials: what became of each, its accuracy and AUROC, how long it took and when
+  python -m platform.runs list --failed --since 3d
+      what failed within three days; `show` prints the traceback
+  python -m platform.runs list --csv > trials.csv
+      every trial, one line each, with all its metrics
+  python -m platform.runs show 5a3f
+      one trial or sweep by its identity, its run or its name, or by what these begin with
+
+exit codes: 0 done; 2 nothing was done: a name, an option or the store is wrong"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        arguments.insert(0, "list")
+    args = _parser().parse_args(arguments)
+    console, errors = consoles()
+    from platform.tracking.errors import TrackingError
+
+    try:
+        code: int = args.do(args, console, errors)
+        return code
+    except (ConfigError, TrackingError) as error:
+        errors.print(escape(showable(error)), style="red")
+        return NOTHING_DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = new_parser(
+        "platform.runs", "Look at what has run: sweeps, trials, what they found and why they failed.", EXAMPLES
+    )
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    listed = commands.add_parser("list", help="sweeps and trials, the latest first (also without any command)")
+    listed.add_argument("--failed", action="store_true", help="trials that failed, or whose process is gone")
+    listed.add_argument("--row", help="trials of the row of this name")
+    listed.add_argument("--sweep", help="trials of the sweep of this name")
+    listed.add_argument("--since", metavar="WHEN", help="ended since then: a day as 2026-11-20, or 90m, 12h, 3d, 2w")
+    listed.add_argument("--limit", type=int, default=SHOWN_TRIALS, help="of lines (default: %(default)s; 0: all)")
+    listed.add_argument("--json", action="store_true", help="all that is known of them, for programs")
+    listed.add_argument("--csv", action="store_true", help="one line a trial, with all its metrics")
+    listed.set_defaults(do=_list)
+
+    shown = commands.add_parser("show", help="all of one trial or sweep")
+    shown.add_argument("id", help="an identity, a run or a name, or what one begins with")
+    shown.add_argument("--json", action="store_true", help="the same for programs")
+    shown.set_defaults(do=_show)
+
+    for one in (listed, shown):
+        add_tracking_uri(one)
+    return parser
+
+
+def _records(args: argparse.Namespace, errors: Console) -> Records:
+    """Raises `ConfigError` where there is no store yet."""
+    from platform.records.listing import Records
+    from platform.tracking.reader import Reader
+
+    uri = store_of(args)
+    with errors.status("reading what has run …"):
+        reader = Reader.open(uri)
+    if reader is None:
+        raise ConfigError([Problem((), f"no runs yet: there is no {showable(uri)}")])
+    return Records(reader)
+
+
+def _list(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    from platform.records import listing
+
+    records = _records(args, errors)
+    since = listing.since(args.since, time.time()) if args.since else 0.0
+    trials = records.trials(failed=args.failed, row=args.row, sweep=args.sweep, since=since)
+    if args.csv or args.json:
+        lines = [listing.as_mapping(records, run) for run in trials]
+        if args.csv:
+            print(listing.comma_separated(lines), end="")
+        else:
+            sweeps = [listing.sweep_mapping(records, sweep) for sweep in records.sweeps]
+            print(json.dumps({"sweeps": sweeps, "trials": lines}, indent=1))
+        return DONE
+    from platform.records import tables
+
+    filtered = args.failed or args.row or args.sweep or args.since
+    if not filtered and records.sweeps:
+        console.print(tables.sweeps_table(records, records.sweeps[: (args.limit and SHOWN_SWEEPS) or None], trials))
+    shown = trials[: args.limit or None]
+    console.print(tables.trials_table(records, shown))
+    console.print(tables.legend(len(trials) - len(shown)), soft_wrap=True)
+    return DONE
+
+
+def _show(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    from platform.records import showing, tables
+    from platform.tracking.index import SweepRun
+
+    records = _records(args, errors)
+    run = records.find(args.id)
+    if args.json:
+        print(json.dumps(showing.shown(records, run), indent=1))
+        return DONE
+    made = tables.sweep_tables(records, run) if isinstance(run, SweepRun) else tables.trial_tables(records, run)
+    for part in made:
+        console.print(part, soft_wrap=isinstance(part, str))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
