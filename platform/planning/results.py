@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from platform.planning.plan import Cell
     from platform.planning.search import Told
 
-Ending = Literal["finished", "cached", "stopped", "failed", "left out", "interrupted"]
+Ending = Literal["finished", "cached", "stopped", "failed", "left out", "not started", "interrupted"]
 
 
 @dataclass(frozen=True)

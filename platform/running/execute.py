@@ -17,6 +17,7 @@ from platform.planning.best import best_params
 from platform.planning.plan import ImageSets, Plan, Sweep
 from platform.planning.results import Results
 from platform.planning.search import Study
+from platform.running.budget import Budget
 from platform.running.cluster import LostError
 from platform.running.interrupt import Interrupt, ignored
 from platform.running.queue import Queue
@@ -52,6 +53,7 @@ def execute(
     worker: Callable[[], type[Any]],
     give_up: Callable[[Results], None],
     again: str,
+    budget: Budget | None = None,
     fresh: bool = False,
     joined: bool = False,
 ) -> Results:
@@ -84,7 +86,7 @@ def execute(
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
         view = LiveView(console, results, objectives)
         store = _Store(tracker, runs, place.storage / "teachers", fresh)
-        queue = Queue(plan, store, results, studies, _at_once, view.say)
+        queue = Queue(plan, store, results, studies, _at_once, view.say, budget)
         queue.finished |= finished
         queue.fill()
         _record(tracker, runs, plan, results)
@@ -106,7 +108,7 @@ def execute(
                 site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
                 with view:
                     view.begin(queue.expected)
-                    run = launch.Run(queue, (tracker, view), site, interrupt, view.say)
+                    run = launch.Run(queue, (tracker, view, *([budget] if budget else [])), site, interrupt, view.say)
                     launch.work_off(run, worker(), held, joined=joined)
             except LostError as error:
                 results.interrupted, results.lost = True, str(error)

@@ -18,6 +18,7 @@ from platform.planning.blocks import add_seeds, block_of
 from platform.planning.plan import Cell, Plan
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
+from platform.running.budget import Budget
 from platform.running.job import Job, Registry
 from platform.tracking.claims import Elsewhere, Finished
 from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
@@ -40,6 +41,7 @@ class Queue:
     studies: Mapping[str, Study]  # of each sweep that searches
     at_once: Callable[[Resources], int]  # how many trials fit together
     say: Callable[[str], None]
+    budget: Budget | None = None
     finished: dict[str, FinishedTrial] = field(default_factory=dict)  # before or by now
     open: dict[str, Job] = field(default_factory=dict)  # not ended: each in one of the next four
     ready: list[Job] = field(default_factory=list)  # the next one first
@@ -71,7 +73,9 @@ class Queue:
         self._ask_again()
         self._go_on()
         while job := self._first_ready() or self._propose():
-            if job.claimed or self._claim(job):
+            if not job.claimed and self.budget and not self.budget.fits(job, self):
+                self._leave(job)
+            elif job.claimed or self._claim(job):
                 self.running[job.identity] = job
                 return job
         return None
@@ -243,7 +247,9 @@ class Queue:
 
     def _may_ask(self, name: str) -> bool:
         """Not while a proposal waits for the teacher: the next ones shall know what came of it, and a teacher that has
-        failed fails them all."""
+        failed fails them all; nor beyond the budget, of which its confirmation is a part."""
+        if self.budget and not self.budget.fits_proposal(name, self):
+            return False
         teacher = self.teachers.get(name)
         return teacher is None or not (teacher in self.failed or (teacher in self.students and self.searching[name]))
 
@@ -355,14 +361,20 @@ class Queue:
         for student in self.students.pop(identity, []):
             if self._untaught(student) is None:
                 self._queue(student)
-            else:
+            elif identity in self.failed:
                 self._leave_out(student, identity)
+            else:
+                self._leave(student)
 
     def _leave_out(self, student: Job, teacher: str) -> None:
         trial = student.trial
         trial.status, trial.error = "failed", f"its teacher ({teacher}) failed"
         self.failed[trial.identity] = trial
         self._close(student, lambda cell: Outcome.of(trial, cell, "left out"))
+
+    def _leave(self, job: Job) -> None:
+        """There is no time for it in this command's budget."""
+        self._close(job, lambda cell: Outcome.of(job.trial, cell, "not started"))
 
     def _settle(self, outcome: Outcome) -> None:
         self.results.add(outcome)
@@ -373,8 +385,10 @@ class Queue:
             assert place.proposal is not None
             status = "finished" if outcome.status == "cached" else outcome.status
             study = self.studies[place.sweep]
-            study.tell(place.proposal, status, outcome.metrics, run_id=_kept(outcome.run_id), epoch=outcome.epoch)
             self.searching[place.sweep] -= 1
+            if outcome.status == "not started":
+                return  # another command goes on with it
+            study.tell(place.proposal, status, outcome.metrics, run_id=_kept(outcome.run_id), epoch=outcome.epoch)
 
 
 def _kept(run_id: str) -> str:

@@ -20,10 +20,11 @@ from platform.files.search_file import SearchFile
 from platform.planning.best import best_of
 from platform.planning.blocks import add_all_seeds
 from platform.planning.claims import prospects
-from platform.planning.plan import ImageSets, Plan, make_plan
+from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.planning.work import Estimate, Work, work
+from platform.running.budget import Budget
 from platform.running.cluster import Cluster, ClusterError, local_cluster
 from platform.running.execute import Locations, execute
 from platform.running.fitting import fit, refuse
@@ -77,6 +78,7 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
         interrupt.listen()  # Ray has put its own handlers in place of ours
         sweeps = [fit(file, args.profile, args.set, cluster, console) for file in files]
         refuse(sweeps, cluster)
+        hours = _hours(args.hours, sweeps)
         uri = store_of(args)
         check_writable(uri)
         reader: Reader | None = None
@@ -94,11 +96,12 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
             finished = {} if args.fresh else dict(there)
             add_all_seeds(plan, finished)
             todo = work(plan, finished, {} if args.fresh else _studies(plan, place.local / "studies"))
-        guess = _show(typed, plan, todo, finished, cluster)
+        guess = _show(typed, plan, todo, finished, cluster, hours)
         _warn_of_disk(guess, uri, typed.say)
         if tracker is None:
             return DONE
-        return _carry_out(typed, plan, finished, tracker, place, interrupt)
+        budget = _budget(hours, plan, guess, finished, joined=typed.joined) if hours else None
+        return _carry_out(typed, plan, finished, tracker, place, interrupt, budget)
     except (DataError, TrackingError, ClusterError) as error:
         typed.errors.print(escape(showable(error)), style="red")
         return NOTHING_DONE
@@ -134,7 +137,12 @@ def _studies(plan: Plan, folder: Path) -> dict[str, Study]:
 
 
 def _show(
-    typed: Command, plan: Plan, todo: Work, finished: Mapping[str, FinishedTrial], cluster: Cluster
+    typed: Command,
+    plan: Plan,
+    todo: Work,
+    finished: Mapping[str, FinishedTrial],
+    cluster: Cluster,
+    hours: float | None,
 ) -> Estimate | str:
     """Print the plan, and what it takes; where `auto` is asked for, as many trials share a GPU as fit by that."""
     console = typed.console
@@ -156,7 +164,8 @@ def _show(
             guess = estimate(plan, todo, finished.values(), min(at_once.values()), here=here)
     for sweep in plan.sweeps:
         console.print(sweep_table(sweep, plan.images, at_once[sweep.name], needs.get(sweep.name, "")))
-    console.print(work_table(todo, guess))
+    whose = "of all devices" if typed.joined else "of this machine"
+    console.print(work_table(todo, guess, f"{hours:g} hours {whose}" if hours else ""))
     if typed.args.dry_run:
         _foresee(typed, plan, todo, guess, finished)
     return guess
@@ -185,6 +194,27 @@ def _warn_of_disk(guess: Estimate | str, uri: str, say: Callable[[str], None]) -
         say(f"The disk of {showable(uri)} has {free / 1e6:,.1f} MB left, {needed}")
 
 
+def _hours(asked: float | None, sweeps: Sequence[Sweep]) -> float | None:
+    """Those of the command, else the sum of the files'. Raises `ConfigError` where only some have any."""
+    if asked is not None:
+        if asked <= 0:
+            raise ConfigError([Problem((), f"--hours {asked:g}: write a number above 0, as --hours 8")])
+        return asked
+    own = [sweep.spec.budget.hours for sweep in sweeps if sweep.spec.budget]
+    if 0 < len(own) < len(sweeps):
+        raise ConfigError([Problem((), "only some of the files have a `budget`: write --hours for all together")])
+    return sum(own) or None
+
+
+def _budget(
+    hours: float, plan: Plan, guess: Estimate | str, finished: Mapping[str, FinishedTrial], *, joined: bool
+) -> Budget:
+    from platform.planning.cost import seconds_of
+
+    seconds = seconds_of(plan, guess, list(finished.values()))
+    return Budget(hours, seconds, lambda sweep: plan.sweep(sweep).spec.resources, of_devices=joined)
+
+
 def _carry_out(
     typed: Command,
     plan: Plan,
@@ -192,6 +222,7 @@ def _carry_out(
     tracker: Tracker,
     place: Locations,
     interrupt: Interrupt,
+    budget: Budget | None,
 ) -> int:
     """Train what is left to do, tell what came of it and what to type next; the exit code."""
     started = time.monotonic()
@@ -203,6 +234,9 @@ def _carry_out(
         if results.lost:
             typed.errors.print(escape(results.lost), style="red")
         failed = bool(results.count("failed", "left out"))
+        if budget and (left := results.trials("not started")):
+            console = typed.console
+            console.print(f"{budget.hours:g} hours were too few for {left} trials. With more, the same goes on.")
         if results.interrupted or failed or results.undelivered:
             what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
             what = "This goes on from here:" if results.interrupted else what
@@ -233,6 +267,7 @@ def _carry_out(
         worker=worker,
         give_up=end,
         again=typed.again,
+        budget=budget,
         fresh=typed.args.fresh,
         joined=typed.joined,
     )

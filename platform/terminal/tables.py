@@ -77,8 +77,8 @@ def _until(until: Decided) -> str:
     )
 
 
-def work_table(todo: Work, estimate: Estimate | str) -> Table:
-    """What all sweeps of a command have to do, each trial once."""
+def work_table(todo: Work, estimate: Estimate | str, budget: str = "") -> Table:
+    """What all sweeps of a command have to do, each trial once, and within what `budget`."""
     table = Table(title="To do", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
@@ -105,6 +105,8 @@ def work_table(todo: Work, estimate: Estimate | str) -> Table:
         table.add_row("disk", f"{estimate.disk / 1e6:,.0f} MB of scores and weights in MLflow's store")
     elif estimate:
         table.add_row("time", in_terminal(estimate))
+    if budget and not todo.nothing:
+        table.add_row("budget", f"{budget}: no trial is started that would not end in them")
     return table
 
 
@@ -244,6 +246,7 @@ def ending(results: Results, minutes: float) -> str:
         "cached": results.cached,
         "failed": results.trials("failed"),
         "left out": results.trials("left out"),
+        "not started": results.trials("not started"),
         "interrupted": results.trials("interrupted"),
     }
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("trained", "failed"))

@@ -1,0 +1,115 @@
+"""A budget of hours: what is not started any more, with a clock that the test moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from platform import sweep
+from platform.planning.plan import Plan
+from platform.planning.results import Results
+from platform.planning.search import Study
+from platform.running.budget import Budget
+from platform.running.queue import Queue
+from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, plan
+from tests.helpers.sweeps import here, project
+
+HOUR = 3600.0
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def worked_off(
+    of: Plan,
+    folder: Path,
+    hours: float,
+    *,
+    took: float = 1.0,
+    at_once: int = 1,
+    guess: float | None = 1.0,
+    of_devices: bool = False,
+) -> tuple[Queue, list[str], float]:
+    """A queue until its end: each trial is guessed to last `guess` hours and `took` as many. What was started, and how
+    many hours it took."""
+    clock = Clock()
+    seconds = None if guess is None else guess * HOUR
+    budget = Budget(hours, lambda config: seconds, lambda name: of.sweep(name).spec.resources, of_devices, clock)
+    studies = {s.name: Study(s.spec, of.identity(s.search), folder) for s in of.sweeps if s.search}
+    queue = Queue(of, Memory(), Results(), studies, lambda needs: at_once, lambda text: None, budget)
+    queue.fill()
+    started: list[str] = []
+    while not queue.done:
+        while len(queue.running) < at_once and (job := queue.next()):
+            started.append(job.trial.row)
+            budget.placed(job.trial)
+        running = list(queue.running.values())
+        clock.now += took * HOUR if running else 0.0
+        for job in running:
+            job.trial.status = "finished"
+            budget.ended(job.trial)
+            end(queue, job)
+    return queue, started, clock.now / HOUR
+
+
+def test_no_trial_is_started_that_would_not_end_in_time(tmp_path: Path) -> None:
+    queue, started, lasted = worked_off(plan(ROWS + "splits: [0, 1, 2]\n"), tmp_path, 4.5)
+    assert started == ["Plain", "CutMix"] * 2
+    assert lasted == 4.0
+    assert queue.results.trials("not started") == 2
+    assert set(queue.results.values("rows", "CutMix", "test/auroc")) == {(0, 0), (1, 0)}
+
+
+def test_trials_that_run_at_once_share_the_hours(tmp_path: Path) -> None:
+    _, started, lasted = worked_off(plan(ROWS + "splits: [0, 1, 2]\n"), tmp_path, 2.5, at_once=2)
+    assert (len(started), lasted) == (4, 2.0)
+
+
+def test_on_a_cluster_the_hours_are_of_all_its_devices(tmp_path: Path) -> None:
+    text = ROWS + "splits: [0, 1, 2]\nresources: {gpus_per_worker: 1}\n"
+    _, started, lasted = worked_off(plan(text), tmp_path, 2.5, at_once=2, of_devices=True)
+    assert (len(started), lasted) == (2, 1.0)
+
+
+def test_what_trials_really_take_corrects_the_estimate(tmp_path: Path) -> None:
+    _, started, lasted = worked_off(plan(ROWS + "splits: [0, 1, 2]\n"), tmp_path, 4.5, took=2.0)
+    assert (len(started), lasted) == (2, 4.0)
+
+
+def test_without_an_estimate_the_first_trial_tells(tmp_path: Path) -> None:
+    _, started, lasted = worked_off(plan(ROWS + "splits: [0, 1, 2]\n"), tmp_path, 3.5, guess=None)
+    assert (len(started), lasted) == (3, 3.0)
+
+
+def test_a_teacher_is_not_started_without_time_for_a_student(tmp_path: Path) -> None:
+    queue, started, _ = worked_off(plan(DISTILLED), tmp_path, 1.5)
+    assert started == ["CutMix"]
+    statuses = {o.place.row: o.status for o in queue.results.outcomes}
+    assert statuses == {"CutMix": "finished", "Plain": "not started", "teacher wrn10-1": "not started"}
+
+
+def test_a_search_ends_early_enough_to_confirm_its_best(tmp_path: Path) -> None:
+    queue, started, lasted = worked_off(
+        plan(SEARCH.replace("trials: 3", "trials: 9") + "confirm: {splits: [0, 1]}\n"), tmp_path, 5.5
+    )
+    assert started == ["search", "search", "search", "best", "best"]
+    assert lasted == 5.0
+    assert queue.studies["search"].left == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--hours", "0"], "write a number above 0"), (["two.yaml"], "only some of the files")]
+)
+def test_a_budget_that_means_nothing_is_refused(options: list[str], said: str, tmp_path: Path) -> None:
+    project(tmp_path, ROWS + "budget: {hours: 1}\n", store=False)
+    (tmp_path / "two.yaml").write_text(ROWS.replace("name: rows", "name: two"))
+    done = here(sweep.main, tmp_path, "toy.yaml", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
