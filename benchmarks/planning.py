@@ -57,13 +57,13 @@ def round_of(method: str, folder: Path, seconds: dict[str, list[float]]) -> None
     spec = timed("read and check the file", seconds, lambda: search_file.load(folder / "many.yaml").profile("paper"))
     images = ImageSets(folder)
     sweep = Sweep(folder / "many.yaml", spec, "paper", ())
-    plan: Plan = timed("cells and identities", seconds, lambda: make_plan([sweep], images, lambda path, profile: {}))
-    finished = {cell.identity: _known(cell.identity) for cell in plan.cells[::2]}
+    plan: Plan = timed("requests and identities", seconds, lambda: make_plan([sweep], images, lambda path, profile: {}))
+    finished = {request.identity: _known(request.identity) for request in plan.requests[::2]}
     timed("what is to do, half of it cached", seconds, lambda: work(plan, finished, {}))
     queue = Queue(plan, Nothing(), Results(), {}, lambda needs: 2, lambda text: None)
     queue.finished |= finished
     timed("the queue", seconds, queue.fill)
-    assert len(plan.cells) == 10_000
+    assert len(plan.requests) == 10_000
     assert len(queue.results.outcomes) == 5_000
 
 

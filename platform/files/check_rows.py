@@ -125,14 +125,14 @@ def _published_problems(grid: Mapping[str, list[Any]], published: Any, path: Key
         return
     named: set[str] = set()
     for i, entry in enumerate(published):
-        cell = {name: entry[name] for name in grid if name in entry}
+        combination = {name: entry[name] for name in grid if name in entry}
         if missing := [name for name in grid if name not in entry]:
             yield Problem((*path, i), f"does not say which row it is of: {', '.join(missing)} is missing")
         elif absent := [name for name in grid if entry[name] not in grid[name]]:
             yield Problem((*path, i), f"is of no row: the grid has no {absent[0]}={shown(entry[absent[0]])}")
-        elif say(cell) in named:
-            yield Problem((*path, i), f"is of the row {say(cell)!r} again: write its numbers in one entry")
-        named.add(say(cell))
+        elif say(combination) in named:
+            yield Problem((*path, i), f"is of the row {say(combination)!r} again: write its numbers in one entry")
+        named.add(say(combination))
         yield from _number_problems({n: v for n, v in entry.items() if n not in grid}, (*path, i), spec)
 
 

@@ -24,17 +24,17 @@ FULL = "full"  # the row of `leave_one_out` that lacks nothing
 def expand(spec: Spec) -> Iterator[tuple[KeyPath, Row]]:
     """Where the file says it, and the row: as written, then of the file's own grid, then of `leave_one_out`."""
 
-    def grid_row(name: str, cell: Mapping[str, Any], of: Row | Spec, **more: Any) -> Row:
-        return Row.model_construct(name=name, published=published_of(cell, of.published), **more)
+    def grid_row(name: str, values: Mapping[str, Any], of: Row | Spec, **more: Any) -> Row:
+        return Row.model_construct(name=name, published=published_of(values, of.published), **more)
 
     for i, row in enumerate(spec.rows):
         if not row.grid:
             yield ("rows", i), row
-        for cell in cells(row.grid):
-            changes = {**(row.set or {}), **cell}
-            yield ("rows", i), grid_row(f"{row.name}, {say(cell)}", cell, row, set=changes, best_of=row.best_of)
-    for cell in cells(spec.grid):
-        yield ("grid",), grid_row(say(cell), cell, spec, set=cell)
+        for values in combinations(row.grid):
+            changes = {**(row.set or {}), **values}
+            yield ("rows", i), grid_row(f"{row.name}, {say(values)}", values, row, set=changes, best_of=row.best_of)
+    for values in combinations(spec.grid):
+        yield ("grid",), grid_row(say(values), values, spec, set=values)
     if spec.leave_one_out:
         yield ("leave_one_out",), Row.model_construct(name=FULL, set={})
     for i, item in enumerate(spec.leave_one_out):
@@ -128,23 +128,23 @@ def divisions(spec: Spec) -> Iterator[tuple[str, dict[str, Any], list[tuple[int,
         yield column if own else "", own, list(product(of.splits, of.seeds))
 
 
-def cells(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """The cross product, the last setting varying fastest; nothing for an empty grid."""
+def combinations(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """One value of each setting, in every way, the last setting varying fastest; none of an empty grid."""
     for values in product(*grid.values()) if grid else ():
         yield dict(zip(grid, values, strict=True))
 
 
 def size(grid: Mapping[str, Sequence[Any]]) -> int:
-    """How many cells a grid has."""
+    """How many combinations a grid has."""
     return math.prod(len(values) for values in grid.values()) if grid else 0
 
 
-def published_of(cell: Mapping[str, Any], published: Any) -> dict[str, float]:
-    """The numbers, by column, of the entries `{setting: value, …, column: number, …}` that name this cell."""
+def published_of(combination: Mapping[str, Any], published: Any) -> dict[str, float]:
+    """The numbers, by column, of the entries `{setting: value, …, column: number, …}` that name this combination."""
     found: dict[str, float] = {}
     for entry in published if isinstance(published, list) else ():
-        if names_cell(entry, cell):
-            found |= {name: float(value) for name, value in entry.items() if name not in cell}
+        if combination.items() <= entry.items():
+            found |= {name: float(value) for name, value in entry.items() if name not in combination}
     return found
 
 
@@ -160,11 +160,6 @@ def claimed_sign(rows: Mapping[str, Row], claim: Claim, column: str) -> float:
     if difference is None:
         return float(f"{claim.sign}1")
     return 0.0 if abs(difference) < 1e-9 else difference
-
-
-def names_cell(entry: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
-    """Whether an entry of published numbers has every value of the cell."""
-    return all(name in entry and entry[name] == value for name, value in cell.items())
 
 
 def off(annotation: Any) -> Any:

@@ -89,8 +89,8 @@ def prospects(plan: Plan, sweep: Sweep, finished: Finished, seconds: Seconds) ->
 
 
 def _configs(plan: Plan, sweep: Sweep, row: Any, group: str) -> list[TrialConfig]:
-    cells = [c.config for c in sweep.cells if (c.place.row, c.place.column) == (row.name, group)]
-    return cells or [config for w in sweep.waiting if w.row == row for config in plan.configs(sweep, row)]
+    configs = [r.config for r in sweep.requests if (r.place.row, r.place.column) == (row.name, group)]
+    return configs or [config for w in sweep.waiting if w.row == row for config in plan.configs(sweep, row)]
 
 
 def _partition(config: TrialConfig) -> object:

@@ -49,7 +49,7 @@ def largest(sweep: Sweep, images: ImageSets) -> tuple[int, TrialConfig]:
     """Bytes of a GPU for the largest of a sweep's trials and their teachers, and which it is; of a search, with the
     settings that it starts from."""
     needs: dict[tuple[object, ...], tuple[int, TrialConfig]] = {}
-    for student in ([sweep.search] if sweep.search else []) + [cell.config for cell in sweep.cells]:
+    for student in ([sweep.search] if sweep.search else []) + [request.config for request in sweep.requests]:
         data = images.of(student)
         for config in filter(None, (student, student.teacher)):
             teacher = config.teacher.backbone if config.teacher else ""

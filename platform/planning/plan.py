@@ -22,8 +22,8 @@ BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that anot
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A trial that a sweep wants, and what for."""
+class Request:
+    """A trial that a sweep wants, and what for. Requests of one identity share the trial."""
 
     place: Place
     config: TrialConfig
@@ -37,7 +37,7 @@ class Waiting:
     search: str  # the name of that search
     rank: int  # 0 for the best
     row: Row
-    first: int  # the number of its first cell
+    first: int  # the number of its first request
 
 
 @dataclass
@@ -49,10 +49,10 @@ class Sweep:
     profile: str
     changed: tuple[str, ...]  # what `--set` changed of it
     reduced: bool = False  # whether the profile trains other trials than the file as it stands
-    cells: list[Cell] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
+    requests: list[Request] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
     waiting: list[Waiting] = field(default_factory=list)
     search: TrialConfig | None = None  # what proposals are laid over
-    planned: int = 0  # the last number of a cell, those of rows that wait included
+    planned: int = 0  # the last number of a request, those of rows that wait included
 
     @property
     def name(self) -> str:
@@ -62,8 +62,8 @@ class Sweep:
     def rows(self) -> list[str]:
         """Names of the rows that are trained, in the order of the file."""
         first: dict[str, int] = {}
-        for cell in self.cells:
-            first.setdefault(cell.place.row, cell.place.number)
+        for request in self.requests:
+            first.setdefault(request.place.row, request.place.number)
         first |= {w.row.name: w.first for w in self.waiting}
         return sorted(first, key=lambda name: first[name])
 
@@ -75,7 +75,7 @@ class Sweep:
     @property
     def config(self) -> TrialConfig:
         """A trial that stands for the sweep in what is said of it."""
-        return self.cells[0].config if self.cells else self.search or resolve(self.spec.base)
+        return self.requests[0].config if self.requests else self.search or resolve(self.spec.base)
 
 
 @dataclass
@@ -135,12 +135,12 @@ class Plan:
         return next(sweep for sweep in self.sweeps if sweep.name == name)
 
     @property
-    def cells(self) -> list[Cell]:
-        return [cell for sweep in self.sweeps for cell in sweep.cells]
+    def requests(self) -> list[Request]:
+        return [request for sweep in self.sweeps for request in sweep.requests]
 
     def teachers(self) -> dict[str, TrialConfig]:
         """Every teacher that some trial needs, by identity; those of trials that wait for a search apart."""
-        configs = [cell.config for cell in self.cells] + [s.search for s in self.sweeps if s.search]
+        configs = [request.config for request in self.requests] + [s.search for s in self.sweeps if s.search]
         teachers = (config.teacher for config in configs)
         return {self.identity(teacher): teacher for teacher in teachers if teacher}
 
@@ -149,19 +149,21 @@ class Plan:
         for _, config in trials(sweep.spec, row, best):
             yield config
 
-    def add_cells(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None, first: int = 1) -> list[Cell]:
-        """The cells of such a row, from the number `first` on."""
+    def add_requests(
+        self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None, first: int = 1
+    ) -> list[Request]:
+        """The requests of such a row, from the number `first` on."""
         phase: Phase = "confirm" if sweep.spec.search else "row"
         added = []
         for number, (column, config) in enumerate(trials(sweep.spec, row, best), first):
             place = Place(sweep.name, phase, row.name, number, config.split, config.seed, column)
-            added.append(Cell(place, config, self.identity(config)))
-        sweep.cells += added
+            added.append(Request(place, config, self.identity(config)))
+        sweep.requests += added
         return added
 
 
 def make_plan(sweeps: Sequence[Sweep], images: ImageSets, best_of: BestOf) -> Plan:
-    """Resolve `sweeps`, which have no cells so far, and open their images, test sets included, so that what is missing
+    """Fill `sweeps`, which have no requests so far, and open their images, test sets included, so that what is missing
     shows before Ray starts.
 
     Raises `DataError` where images are missing or broken, `ConfigError` where a row's search has no result.
@@ -199,7 +201,7 @@ def _fill(plan: Plan, images: ImageSets, best_of: BestOf) -> None:
             if source and source.resolve() in names:
                 sweep.waiting.append(Waiting(names[source.resolve()], 0, row, first))
             else:
-                plan.add_cells(sweep, row, best_of(source, sweep.profile) if source else None, first)
+                plan.add_requests(sweep, row, best_of(source, sweep.profile) if source else None, first)
             first += each
         sweep.planned = first - 1
 

@@ -1,4 +1,4 @@
-"""What a sweep found: a result for each of its cells, and rows with their spread."""
+"""What a sweep found: a result for each of its requests, and rows with their spread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.images.listing import Content
 from trainables.settings.config import TrialConfig
 
 if TYPE_CHECKING:
-    from platform.planning.plan import Cell
+    from platform.planning.plan import Request
     from platform.planning.search import Told
 
 Ending = Literal["finished", "cached", "stopped", "failed", "left out", "not started", "interrupted"]
@@ -24,7 +24,7 @@ Ending = Literal["finished", "cached", "stopped", "failed", "left out", "not sta
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell. `metrics` are what its own settings mean by each name."""
+    """What became of a request. `metrics` are what its own settings mean by each name."""
 
     place: Place
     config: TrialConfig
@@ -39,33 +39,33 @@ class Outcome:
     tested: Mapping[str, Content] = field(default_factory=dict)  # the images that it was tested on
 
     @classmethod
-    def of(cls, trial: TrialState, cell: Cell, status: Ending | None = None) -> Outcome:
+    def of(cls, trial: TrialState, request: Request, status: Ending | None = None) -> Outcome:
         ending: Ending = status or ("interrupted" if trial.status == "running" else trial.status)
-        found = own_metrics(trial.metrics, cell.config)
+        found = own_metrics(trial.metrics, request.config)
         return cls(
-            cell.place, cell.config, cell.identity, ending, found, trial.epoch, trial.run_id, trial.error,
+            request.place, request.config, request.identity, ending, found, trial.epoch, trial.run_id, trial.error,
             evaluated=trial.evaluates_only,
             tested=trial.tested,
         )  # fmt: skip
 
     @classmethod
-    def cached(cls, finished: FinishedTrial, cell: Cell) -> Outcome:
-        found = own_metrics(finished.metrics, cell.config)
+    def cached(cls, finished: FinishedTrial, request: Request) -> Outcome:
+        found = own_metrics(finished.metrics, request.config)
         return cls(
-            cell.place, cell.config, cell.identity, "cached", found, cell.config.epochs, finished.run_id,
+            request.place, request.config, request.identity, "cached", found, request.config.epochs, finished.run_id,
             source=finished,
             tested=finished.tested,
         )  # fmt: skip
 
     @classmethod
-    def told(cls, told: Told, cell: Cell, finished: FinishedTrial | None) -> Outcome:
+    def told(cls, told: Told, request: Request, finished: FinishedTrial | None) -> Outcome:
         """Of a proposal that another process has told its study; `finished` is its run, where it has one."""
-        at = (cell.place, cell.config, cell.identity)
+        at = (request.place, request.config, request.identity)
         if told.status != "finished":
             return cls(*at, "stopped" if told.status == "stopped" else "failed", told.metrics, told.epoch, told.run_id)
-        found = {**told.metrics, **(own_metrics(finished.metrics, cell.config) if finished else {})}
+        found = {**told.metrics, **(own_metrics(finished.metrics, request.config) if finished else {})}
         run_id = finished.run_id if finished else told.run_id
-        return cls(*at, "cached", found, cell.config.epochs, run_id, source=finished)
+        return cls(*at, "cached", found, request.config.epochs, run_id, source=finished)
 
     @property
     def done(self) -> bool:
@@ -109,7 +109,7 @@ class Results:
         return sum(o.status in statuses for o in self.outcomes)
 
     def trials(self, *statuses: Ending) -> int:
-        """How many trainings ended so: cells may share one."""
+        """How many trainings ended so: requests may share one."""
         return len({o.identity for o in self.outcomes if o.status in statuses and not o.evaluated})
 
     @property

@@ -50,8 +50,8 @@ def work(plan: Plan, finished: Mapping[str, FinishedTrial], studies: Mapping[str
 
     for sweep in plan.sweeps:
         needs = sweep.spec.resources
-        for cell in sweep.cells:
-            want(cell.config, cell.identity, needs)
+        for request in sweep.requests:
+            want(request.config, request.identity, needs)
         if sweep.search:
             study = studies.get(sweep.name)
             told = list(study.history()) if study else []

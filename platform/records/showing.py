@@ -75,7 +75,7 @@ def again(sweep: SweepRun) -> str:
 def shown(records: Records, run: TrialRun | SweepRun) -> Mapping[str, Any]:
     """All of one run, for programs."""
     if isinstance(run, SweepRun):
-        return {**sweep_mapping(records, run), "trials": records.reader.cells(run)}
+        return {**sweep_mapping(records, run), "trials": records.reader.requests(run)}
     return {
         **as_mapping(records, run),
         "tags": run.tags,

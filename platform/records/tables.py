@@ -109,7 +109,7 @@ def sweep_tables(records: Records, sweep: SweepRun) -> Iterator[Table | str]:
     )
     told = {"status": records.status(sweep), "run": sweep.run_id, "changed": sweep.changed, "ended": lasted}
     yield _pairs({**told, "command": showing.again(sweep), **{n: v for n, v in sweep.params.items() if n != "profile"}})
-    identities = {cell["identity"] for cell in records.reader.cells(sweep)}
+    identities = {request["identity"] for request in records.reader.requests(sweep)}
     own = [run for run in records.trials() if run.identity in identities or run.tags.get("sweep") == sweep.run_id]
     yield trials_table(records, own)
     yield legend(0)

@@ -195,21 +195,21 @@ def _conclude(tracker: Tracker, runs: Mapping[str, OpenSweep], plan: Plan, resul
 
 
 def _record(tracker: Tracker, runs: Mapping[str, OpenSweep], plan: Plan, results: Results) -> None:
-    """`cells.json` of every sweep: what each of its cells is, and which run has it."""
+    """`cells.json` of every sweep: what each of its requests is, and which run has it."""
     for sweep in plan.sweeps:
         ended = (*results.earlier, *results.outcomes)
         found = {(o.place.phase, o.place.number): o for o in ended if o.place.sweep == sweep.name}
-        wanted = {(c.place.phase, c.place.number): c for c in sweep.cells}
-        cells = []
+        wanted = {(r.place.phase, r.place.number): r for r in sweep.requests}
+        requests = []
         for key in sorted({*found, *wanted}):
-            cell = found.get(key) or wanted[key]
-            place = cell.place
+            request = found.get(key) or wanted[key]
+            place = request.place
             entry = {"phase": place.phase, "row": place.row, "column": place.column, "split": place.split}
-            entry |= {"seed": place.seed, "identity": cell.identity}
+            entry |= {"seed": place.seed, "identity": request.identity}
             done = found.get(key)
             entry |= {"status": done.status if done else "planned", "run_id": done.run_id if done else ""}
-            cells.append(entry)
-        tracker.cells(runs[sweep.name], cells)
+            requests.append(entry)
+        tracker.requests(runs[sweep.name], requests)
 
 
 def _found(sweep: Sweep, results: Results) -> tuple[dict[str, float], dict[str, object]]:

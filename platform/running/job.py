@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from platform.files.spec import Resources
-from platform.planning.plan import Cell
+from platform.planning.plan import Request
 from platform.tracking.claims import ClaimOutcome
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
@@ -25,13 +25,13 @@ class Registry(Protocol):
 
 @dataclass
 class Job:
-    """A trial to be trained, or to be evaluated again, for all cells that want it."""
+    """A trial to be trained, or to be evaluated again, for all requests that want it."""
 
     trial: TrialState
     resources: Resources
-    cells: list[Cell]
+    requests: list[Request]
     teacher: TrialConfig | None = None
-    block: int = 0  # of the first cell: the ready ones of an earlier block are first, and of a block its teachers
+    block: int = 0  # of the first request: the ready ones of an earlier block are first, and of a block its teachers
     claimed: bool = False  # by an attempt before this one
     curable: bool = False  # of a failed one: another attempt may succeed
     asked: float = 0.0  # when another process was found to train it
@@ -43,4 +43,4 @@ class Job:
     @property
     def stoppable(self) -> bool:
         """A search's early stopping ends what is for nothing but searches."""
-        return all(cell.place.phase == "search" for cell in self.cells)
+        return all(request.place.phase == "search" for request in self.requests)

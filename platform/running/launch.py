@@ -277,7 +277,9 @@ class Run:
         """Take over the files of a finished trial; its weights go where other trials look for them. May `OSError`."""
         trial = job.trial
         here = _here(files)
-        if trial.identity in self.queue.students or any(self.queue.lacks(just_finished(trial), c) for c in job.cells):
+        if trial.identity in self.queue.students or any(
+            self.queue.lacks(just_finished(trial), request) for request in job.requests
+        ):
             keep_weights(here / "weights.pt", self.site.storage / "teachers", trial.identity)
         trial.files = here
 

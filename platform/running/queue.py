@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from platform.files.spec import Resources
 from platform.files.trial_settings import search_settings
 from platform.planning.blocks import add_seeds, block_of
-from platform.planning.plan import Cell, Plan
+from platform.planning.plan import Plan, Request
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
 from platform.running.budget import Budget
@@ -56,10 +56,10 @@ class Queue:
     teachers: dict[str, str] = field(default_factory=dict)  # of searches whose proposals have one: its identity
 
     def fill(self) -> None:
-        """Take in every cell of the plan, and what earlier processes proposed without seeing its end."""
+        """Take in every request of the plan, and what earlier processes proposed without seeing its end."""
         self.searching = dict.fromkeys(self.studies, 0)
-        for cell in sorted(self.plan.cells, key=self._block):
-            self._add(cell)
+        for request in sorted(self.plan.requests, key=self._block):
+            self._add(request)
         for name in self.studies:
             search = self.plan.sweep(name).search
             if search and search.teacher:
@@ -106,7 +106,7 @@ class Queue:
             return False
         trial = job.trial
         asked = [
-            (self.studies[c.place.sweep], c.place.proposal, own_metrics(trial.metrics, c.config)) for c in job.cells
+            (self.studies[r.place.sweep], r.place.proposal, own_metrics(trial.metrics, r.config)) for r in job.requests
         ]
         if not all([s.stops(p, int(trial.epoch), own) for s, p, own in asked if p is not None]):
             return False
@@ -136,44 +136,44 @@ class Queue:
             self.finished[trial.identity] = just_finished(trial)
         elif trial.status == "failed":
             self.failed[trial.identity] = trial
-        self._close(job, lambda cell: Outcome.of(trial, cell))
+        self._close(job, lambda request: Outcome.of(trial, request))
 
     def interrupt(self) -> list[TrialState]:
         """Nothing more is started. What runs is `interrupted`: another process goes on with it."""
         trials = [job.trial for job in self.running.values()]
         for job in self.running.values():
             job.trial.status = "interrupted"
-            for cell in job.cells:
-                self.results.add(Outcome.of(job.trial, cell))
+            for request in job.requests:
+                self.results.add(Outcome.of(job.trial, request))
         self.running.clear()
         return trials
 
     # What is wanted
 
-    def lacks(self, finished: FinishedTrial, cell: Cell) -> bool:
-        """Whether a finished trial has to be evaluated for a cell."""
-        return lacks(finished, cell.config, self.plan.images.tested(cell.config))
+    def lacks(self, finished: FinishedTrial, request: Request) -> bool:
+        """Whether a finished trial has to be evaluated for a request."""
+        return lacks(finished, request.config, self.plan.images.tested(request.config))
 
-    def _add(self, cell: Cell) -> None:
-        """Find a cell's result, or the trial that will have it."""
-        identity = cell.identity
+    def _add(self, request: Request) -> None:
+        """Find a request's result, or the trial that will have it."""
+        identity = request.identity
         if job := self.open.get(identity):
-            job.cells.append(cell)
+            job.requests.append(request)
             if identity not in self.running:
-                job.trial.config = merged(job.trial.config, cell.config)
+                job.trial.config = merged(job.trial.config, request.config)
         elif identity in self.failed:
-            self._settle(Outcome.of(self.failed[identity], cell))
-        elif (finished := self.finished.get(identity)) and not self.lacks(finished, cell):
-            self._settle(Outcome.cached(finished, cell))
+            self._settle(Outcome.of(self.failed[identity], request))
+        elif (finished := self.finished.get(identity)) and not self.lacks(finished, request):
+            self._settle(Outcome.cached(finished, request))
         else:
-            self._open(cell, finished)
+            self._open(request, finished)
 
-    def _open(self, cell: Cell, finished: FinishedTrial | None) -> None:
-        place, config = cell.place, cell.config
-        trial = TrialState(place.sweep, place.number, place.phase, place.row, config, cell.identity, place.searched)
-        block = self._block(cell)
-        job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [cell], config.teacher, block)
-        self.open[cell.identity] = job
+    def _open(self, request: Request, finished: FinishedTrial | None) -> None:
+        place, config = request.place, request.config
+        trial = TrialState(place.sweep, place.number, place.phase, place.row, config, request.identity, place.searched)
+        block = self._block(request)
+        job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [request], config.teacher, block)
+        self.open[request.identity] = job
         if finished and self.store.fetch_weights(finished):
             trial.evaluates_only, trial.run_id, job.claimed = True, finished.run_id, True
             trial.config = evaluated_too(config, finished.metrics)
@@ -190,7 +190,7 @@ class Queue:
         assert job.teacher is not None
         if teacher not in self.open:
             place = Place(place.sweep, "teacher", f"teacher {job.teacher.backbone}", len(self.students))
-            self._open(Cell(place, job.teacher, teacher), None)
+            self._open(Request(place, job.teacher, teacher), None)
 
     def _untaught(self, job: Job) -> str | None:
         """The identity of a job's teacher where its weights are not there yet."""
@@ -208,15 +208,15 @@ class Queue:
     def _queue(self, job: Job) -> None:
         insort(self.ready, job, key=lambda ready: (ready.block, ready.trial.phase != "teacher"))
 
-    def _block(self, cell: Cell) -> int:
-        return block_of(self.plan.sweep(cell.place.sweep), cell)
+    def _block(self, request: Request) -> int:
+        return block_of(self.plan.sweep(request.place.sweep), request)
 
     def _go_on(self) -> None:
         """Until its claims are decided, a table gets one seed more with each that has ended."""
         while self.news:
             sweep = self.plan.sweep(self.news.pop())
-            for cell in add_seeds(self.plan, sweep, self.finished):
-                self._add(cell)
+            for request in add_seeds(self.plan, sweep, self.finished):
+                self._add(request)
 
     def _first_ready(self) -> Job | None:
         """The first ready job that may start: one on several workers only when they all fit."""
@@ -265,19 +265,19 @@ class Queue:
             if told.status != "running" and (name, told.proposal.number) not in self.taken:
                 self._take(self._proposed(name, told.proposal), told)
 
-    def _take(self, cell: Cell, told: Told) -> None:
-        number = cell.place.proposal
+    def _take(self, request: Request, told: Told) -> None:
+        number = request.place.proposal
         assert number is not None
-        self.taken.add((cell.place.sweep, number))
-        self.results.earlier.append(Outcome.told(told, cell, self.finished.get(cell.identity)))
+        self.taken.add((request.place.sweep, number))
+        self.results.earlier.append(Outcome.told(told, request, self.finished.get(request.identity)))
 
-    def _proposed(self, name: str, proposal: Proposal) -> Cell:
+    def _proposed(self, name: str, proposal: Proposal) -> Request:
         config = resolve({**search_settings(self.plan.sweep(name).spec), **proposal.settings})
         place = Place(
             name, "search", name, proposal.number + 1, config.split, config.seed,
             proposal=proposal.number, searched=proposal.settings,
         )  # fmt: skip
-        return Cell(place, config, self.plan.identity(config))
+        return Request(place, config, self.plan.identity(config))
 
     def _add_proposal(self, name: str, proposal: Proposal) -> None:
         self.searching[name] += 1
@@ -294,8 +294,8 @@ class Queue:
         for sweep, row in waiting:
             sweep.waiting.remove(row)
             if row.rank < len(found):
-                for cell in self.plan.add_cells(sweep, row.row, found[row.rank].settings, row.first):
-                    self._add(cell)
+                for request in self.plan.add_requests(sweep, row.row, found[row.rank].settings, row.first):
+                    self._add(request)
                 continue
             distinct = f"only {len(found)} distinct settings finished" if found else "no trial finished"
             self.say(f"{row.row.name} of {sweep.name} is left out: {distinct} in the search")
@@ -309,7 +309,7 @@ class Queue:
         claim = self.store.claim(job.trial)
         if isinstance(claim, Finished):
             self.finished[job.identity] = claim.trial
-            self._close(job, lambda cell: Outcome.cached(claim.trial, cell))
+            self._close(job, lambda request: Outcome.cached(claim.trial, request))
             return False
         if isinstance(claim, Elsewhere):
             if job.identity not in self.elsewhere:
@@ -324,14 +324,14 @@ class Queue:
 
         A trial that was stopped or failed there counts for nobody else, and would be trained again.
         """
-        for cell in [c for c in job.cells if c.place.proposal is not None]:
-            assert cell.place.proposal is not None
-            told = self.studies[cell.place.sweep].told(cell.place.proposal)
+        for request in [r for r in job.requests if r.place.proposal is not None]:
+            assert request.place.proposal is not None
+            told = self.studies[request.place.sweep].told(request.place.proposal)
             if told and told.status != "finished":
-                job.cells.remove(cell)
-                self.searching[cell.place.sweep] -= 1
-                self._take(cell, told)
-        if job.cells or job.identity in self.students:
+                job.requests.remove(request)
+                self.searching[request.place.sweep] -= 1
+                self._take(request, told)
+        if job.requests or job.identity in self.students:
             return False
         del self.open[job.identity]
         self.elsewhere.pop(job.identity, None)
@@ -347,17 +347,17 @@ class Queue:
 
     # Results
 
-    def _close(self, job: Job, outcome: Callable[[Cell], Outcome]) -> None:
-        """Give every cell of a job its result, and its students their teacher."""
+    def _close(self, job: Job, outcome: Callable[[Request], Outcome]) -> None:
+        """Give every request of a job its result, and its students their teacher."""
         identity = job.identity
         del self.open[identity]
         self.elsewhere.pop(identity, None)
-        for cell in job.cells:
+        for request in job.requests:
             finished = self.finished.get(identity)
-            if finished and self.lacks(finished, cell):
-                self._add(cell)  # wanted while it was trained, or trained elsewhere: it is evaluated once more
+            if finished and self.lacks(finished, request):
+                self._add(request)  # wanted while it was trained, or trained elsewhere: it is evaluated once more
             else:
-                self._settle(outcome(cell))
+                self._settle(outcome(request))
         for student in self.students.pop(identity, []):
             if self._untaught(student) is None:
                 self._queue(student)
@@ -370,7 +370,7 @@ class Queue:
         trial = student.trial
         trial.status, trial.error = "failed", f"its teacher ({teacher}) failed"
         self.failed[trial.identity] = trial
-        self._close(student, lambda cell: Outcome.of(trial, cell, "left out"))
+        self._close(student, lambda request: Outcome.of(trial, request, "left out"))
 
     def _leave(self, job: Job) -> None:
         """There is no time for it in this command's budget."""

@@ -94,5 +94,11 @@ def _sweep(sweep: Sweep, prospects: Sequence[Prospect]) -> dict[str, Any]:
         }
         for one in prospects
     ]
-    shown = {"name": sweep.name, "file": str(sweep.file), "profile": sweep.profile, "changed": list(sweep.changed)}
-    return {**shown, "rows": sweep.rows, "cells": len(sweep.cells), "power": power, "alpha": alpha, "claims": claims}
+    shown: dict[str, Any] = {
+        "name": sweep.name,
+        "file": str(sweep.file),
+        "profile": sweep.profile,
+        "changed": list(sweep.changed),
+    }
+    shown |= {"rows": sweep.rows, "requests": len(sweep.requests)}
+    return {**shown, "power": power, "alpha": alpha, "claims": claims}

@@ -118,7 +118,7 @@ def _judge(objective: Objective, config: TrialConfig) -> str:
 
 def _data(sweep: Sweep, images: ImageSets) -> Iterator[tuple[str, str]]:
     """A line for each division of images, and one for each part of a set that is not complete."""
-    configs = [c for c in (sweep.search, *(cell.config for cell in sweep.cells)) if c]
+    configs = [c for c in (sweep.search, *(request.config for request in sweep.requests)) if c]
     divisions = {id(images.of(config)): config for config in reversed(configs)}
     for config in reversed(divisions.values()):
         yield "data", f"{config.protocol}, family {config.split_family}: {_counts(images.of(config))}"
@@ -206,9 +206,9 @@ def rows_table(sweep: Sweep, results: Results, images: ImageSets) -> Table:
     for row in rows[1:] if spec.search else []:
         pairs = [results.differences(name, (rows[0], row), metric, column) for column, metric in shown]
         if pairs[0]:
-            cells = [_percent(p, sign=True) for p in pairs]
+            differences = [_percent(p, sign=True) for p in pairs]
             table.add_row(
-                f"{in_terminal(rows[0])} − {in_terminal(row)}, paired", *cells, _counts_of(pairs), style="dim"
+                f"{in_terminal(rows[0])} − {in_terminal(row)}, paired", *differences, _counts_of(pairs), style="dim"
             )
     return table
 
@@ -226,7 +226,7 @@ def _counts_of(values: Sequence[Sequence[float]]) -> str:
 
 def _caption(sweep: Sweep, results: Results, images: ImageSets) -> str:
     """What a reader must know of the numbers; a reduced run says so by itself."""
-    configs = [cell.config for cell in sweep.cells] or [sweep.config]
+    configs = [request.config for request in sweep.requests] or [sweep.config]
     counts = {key: count for key, (_, count) in images.trained_on.items()}
     done = [(o.config, o.tested) for o in results.of(sweep.name, "confirm", "row") if o.done]
     said = [described(configs), "Mean ± std over splits × seeds.", *trained_on(configs, counts), *tested_on(done)]

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from platform.tracking.claims import Claims, Target
 from platform.tracking.drivers import Drivers, Heartbeat
 from platform.tracking.errors import TrackingError, masked, temporary
+from platform.tracking.index import REQUESTS
 from platform.tracking.outbox import Record, UnavailableError
 from platform.tracking.runs import PROVISIONAL, counts
 from platform.tracking.store import End, Store
@@ -50,10 +51,9 @@ class Delivery:
         return self._named.get(run_id) or self._find(run_id, {}, ended=False).run_id
 
     def _deliver_sweep(self, run_id: str, records: list[Record]) -> None:
-        cells = [record for record in records if record["op"] == "cells"][-1:]  # each is the whole list
-        for record in cells:
-            listed = [{**c, "run_id": self.run_of(c["run_id"])} if c.get("run_id") else c for c in record["cells"]]
-            self._store.put_text(run_id, json.dumps(listed, indent=1), "cells.json")
+        for record in [record for record in records if record["op"] == "cells"][-1:]:  # each is the whole list
+            listed = [{**r, "run_id": self.run_of(r["run_id"])} if r.get("run_id") else r for r in record["cells"]]
+            self._store.put_text(run_id, json.dumps(listed, indent=1), REQUESTS)
         for record in records:
             match record["op"]:
                 case "result":

@@ -30,6 +30,7 @@ from typing import Any
 from trainables.images.listing import Content
 
 LARGE, SMALL = 1000, 50  # runs of a page
+REQUESTS = "cells.json"  # of a sweep: what it wants, and the run that has it
 FORMAT = 5  # goes up when the tables or what is kept of a run change
 _PATIENCE = 300.0  # seconds to wait for another process that is reading the store into the same file
 _TABLES = """

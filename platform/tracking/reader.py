@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from platform.tracking import index
 from platform.tracking.address import index_file, sqlite_file, state
 from platform.tracking.errors import TrackingError, masked
-from platform.tracking.index import FinishedTrial, Others, SweepRun, TrialRun
+from platform.tracking.index import REQUESTS, FinishedTrial, Others, SweepRun, TrialRun
 from trainables.reading.addresses import showable
 
 if TYPE_CHECKING:
     from platform.tracking.store import Store
-
-CELLS = "cells.json"
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,10 @@ class Reader:
         """The finished sweeps of an experiment, the newest first."""
         return [sweep for sweep in self.sweeps if sweep.experiment == name and sweep.finished]
 
-    def cells(self, sweep: SweepRun) -> list[dict[str, Any]]:
+    def requests(self, sweep: SweepRun) -> list[dict[str, Any]]:
         """What a sweep wanted, and what became of it."""
         with tempfile.TemporaryDirectory() as folder:
-            file = self.fetch(sweep.run_id, CELLS, Path(folder))
+            file = self.fetch(sweep.run_id, REQUESTS, Path(folder))
             return json.loads(file.read_text(encoding="utf-8")) if file else []
 
     def fetch(self, run_id: str, name: str, folder: Path) -> Path | None:

@@ -122,9 +122,9 @@ class Tracker:
         self._latest = place
         return sweep
 
-    def cells(self, sweep: OpenSweep, cells: Sequence[Mapping[str, Any]]) -> None:
-        """The sweep's list of rows and identities, as it is now: `cells.json`."""
-        self._outbox.put(sweep.run_id, {"op": "cells", "last": True, "cells": [dict(cell) for cell in cells]})
+    def requests(self, sweep: OpenSweep, requests: Sequence[Mapping[str, Any]]) -> None:
+        """List what the sweep wants and which run has it, as far as that is known now: `cells.json`."""
+        self._outbox.put(sweep.run_id, {"op": "cells", "last": True, "cells": [dict(request) for request in requests]})
 
     def log_result(self, sweep: OpenSweep, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
         """What the whole sweep found, on its run. A reopened sweep may find something else than before."""

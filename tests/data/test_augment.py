@@ -61,10 +61,10 @@ def test_a_map_comes_back_to_where_the_stored_image_has_its_object() -> None:
     expected[3:5, 2:4] = 1
     inside, outside = back[:, expected == 1], back[:, expected == 0]
     assert inside.min() > outside.max(dim=1).values.median()
-    # Bilinear reading blurs by at most a cell; the centre of mass stays where it was.
-    cells = torch.arange(8.0)
-    rows = (back.sum(2) * cells).sum(1) / back.sum((1, 2))
-    cols = (back.sum(1) * cells).sum(1) / back.sum((1, 2))
+    # Bilinear reading blurs by at most a position; the centre of mass stays where it was.
+    positions = torch.arange(8.0)
+    rows = (back.sum(2) * positions).sum(1) / back.sum((1, 2))
+    cols = (back.sum(1) * positions).sum(1) / back.sum((1, 2))
     assert torch.allclose(rows, torch.tensor(3.5), atol=0.15)
     assert torch.allclose(cols, torch.tensor(2.5), atol=0.15)
 
@@ -77,10 +77,10 @@ def test_without_crop_and_flip_a_map_comes_back_unchanged() -> None:
     assert seen.all()
 
 
-def test_a_shift_of_whole_cells_and_a_mirror_come_back_exactly() -> None:
+def test_a_shift_of_whole_strides_and_a_mirror_come_back_exactly() -> None:
     stored = torch.rand(2, 8, 8, generator=generator())
     view = View(torch.tensor([4, -4]), torch.tensor([-4, 4]), torch.tensor([False, True]))
-    # Offset +4 px of a 4 px cell: the network's cell i shows stored cell i+1.
+    # Offset +4 px at a stride of 4 px: the network's position i shows stored position i+1.
     seen_by_network = torch.stack([stored[0].roll((-1, 1), (0, 1)), stored[1].roll((1, -1), (0, 1)).flip(1)])
     back, seen = cam_to_stored(seen_by_network, view, 32)
     assert torch.allclose(back[seen], stored[seen], atol=1e-6)

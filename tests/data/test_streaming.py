@@ -183,7 +183,7 @@ def test_crops_lie_anywhere_in_the_stored_image_and_its_padding() -> None:
 
 
 def test_a_map_of_a_crop_comes_back_to_where_it_was_in_the_stored_image() -> None:
-    """An 8 x 8 image of which 6 x 6 are seen, one cell a pixel: the bank has as many cells over all of the image."""
+    """An 8 x 8 image of which 6 x 6 are seen, a position a pixel: the bank has as many over all of the image."""
     stored = torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))  # a smooth map over all of the image
     across = torch.nn.functional.interpolate(stored[None], size=(48, 48), mode="bilinear", align_corners=False)[0]
     view = View(torch.tensor([1]), torch.tensor([2]), torch.tensor([True]))
@@ -191,7 +191,7 @@ def test_a_map_of_a_crop_comes_back_to_where_it_was_in_the_stored_image() -> Non
     seen = across[:, pixel : 7 * pixel, 2 * pixel : 8 * pixel].flip(2)
     cam = torch.nn.functional.avg_pool2d(seen, pixel)
     back, inside = cam_to_stored(cam, view, 6, 8)
-    expected = across.view(1, 6, 8, 6, 8).mean(dim=(2, 4))  # a cell of the bank is 8/6 pixels wide
-    assert inside.sum() == 16  # of 36 cells; the crop leaves out the middles of the first and last lines, and more
+    expected = across.view(1, 6, 8, 6, 8).mean(dim=(2, 4))  # a position of the bank is 8/6 pixels wide
+    assert inside.sum() == 16  # of 36 positions; the crop leaves out the middles of the first and last lines, and more
     assert (back - expected)[inside].abs().max() < 0.12
     assert (back - expected)[inside].abs().mean() < 0.04

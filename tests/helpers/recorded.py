@@ -37,8 +37,8 @@ def recorded(folder: Path) -> str:
         _failed(tracker, sweep, _state("c3", "Broken", 3)),
         _interrupted(tracker, sweep, _state("d4", "Broken off", 4)),
     ]
-    cells = [{"phase": "row", "row": t.row, "identity": t.identity, "run_id": t.run_id} for t in trials]
-    tracker.cells(sweep, cells)
+    requests = [{"phase": "row", "row": t.row, "identity": t.identity, "run_id": t.run_id} for t in trials]
+    tracker.requests(sweep, requests)
     tracker.end_sweep(sweep, "FAILED")
     tracker.close()
     _lost(uri, sweep.run_id)

@@ -9,17 +9,17 @@ from trainables.settings.resolving import resolve
 
 
 def squares(images: int = 600, classes: int = 3) -> tuple[TrialData, np.ndarray]:
-    """Noise with one 8 px square whose colour is the class; and for each image, the 8 x 8 cells it covers."""
+    """Noise with one 8 px square whose colour is the class; and for each image, the 8 x 8 positions it covers."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(90, 160, (images, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(0, classes, images)
-    cells = np.zeros((images, 8, 8), dtype=bool)
+    positions = np.zeros((images, 8, 8), dtype=bool)
     for i, label in enumerate(labels):
         row, col = rng.integers(0, 7, 2)
         pixels[i, 4 * row : 4 * row + 8, 4 * col : 4 * col + 8, label] = 255
-        cells[i, row : row + 2, col : col + 2] = True
+        positions[i, row : row + 2, col : col + 2] = True
     source = ImageSet("squares", pixels, labels, np.arange(images), "squares", 0, "drawn here")
-    return TrialData(tuple(range(classes)), 32, True, Samples(source, np.arange(images), labels)), cells
+    return TrialData(tuple(range(classes)), 32, True, Samples(source, np.arange(images), labels)), positions
 
 
 def config(**settings: object) -> TrialConfig:

@@ -8,7 +8,7 @@ from torch import nn
 from trainables.models import build_model
 from trainables.models.cam import foreground, foreground_probability, grad_cam
 from trainables.models.output import Output
-from trainables.settings.backbones import Backbone, cells, parse_backbone
+from trainables.settings.backbones import Backbone, map_side, parse_backbone
 
 CONVNETS = ["wrn10-1", "resnet18", "resnet50", "vgg13", "vgg32", "mobilenetv2"]
 FAMILIES = [*CONVNETS, "vit-ti8"]
@@ -67,9 +67,9 @@ def test_another_name_is_refused_with_the_nearest_and_the_forms(name: str, said:
 
 @pytest.mark.parametrize("image_size", [32, 64])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_gives_an_output_on_the_grid_that_cells_tells(name: str, image_size: int) -> None:
+def test_every_family_gives_an_output_on_the_map_that_its_name_tells(name: str, image_size: int) -> None:
     _, output = output_of(name, image_size)
-    side = cells(name, image_size)
+    side = map_side(name, image_size)
     assert output.logits_BK.shape == (2, 5)
     assert len(output.features_BC) == 2
     if output.evidence_BKhw is not None:
@@ -84,7 +84,7 @@ def test_every_family_gives_an_output_on_the_grid_that_cells_tells(name: str, im
 def test_large_images_are_reduced_as_on_imagenet(name: str) -> None:
     _, output = output_of(name, 224, batch=1)
     side = {"vit-ti16": 14}.get(name, 7)
-    assert cells(name, 224) == side
+    assert map_side(name, 224) == side
     if output.evidence_BKhw is not None:
         assert output.evidence_BKhw.shape == (1, 5, side, side)
 
@@ -101,9 +101,9 @@ def test_images_of_which_patches_or_pooling_would_lose_a_part_are_refused(
     ("name", "image_size", "side"),
     [("resnet18", 28, 4), ("resnet18", 84, 3), ("wrn10-1", 30, 8), ("vgg32", 28, 4), ("mobilenetv2", 28, 4)],
 )
-def test_strided_convolutions_round_up_the_cells_of_an_uneven_image(name: str, image_size: int, side: int) -> None:
+def test_strided_convolutions_round_up_the_map_of_an_uneven_image(name: str, image_size: int, side: int) -> None:
     _, output = output_of(name, image_size, batch=1)
-    assert cells(name, image_size) == side
+    assert map_side(name, image_size) == side
     assert output.evidence_BKhw is not None
     assert output.evidence_BKhw.shape == (1, 5, side, side)
 
@@ -238,7 +238,7 @@ def test_grad_cam_leaves_parameters_and_the_graph_as_they_were() -> None:
     torch.testing.assert_close([p.grad for p in model.parameters()], expected)
 
 
-def test_a_grad_cam_without_a_positive_cell_is_zero() -> None:
+def test_a_grad_cam_without_a_positive_position_is_zero() -> None:
     cam = foreground(vit(head_scale=0)(torch.randn(4, 3, 32, 32)), LABELS)
     assert cam.equal(torch.zeros(4, 4, 4))
 

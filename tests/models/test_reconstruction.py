@@ -1,4 +1,4 @@
-"""CSSR and RCSSR beside their formulas: float64, one class, one image and one cell at a time."""
+"""CSSR and RCSSR beside their formulas: float64, one class, one image and one position at a time."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def maps_of(seed: int, count: int = B, channels: int = C) -> torch.Tensor:
     return 2 * torch.randn(count, channels, SIDE, SIDE, generator=generator, dtype=torch.float64)
 
 
-# The formulas, of one image's maps Z as C x cells.
+# The formulas, of one image's maps Z as C x positions.
 
 
-def logits_of_cells(head: AutoEncoders, Z: Array) -> Array:
-    """l_k of each cell, K x cells."""
+def logits_of_positions(head: AutoEncoders, Z: Array) -> Array:
+    """l_k of each position, K x positions."""
     s = head.settings
     out = np.empty((K, Z.shape[1]))
     for k, p in itertools.product(range(K), range(Z.shape[1])):
@@ -71,10 +71,10 @@ def logits_of_cells(head: AutoEncoders, Z: Array) -> Array:
 
 def probability(head: AutoEncoders, Z: Array) -> Array:
     """p(k | x)."""
-    cells = logits_of_cells(head, Z)
+    positions = logits_of_positions(head, Z)
     if head.settings.pooling == "avg_softmax":
-        return np.exp(cells.mean(axis=1)) / np.exp(cells.mean(axis=1)).sum()
-    return np.asarray((np.exp(cells) / np.exp(cells).sum(axis=0)).mean(axis=1))
+        return np.exp(positions.mean(axis=1)) / np.exp(positions.mean(axis=1)).sum()
+    return np.asarray((np.exp(positions) / np.exp(positions).sum(axis=0)).mean(axis=1))
 
 
 def gram_of(Z: Array) -> Array:
@@ -97,7 +97,7 @@ def statistics_of(head: AutoEncoders, images: Array) -> tuple[Array, Array]:
 
 def terms_of(head: AutoEncoders, Z: Array, a: Array, M: Array) -> list[float]:
     c = int(probability(head, Z).argmax())
-    own = logits_of_cells(head, Z)[c]
+    own = logits_of_positions(head, Z)[c]
     first = own if head.settings.reciprocal else own / np.abs(Z).mean(axis=0) ** 2
     return [first.mean(), (a[c][:, None] * Z).mean(), (gram_of(Z) * M[c]).sum()]
 
@@ -107,9 +107,9 @@ def as_arrays(maps: torch.Tensor) -> Array:
 
 
 @of_each_variant
-def test_each_cell_says_what_a_loop_over_classes_says(settings: CSSRSettings) -> None:
+def test_each_position_says_what_a_loop_over_classes_says(settings: CSSRSettings) -> None:
     head, maps = head_of(settings), maps_of(1)
-    expected = np.stack([logits_of_cells(head, Z) for Z in as_arrays(maps)])
+    expected = np.stack([logits_of_positions(head, Z) for Z in as_arrays(maps)])
     np.testing.assert_allclose(head(maps).evidence_BKhw.detach().flatten(2), expected, rtol=1e-12)
 
 
@@ -121,19 +121,19 @@ def test_the_softmax_of_the_logits_is_the_probability_of_the_method(settings: CS
 
 
 @of_each_variant
-def test_backmix_sees_the_probability_of_the_true_class_in_each_cell(settings: CSSRSettings) -> None:
+def test_backmix_sees_the_probability_of_the_true_class_in_each_position(settings: CSSRSettings) -> None:
     head, maps, labels = head_of(settings), maps_of(1), torch.arange(B) % K
-    cells = [np.exp(logits_of_cells(head, Z)) for Z in as_arrays(maps)]
-    expected = [c[y] / c.sum(axis=0) for c, y in zip(cells, labels.tolist(), strict=True)]
+    positions = [np.exp(logits_of_positions(head, Z)) for Z in as_arrays(maps)]
+    expected = [c[y] / c.sum(axis=0) for c, y in zip(positions, labels.tolist(), strict=True)]
     np.testing.assert_allclose(foreground(head(maps), labels).flatten(1), expected, rtol=1e-5)
 
 
-def test_on_one_cell_the_logits_are_those_of_the_cell() -> None:
+def test_on_one_position_the_logits_are_those_of_the_position() -> None:
     output = head_of(CSSRSettings(latent_size=L))(maps_of(1)[:, :, :1, :1])
     torch.testing.assert_close(output.logits_BK, output.evidence_BKhw[:, :, 0, 0])
 
 
-def test_cells_are_cut_at_100_and_have_no_gradient_beyond() -> None:
+def test_logits_of_positions_are_cut_at_100_and_have_no_gradient_beyond() -> None:
     head = head_of(RCSSRSettings(latent_size=L))
     maps = (1000 * maps_of(1)).requires_grad_()
     evidence = head(maps).evidence_BKhw
@@ -181,7 +181,7 @@ def test_scores_add_up_terms_in_standard_deviations(settings: CSSRSettings) -> N
     assert not scores
 
 
-def test_reconstructions_of_many_cells_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reconstructions_of_many_positions_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     head, maps = head_of(CSSRSettings(latent_size=L)), maps_of(1)
     whole = head(maps).evidence_BKhw
     monkeypatch.setattr("trainables.models.reconstruction.VALUES", 7 * K * C)

@@ -24,7 +24,7 @@ from trainables.training.teacher import untrained_weights
 
 CPU = torch.device("cpu")
 BACKBONES = ("wrn10-1", "resnet18", "vgg13", "vgg32", "mobilenetv2", "vit-ti8")
-REFUSED = {("backmix", "vgg13"): "as one cell", ("catimg", "vit-ti8"): "a ViT has one image size"}
+REFUSED = {("backmix", "vgg13"): "as one position", ("catimg", "vit-ti8"): "a ViT has one image size"}
 OWN_HEAD = [method for method, parts in METHODS.items() if OBJECTIVES[parts["objective"]].own_head]
 REFUSED |= {(method, "vit-ti8"): "a ViT's head is linear" for method in OWN_HEAD}
 

@@ -56,7 +56,7 @@ def test_logits_are_of_the_distance_and_the_product_of_pooled_features_with_each
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_evidence_of_a_cell_is_its_own_logits(method: str) -> None:
+def test_the_evidence_of_a_position_is_its_own_logits(method: str) -> None:
     made, z = head(method), maps()
     points = made.points_KC.detach().numpy()
     evidence = made(z).evidence_BKhw
@@ -93,7 +93,7 @@ def test_a_map_without_a_difference_is_no_foreground() -> None:
 
 
 class Tiny(ConvolutionalNetwork):
-    """A layer of features on 2 x 2 cells, and a head of points; float64."""
+    """A layer of features on 2 x 2 positions, and a head of points; float64."""
 
     def __init__(self, made: PointHead) -> None:
         super().__init__()

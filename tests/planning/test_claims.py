@@ -40,12 +40,12 @@ def foreseen(text: str, finished: Mapping[str, FinishedTrial] | None = None) -> 
 def measured(text: str) -> dict[str, FinishedTrial]:
     """Plain and CutMix on all splits, as an earlier command finished them."""
     of, found = plan(text), {}
-    for cell in of.cells:
-        if cell.place.row != "MixUp":
-            value = 0.9 - (cell.place.row == "CutMix") * DIFFERENCES[cell.place.split]
-            trial = just_finished(cell.identity, metrics(value))
-            trial.params.update({n: str(v) for n, v in cell.config.settings().items()})
-            found[cell.identity] = trial
+    for request in of.requests:
+        if request.place.row != "MixUp":
+            value = 0.9 - (request.place.row == "CutMix") * DIFFERENCES[request.place.split]
+            trial = just_finished(request.identity, metrics(value))
+            trial.params.update({n: str(v) for n, v in request.config.settings().items()})
+            found[request.identity] = trial
     return found
 
 

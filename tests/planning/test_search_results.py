@@ -113,7 +113,7 @@ class Search:
         """From `cells.json` of the newest sweep: of each trial of the search its val/auroc and lr."""
         reader = self.reader
         sweep = next(s for s in reader.sweeps if s.changed == changed)
-        ids = [cell["run_id"] for cell in reader.cells(sweep) if cell["phase"] == "search"]
+        ids = [request["run_id"] for request in reader.requests(sweep) if request["phase"] == "search"]
         found = reader.runs(ids)
         return [(found[i][1]["val/pseudo-unknown/msp/auroc"], found[i][0]["lr"]) for i in ids]
 

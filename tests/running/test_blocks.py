@@ -34,7 +34,7 @@ def test_a_table_cut_off_after_a_third_has_all_rows_on_fewer_splits(tmp_path: Pa
 
 def test_a_block_that_was_begun_is_ended_first_by_the_next_process(tmp_path: Path) -> None:
     of = plan(ROWS + "splits: [0, 1]\n")
-    done = next(cell for cell in of.cells if (cell.place.row, cell.place.split) == ("Plain", 0))
+    done = next(request for request in of.requests if (request.place.row, request.place.split) == ("Plain", 0))
     queue = filled(of, tmp_path, finished={done.identity: just_finished(done.identity, metrics())})
     assert [(job.trial.row, block(job)) for job in order(queue)] == [
         ("CutMix", (0, 0)),

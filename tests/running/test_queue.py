@@ -47,7 +47,7 @@ def test_a_trial_that_found_no_memory_shares_its_gpu_with_fewer(tmp_path: Path) 
 
 def test_what_was_finished_before_is_cached(tmp_path: Path) -> None:
     of = plan(ROWS)
-    finished = just_finished(of.cells[0].identity, metrics(0.7))
+    finished = just_finished(of.requests[0].identity, metrics(0.7))
     queue = filled(of, tmp_path, finished={finished.identity: finished})
     assert [job.trial.row for job in order(queue)] == ["CutMix"]
     (cached,) = (o for o in queue.results.outcomes if o.status == "cached")
@@ -56,7 +56,7 @@ def test_what_was_finished_before_is_cached(tmp_path: Path) -> None:
 
 def test_a_finished_trial_that_lacks_a_set_is_only_evaluated(tmp_path: Path) -> None:
     of = plan(ROWS)
-    finished = just_finished(of.cells[0].identity, {"test/accuracy": 0.9})
+    finished = just_finished(of.requests[0].identity, {"test/accuracy": 0.9})
     store = Memory()
     queue = filled(of, tmp_path, store, {finished.identity: finished})
     job = queue.next()
@@ -67,7 +67,7 @@ def test_a_finished_trial_that_lacks_a_set_is_only_evaluated(tmp_path: Path) -> 
 
 def test_a_finished_closed_set_trial_needs_its_area_alone(tmp_path: Path) -> None:
     of = plan(ROWS.replace("base: {", "base: {evaluate: [], ") + "columns: {Acc.: test/accuracy, AUC: test/auc}\n")
-    first, second = (just_finished(cell.identity, {"test/accuracy": 0.9}) for cell in of.cells)
+    first, second = (just_finished(request.identity, {"test/accuracy": 0.9}) for request in of.requests)
     second = just_finished(second.identity, {"test/accuracy": 0.9, "test/auc": 0.8})
     queue = filled(of, tmp_path, Memory(), {finished.identity: finished for finished in (first, second)})
     job = queue.next()
@@ -79,7 +79,7 @@ def test_a_finished_closed_set_trial_needs_its_area_alone(tmp_path: Path) -> Non
 
 def test_an_evaluation_that_is_added_keeps_those_that_were_there(tmp_path: Path) -> None:
     of = plan(ROWS)
-    finished = just_finished(of.cells[0].identity, {"test/textures/msp/auroc": 0.5, "test/textures/odin/auroc": 0.5})
+    finished = just_finished(of.requests[0].identity, {"test/textures/msp/auroc": 0.5, "test/textures/odin/auroc": 0.5})
     job = filled(of, tmp_path, Memory(), {finished.identity: finished}).next()
     assert job is not None
     assert set(job.trial.config.evaluation_sets) == {"digits", "textures"}
@@ -88,7 +88,7 @@ def test_an_evaluation_that_is_added_keeps_those_that_were_there(tmp_path: Path)
 
 def test_a_finished_trial_whose_weights_are_gone_is_trained_again(tmp_path: Path) -> None:
     of = plan(ROWS)
-    finished = just_finished(of.cells[0].identity, {"test/accuracy": 0.9})
+    finished = just_finished(of.requests[0].identity, {"test/accuracy": 0.9})
     queue = filled(of, tmp_path, Memory(reachable=False), {finished.identity: finished})
     job = queue.next()
     assert job is not None
@@ -97,7 +97,7 @@ def test_a_finished_trial_whose_weights_are_gone_is_trained_again(tmp_path: Path
 
 def test_a_trial_that_another_process_finished_meanwhile_is_cached(tmp_path: Path) -> None:
     of = plan(ROWS)
-    identity = of.cells[0].identity
+    identity = of.requests[0].identity
     queue = filled(of, tmp_path, Memory(finished={identity: just_finished(identity, metrics())}))
     assert [job.trial.row for job in order(queue)] == ["CutMix"]
     assert queue.results.count("cached") == 1
@@ -106,7 +106,7 @@ def test_a_trial_that_another_process_finished_meanwhile_is_cached(tmp_path: Pat
 def test_a_trial_that_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_module, "ASK_AGAIN", 0.0)
     of = plan(ROWS)
-    identity = of.cells[0].identity
+    identity = of.requests[0].identity
     store = Memory(elsewhere={identity})
     queue = filled(of, tmp_path, store)
     assert [job.trial.row for job in order(queue)] == ["CutMix"]
@@ -121,7 +121,7 @@ def test_a_trial_that_another_process_trains_is_waited_for(tmp_path: Path, monke
 def test_a_trial_whose_process_died_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_module, "ASK_AGAIN", 0.0)
     of = plan(ROWS)
-    store = Memory(elsewhere={of.cells[0].identity})
+    store = Memory(elsewhere={of.requests[0].identity})
     queue = filled(of, tmp_path, store)
     assert [job.trial.row for job in order(queue)] == ["CutMix"]
     store.elsewhere.clear()

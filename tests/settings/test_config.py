@@ -39,10 +39,10 @@ def trial(**settings: Any) -> TrialConfig:
         ({"backbone": "wrn41-4"}, "backbone: 'wrn41-4': a WRN's depth is 6n+4"),
         ({"backbone": "resnet"}, "backbone: 'resnet' is not a backbone (did you mean 'resnet50'?)"),
         ({"backbone": "vit-s5"}, "backbone: 'vit-s5' needs images whose side is a multiple of 5 px, not 32 px"),
-        ({"backbone": "vgg16"}, "backbone: 'vgg16' sees an image of 32 px as one cell"),
+        ({"backbone": "vgg16"}, "backbone: 'vgg16' sees an image of 32 px as one position"),
         (
             {"backbone": "resnet18", "image_size": 28},
-            "image_size: 28 px are not whole cells of 'resnet18', of 8 px each",
+            "image_size: 28 px are no multiple of the 8 px of 'resnet18''s stride",
         ),
         ({"train": "none"}, "train: none is said of `weights`, and there are none: name their file"),
         ({"head": "new"}, "head: new is said of `weights`"),

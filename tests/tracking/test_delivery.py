@@ -92,7 +92,7 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(
     weights = tracker.fetch(during.run_id, "weights.pt", tmp_path)
     assert weights is not None
     assert weights.read_text() == "during"
-    tracker.cells(sweep, [{"run_id": during.run_id}])
+    tracker.requests(sweep, [{"run_id": during.run_id}])
     with pytest.raises(TrackingError):
         tracker.fetch(before.run_id, "weights.pt", tmp_path)
     server.start()
@@ -108,9 +108,9 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(
     reader = track(to=server.uri)
     for run_id in ids.values():
         assert reader.fetch(run_id, "scores.parquet", tmp_path) is not None
-    cells = reader.fetch(sweep.run_id, "cells.json", tmp_path)
-    assert cells is not None
-    assert json.loads(cells.read_text()) == [{"run_id": ids["during"]}]
+    listing = reader.fetch(sweep.run_id, "cells.json", tmp_path)
+    assert listing is not None
+    assert json.loads(listing.read_text()) == [{"run_id": ids["during"]}]
 
 
 def test_two_that_trained_the_same_while_the_server_was_down_leave_one_finished_run(

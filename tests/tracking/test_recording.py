@@ -90,7 +90,7 @@ def test_a_sweep_goes_on_in_its_own_run(track: Callable[..., Tracker], uri: str,
     again = sweep_of(tracker, tmp_path / "toy.yaml", trials=3)
     assert again.run_id == first.run_id
     tracker.log_result(again, {"confirm/best/auroc": 0.75}, {"best.lr": 0.2})
-    tracker.cells(again, [{"row": "Row", "run_id": "abc"}])
+    tracker.requests(again, [{"row": "Row", "run_id": "abc"}])
     tracker.end_sweep(again, "FINISHED")
     flush(tracker)
     (found,) = tracker.sweeps("toy")

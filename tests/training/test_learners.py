@@ -21,15 +21,15 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("cam_from", ["mixed", "raw"])
 def test_the_bank_finds_the_object_in_the_stored_image(cam_from: str) -> None:
     torch.set_num_threads(2)
-    data, cells = squares()
+    data, positions = squares()
     trainer = Trainer(config(cam_from=cam_from, epochs=8, cut_size=0.1), data, CPU)
     for _ in range(8):
         trainer.epoch()
     assert isinstance(trainer.mix, BackMix)
     bank = trainer.mix.bank_Nhw.numpy()
     # Chance is 1/2. A map that were stored as seen, cropped and mirrored, would come near it.
-    background = np.where(cells, np.nan, bank)
-    outranked = [(bank[i][cells[i]][:, None] > background[i][~cells[i]]).mean() for i in range(len(bank))]
+    background = np.where(positions, np.nan, bank)
+    outranked = [(bank[i][positions[i]][:, None] > background[i][~positions[i]]).mean() for i in range(len(bank))]
     assert np.mean(outranked) > 0.9
 
 

@@ -2,7 +2,7 @@
 
 Images are stored at a side of S px, and a network sees a square of I px of them: S = I for small images.
 
-Shapes: B batch, H W image, h w cells of an activation map, C channels.
+Shapes: B batch, H W image, h w positions of an activation map, C channels.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def _reflect(position: torch.Tensor, size: int) -> torch.Tensor:
 def cam_to_stored(
     cam_Bhw: torch.Tensor, view: View, image_size: int, stored_size: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A map seen through `view`, in the coordinates of the stored image, and which cells it saw.
+    """A map seen through `view`, in the coordinates of the stored image, and which positions it saw.
 
-    Each cell's centre is followed through the crop and the mirror and read there bilinearly.
-    Returns (map B,h,w, seen B,h,w); a cell whose centre the crop cut off is not seen.
+    The centre of each position is followed through the crop and the mirror and read there bilinearly.
+    Returns (map B,h,w, seen B,h,w); a position whose centre the crop cut off is not seen.
     """
     h, w = cam_Bhw.shape[1:]
     device, dtype = cam_Bhw.device, cam_Bhw.dtype

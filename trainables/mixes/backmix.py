@@ -3,7 +3,7 @@
 A batch of Algorithm 1: mask the partners' foreground with the bank, mix (Eq. 3), crop and flip. The label stays that of
 the target. Once the network has seen the batch, the bank moves towards the maps of that very pass (Eq. 4).
 
-Shapes: N samples of the pool, B batch, H W image, h w cells of the bank.
+Shapes: N samples of the pool, B batch, H W image, h w positions of the bank.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BackMix(Mix):
         super().__init__(settings, images)
         self.side = box_side(settings.cut_size, images.image_size)
         generator = images.generator
-        shape = (len(images.pool), images.cells, images.cells)
+        shape = (len(images.pool), images.map_side, images.map_side)
         if settings.bank_init == "random":
             self.bank_Nhw = torch.rand(shape, generator=generator, device=generator.device)
         else:
@@ -108,7 +108,7 @@ class BackMix(Mix):
         update_bank(self.bank_Nhw, batch.ids_B, cam, seen, self.settings.bank_decay)
 
     def stored(self, cam_Bhw: torch.Tensor, view: View | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps in the coordinates of stored images, and which cells were seen: through a view, or of the middle."""
+        """Maps in the coordinates of stored images, and which positions were seen: through a view, or of the middle."""
         images = self.images
         if view is None and images.spare == 0:
             return cam_Bhw, torch.ones_like(cam_Bhw, dtype=torch.bool)
@@ -182,7 +182,7 @@ def backmix(
 
     Args:
         target_BHWC, background_BHWC: uint8 images x_T and x_B.
-        foreground_Bhw: True where x_B shows its object (C_B), on a grid of cells over the image.
+        foreground_Bhw: True where x_B shows its object (C_B), on a grid of positions over the image.
         side: side of the square box M in pixels.
         corner: (top, left) of the box in the target, each B.
         source_corner: of the box in the background; None: the same place, as Eq. 3 has it.
@@ -201,9 +201,9 @@ def backmix(
 
 
 def hide(images_BHWC: torch.Tensor, foreground_Bhw: torch.Tensor) -> torch.Tensor:
-    """Images whose foreground, on a grid of cells over them, is mid-grey."""
+    """Images whose foreground, on a grid of positions over them, is mid-grey."""
     _, H, W, _ = images_BHWC.shape
     h, w = foreground_Bhw.shape[1:]
-    rows_H = torch.arange(H, device=foreground_Bhw.device) * h // H  # the cell that each pixel lies in
+    rows_H = torch.arange(H, device=foreground_Bhw.device) * h // H  # the position that each pixel lies in
     cols_W = torch.arange(W, device=foreground_Bhw.device) * w // W
     return images_BHWC.masked_fill(foreground_Bhw[:, rows_H][:, :, cols_W][..., None], GREY)

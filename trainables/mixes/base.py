@@ -1,6 +1,6 @@
 """What a mix is given, and what it makes: batches of training images.
 
-Shapes: B batch, H W images, C channels, K classes, h w cells of the network's last map.
+Shapes: B batch, H W images, C channels, K classes, h w positions of the network's last map.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TrainingImages:
     pool: ImagePool
     num_classes: int
     image_size: int
-    cells: int  # of the network's last map, along one side
+    map_side: int  # positions of the network's last map, along one side
     crop_padding: int
     crop_fill: str
     flip: bool
@@ -113,7 +113,7 @@ class Mix(ABC):
         """Called before the first batch of each epoch."""
 
     def look(self, batch: Batch, foreground_Bhw: torch.Tensor) -> None:  # noqa: B027
-        """Take note of how much each cell speaks for the true class, 0..1, in the network's output for the batch."""
+        """Take note of how much each position speaks for the true class, 0..1, in the output for the batch."""
 
     def state(self) -> dict[str, Any]:
         """What changes while it trains: tensors, numbers, texts, lists and dicts."""

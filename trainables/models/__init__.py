@@ -12,7 +12,7 @@ from trainables.models.head import Head, LinearHead
 from trainables.models.output import Network
 from trainables.models.vit import ViT
 from trainables.models.wideresnet import WideResNet
-from trainables.settings.backbones import Backbone, cells, parse_backbone
+from trainables.settings.backbones import Backbone, map_side, parse_backbone
 from trainables.settings.custom import own_backbone
 
 MakeHead = Callable[[int], Head]  # of so many channels
@@ -34,10 +34,10 @@ def build_model(
     """A freshly initialised network for square images of `image_size` px, by torch's global generator. `settings` are
     those of the objective that the head is of.
 
-    Raises `ValueError` for an unknown name, for images that the network's cells do not divide, and for a head that is
-    not linear on a ViT, whose logits are of its class token.
+    Raises `ValueError` for an unknown name, for images that the network's stride does not divide, and for a head that
+    is not linear on a ViT, whose logits are of its class token.
     """
-    cells(backbone, image_size)
+    map_side(backbone, image_size)
     parsed = parse_backbone(backbone)
     if parsed.family in ("vit", "own") and head is not LinearHead:
         where = "on its class token" if parsed.family == "vit" else "of its own"

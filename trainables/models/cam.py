@@ -1,6 +1,6 @@
 """Class activation maps as a rough foreground: the bank that remembers them, and the mask made of it.
 
-Shapes: B batch, K classes, N training samples, h w cells of the network's last map.
+Shapes: B batch, K classes, N training samples, h w positions of the network's last map.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from trainables.models.output import Output
 
 
 def foreground(output: Output, labels_B: torch.Tensor) -> torch.Tensor:
-    """How much each cell speaks for the true class: B,h,w in 0..1, float32, outside the graph.
+    """How much each position speaks for the true class: B,h,w in 0..1, float32, outside the graph.
 
     `foreground_probability` where the network gives evidence, else `grad_cam`.
     """
@@ -26,7 +26,7 @@ def foreground(output: Output, labels_B: torch.Tensor) -> torch.Tensor:
 def grad_cam(logits_BK: torch.Tensor, tokens_BNC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
     """Grad-CAM (Selvaraju et al., 2017, Eq. 1 and 2) on tokens, divided by each map's maximum. B,h,w in 0..1.
 
-    The first token is the class token and has no cell. A map without a positive value stays 0. `logits_BK` must
+    The first token is the class token and has no position. A map without a positive value stays 0. `logits_BK` must
     have been computed from `tokens_BNC` with gradients enabled; their graph survives, and no parameter's `grad` is
     touched.
     """
@@ -42,19 +42,19 @@ def grad_cam(logits_BK: torch.Tensor, tokens_BNC: torch.Tensor, labels_B: torch.
 
 
 def foreground_probability(evidence_BKhw: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-    """BackMix section IV-A: softmax over classes at each cell, channel of the true class. B,h,w in 0..1."""
+    """BackMix section IV-A: softmax over classes at each position, channel of the true class. B,h,w in 0..1."""
     index = labels_B[:, None, None, None].expand(-1, 1, *evidence_BKhw.shape[2:])
     log_total = evidence_BKhw.float().logsumexp(dim=1)
     return (evidence_BKhw.gather(1, index)[:, 0].float() - log_total).exp()
 
 
 def foreground_mask(bank_Bhw: torch.Tensor, ratio: float, generator: torch.Generator | None) -> torch.Tensor:
-    """C_B of Eq. 3: True at the round(ratio * h * w) cells of each row with the highest values. B,h,w bool.
+    """C_B of Eq. 3: True at the round(ratio * h * w) positions of each row with the highest values. B,h,w bool.
 
-    Ties break at random by `generator`; without one, the first cells win (as in the official file).
+    Ties break at random by `generator`; without one, the first positions win (as in the official file).
     """
     B, h, w = bank_Bhw.shape
-    cells = round(ratio * h * w)
+    count = round(ratio * h * w)
     values = bank_Bhw.reshape(B, h * w)
     if generator is None:
         ranked = values.argsort(dim=1, descending=True, stable=True)
@@ -63,12 +63,12 @@ def foreground_mask(bank_Bhw: torch.Tensor, ratio: float, generator: torch.Gener
         shuffled = noise.argsort(dim=1)
         ranked = shuffled.gather(1, values.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
     mask = torch.zeros(values.shape, dtype=torch.bool, device=values.device)
-    return mask.scatter_(1, ranked[:, :cells], True).view(B, h, w)
+    return mask.scatter_(1, ranked[:, :count], True).view(B, h, w)
 
 
 def update_bank(
     bank_Nhw: torch.Tensor, ids_B: torch.Tensor, cam_Bhw: torch.Tensor, seen_Bhw: torch.Tensor, decay: float
 ) -> None:
-    """Eq. 4, in place: C <- decay * new + (1 - decay) * C, for the cells that were seen. `ids_B` are distinct."""
+    """Eq. 4, in place: C <- decay * new + (1 - decay) * C, for the positions that were seen. `ids_B` are distinct."""
     old = bank_Nhw[ids_B]
     bank_Nhw[ids_B] = torch.where(seen_Bhw, torch.lerp(old, cam_Bhw, decay), old)

@@ -10,8 +10,8 @@ from torch import nn
 
 
 class _Block(nn.Module):
-    """conv 3x3, BN, ReLU, conv 3x3, BN; where the map shrinks, the shortcut takes every other cell and fills the new
-    channels with zeros, half before and half after (option A, as in akamaster/pytorch_resnet_cifar10)."""
+    """conv 3x3, BN, ReLU, conv 3x3, BN; where the map shrinks, the shortcut takes every other position and fills the
+    new channels with zeros, half before and half after (option A, as in akamaster/pytorch_resnet_cifar10)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()

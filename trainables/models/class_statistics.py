@@ -3,7 +3,7 @@
 Powers are taken in float64, of maps divided by their largest value: Z^8 of a value of 1e5 is no float32, and the sum of
 its products no float64 either. Only a class that the network has predicted has statistics; the others' are 0.
 
-Shapes: B batch, K classes, C channels, h w cells.
+Shapes: B batch, K classes, C channels, h w positions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENTRIES = 2**24  # of Gram matrices at a time, in float64: 128 MB
 
 
 def gram(maps_BChw: torch.Tensor) -> torch.Tensor:
-    """(|Z|^8 (|Z|^8)^T)^(1/8), elementwise powers, of each image's maps Z as C x cells. Float64 B,C,C, at least 0."""
+    """(|Z|^8 (|Z|^8)^T)^(1/8), elementwise powers, of each image's maps Z, C x h w. Float64 B,C,C, at least 0."""
     maps_BCN = maps_BChw.flatten(2).double()
     largest_B = maps_BCN.abs().amax(dim=(1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
     scaled_BCN = (maps_BCN / largest_B[:, None, None]).pow(POWER)

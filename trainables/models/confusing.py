@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 LATENT = 100  # values that an image is made of
-SMALLEST = 32  # px, that the discriminator's four convolutions leave one cell of
+SMALLEST = 32  # px, that the discriminator's four convolutions leave one position of
 
 
 class Generator(nn.Module):

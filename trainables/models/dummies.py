@@ -1,6 +1,6 @@
 """A linear head with logits of classes that no training image is of: PROSER's dummy classifiers.
 
-Shapes: B batch, C channels, K known classes, D dummies, h w cells.
+Shapes: B batch, C channels, K known classes, D dummies, h w positions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Heads: from the last feature maps of a network to logits, and to what each cell says of each class.
+"""Heads: from the last feature maps of a network to logits, and to what each position says of each class.
 
-Shapes: B batch, C channels, K classes, h w cells.
+Shapes: B batch, C channels, K classes, h w positions.
 """
 
 from __future__ import annotations

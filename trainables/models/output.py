@@ -12,14 +12,14 @@ from torch import nn
 
 
 class Output(NamedTuple):
-    """B batch, K classes, C feature channels, h w cells of the last map, N tokens.
+    """B batch, K classes, C feature channels, h w positions of the last map, N tokens.
 
     A convolutional network gives evidence, a ViT gives tokens: `trainables.models.cam.foreground` reads either.
     """
 
     logits_BK: torch.Tensor  # float32, also under autocast
     features_BC: torch.Tensor  # what the logits are linear in: pooled maps, or a ViT's class token; float32
-    evidence_BKhw: torch.Tensor | None  # what each cell says of each class: a linear head's class activation maps
+    evidence_BKhw: torch.Tensor | None  # what each position says of each class: a linear head's class activation maps
     tokens_BNC: torch.Tensor | None = None  # input of the last block, in the graph: class token, then h * w patches
     more: Mapping[str, torch.Tensor] = MappingProxyType({})  # what an objective's own head says besides; B rows each
 

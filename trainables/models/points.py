@@ -1,6 +1,6 @@
 """Heads that measure how far features are from learned points, a point a class: those of GCPL, RPL and ARPL.
 
-Shapes: B batch, C channels, K classes, h w cells.
+Shapes: B batch, C channels, K classes, h w positions.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class PointHead(Head):
     """logit_k(f) = a d_k(f) - b f.P_k, with d_k(f) = |f - P_k|^2 / C, of the pooled features f and a point P_k.
 
     The distance is a mean over channels, the product a sum (ARPL's loss/Dist.py and ARPLoss.py). `more["distance"]` is
-    d, B,K. Evidence is of each cell z, by `cam`, without a graph:
+    d, B,K. Evidence is of each position z, by `cam`, without a graph:
 
-        pixel     the logits of the cell, logit_k(z): a |z|^2 / C cancels in their softmax, so that they rank as a
+        pixel     the logits of the position, logit_k(z): a |z|^2 / C cancels in their softmax, so that they rank as a
                   linear head with weights -(2a / C + b) P_k does
         gradient  g_k.z with g_k the gradient of logit_k at f: Grad-CAM in closed form, (2a / C)(f - P_k) - b P_k
     """

@@ -1,9 +1,9 @@
-"""CSSR and RCSSR (Huang et al., TPAMI 2022): an auto-encoder for each class, on each cell of the last feature maps.
+"""CSSR and RCSSR (Huang et al., TPAMI 2022): an auto-encoder for each class, on each position of the last feature maps.
 
 Formulas are those of the released code (xyzedd/CSSR, commit d5a99e9, methods/cssr.py). The code's `linear`, on which
 BackMix builds its Plain, is `ce` with `head_bias: false`, and its score msp.
 
-Shapes: B batch, K classes, C channels, L latent values, h w cells, N = B h w, T = 3 terms of the score, S scores.
+Shapes: B batch, K classes, C channels, L latent values, h w positions, N = B h w, T = 3 terms of the score, S scores.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainables.models.head import Head
 from trainables.models.output import Output
 from trainables.settings.reconstruction import CSSRSettings
 
-LARGEST = 100.0  # logits of a cell are cut to -100..100, and have no gradient beyond
+LARGEST = 100.0  # logits of a position are cut to -100..100, and have no gradient beyond
 EPS = 1e-8  # the code's, beside a standard deviation
 VALUES = 2**27  # of all classes' reconstructions at a time: 512 MB
 
@@ -28,7 +28,7 @@ TERMS = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1
 
 
 class AutoEncoders(Head):
-    """Auto-encoders of all classes as one: encoder C to L with tanh, decoder L to C, no bias, the same in each cell.
+    """Auto-encoders of all classes as one: C to L with tanh, L to C, no bias, the same for all positions.
 
     The class statistics of the score are buffers, made by `fit`, so they are where the weights are. They take K C^2
     numbers: 21 MB for 20 classes on ResNet-18.
@@ -75,24 +75,24 @@ class AutoEncoders(Head):
         return Output(logits_BK, maps_BChw.mean(dim=(2, 3)), evidence_BKhw, more=more)
 
     def evidence(self, maps_BChw: torch.Tensor) -> torch.Tensor:
-        """The logit of each class in each cell: -gamma, or of RCSSR +gamma, times the error of its auto-encoder.
+        """The logit of each class in each position: -gamma, or of RCSSR +gamma, times the error of its auto-encoder.
         B,K,h,w in -100..100."""
         B, C, h, w = maps_BChw.shape
-        cells_NC = maps_BChw.permute(0, 2, 3, 1).reshape(-1, C)
-        parts = cells_NC.split(max(1, VALUES // self.prototype_KC.numel()))
+        maps_NC = maps_BChw.permute(0, 2, 3, 1).reshape(-1, C)
+        parts = maps_NC.split(max(1, VALUES // self.prototype_KC.numel()))
         error_KN = torch.cat([self._error(part_NC) for part_NC in parts], dim=1)
         sign = 1 if self.settings.reciprocal else -1
         evidence_KN = (sign * self.settings.gamma * error_KN).clamp(-LARGEST, LARGEST)
         return evidence_KN.view(-1, B, h, w).transpose(0, 1)
 
-    def _error(self, cells_NC: torch.Tensor) -> torch.Tensor:
-        """Of each class's reconstruction of each cell. K,N, at least 0."""
+    def _error(self, maps_NC: torch.Tensor) -> torch.Tensor:
+        """Of each class's reconstruction of each position. K,N, at least 0."""
         if self.settings.latent_size:
             K, L, C = self.encode_KLC.shape
-            latent_NKL = (cells_NC @ self.encode_KLC.view(K * L, C).T).tanh().view(-1, K, L)
-            left_KNC = torch.baddbmm((-cells_NC).expand(K, -1, -1), latent_NKL.transpose(0, 1), self.decode_KLC)
+            latent_NKL = (maps_NC @ self.encode_KLC.view(K * L, C).T).tanh().view(-1, K, L)
+            left_KNC = torch.baddbmm((-maps_NC).expand(K, -1, -1), latent_NKL.transpose(0, 1), self.decode_KLC)
         else:
-            left_KNC = self.centre_KC[:, None] - cells_NC
+            left_KNC = self.centre_KC[:, None] - maps_NC
         return left_KNC.norm(p=1, dim=2) if self.settings.error_measure == "L1" else left_KNC.square().sum(dim=2)
 
     @torch.no_grad()
@@ -110,8 +110,8 @@ class AutoEncoders(Head):
     def terms(self, maps_BChw: torch.Tensor, evidence_BKhw: torch.Tensor, logits_BK: torch.Tensor) -> torch.Tensor:
         """Reconstruction, prototype and Gram term, higher for what is known, float64 B,3. With c the predicted class:
 
-        1. the mean over cells of the logit of c; of CSSR each divided by the square of the cell's mean absolute value;
-        2. the mean over cells and channels of a_c times the maps, with the sign that they have;
+        1. the mean over positions of the logit of c, of CSSR divided by the square of the mean absolute value there;
+        2. the mean over positions and channels of a_c times the maps, with the sign that they have;
         3. the sum over all pairs of channels of the image's Gram matrix times the mean one of c.
         """
         c_B = logits_BK.argmax(dim=1)
@@ -148,11 +148,11 @@ class AutoEncoders(Head):
 
 
 def pooled(evidence_BKhw: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Logits of the image, B,K. `avg_softmax`: the mean over cells. `softmax_avg`: their softmax is the mean over cells
-    of each cell's, p(k|x), so that cross-entropy with them is -log p(y|x).
+    """Logits of the image, B,K. `avg_softmax`: their mean over positions. `softmax_avg`: their softmax is the mean over
+    positions of the softmax there, p(k|x), so that cross-entropy with them is -log p(y|x).
 
-    What a softmax does not see of the latter is the cells' mean log sum of exponentials: of one cell alone, they are
-    its logits. All in logarithms: nothing is lost where a probability is too small for a float.
+    What a softmax does not see of the latter is the mean over positions of the log sum of exponentials: where there is
+    one position, they are its logits. All in logarithms: nothing is lost where a probability is too small for a float.
     """
     evidence_BKN = evidence_BKhw.flatten(2)
     if pooling == "avg_softmax":

@@ -32,7 +32,7 @@ class _Block(nn.Module):
 
 
 class WideResNet(ConvolutionalNetwork):
-    """WRN-depth-width without dropout. 32 px images give 8 x 8 cells."""
+    """WRN-depth-width without dropout. 32 px images give 8 x 8 positions."""
 
     def __init__(self, depth: int, width: int, head: Callable[[int], Head]) -> None:
         super().__init__()

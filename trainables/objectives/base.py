@@ -1,6 +1,6 @@
 """What every objective has: the network's head, a loss on a batch, and what it is given for it.
 
-Shapes: B batch, K classes, C features, h w cells of the network's last map.
+Shapes: B batch, K classes, C features, h w positions of the network's last map.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Objective(nn.Module, ABC):
         return whole
 
     def _foreground(self, model: nn.Module, output: Output, batch: Batch, images: int) -> torch.Tensor:
-        """How much each cell speaks for the true class, B,h,w in 0..1: from the pass that gave `output`, or from one of
-        its own in eval mode, which leaves batch statistics alone."""
+        """How much each position speaks for the true class, B,h,w in 0..1: from the pass that gave `output`, or from
+        one of its own in eval mode, which leaves batch statistics alone."""
         processes, labels = self.given.processes, batch.labels_B
         if batch.foreground_BCHW is None:
             every = F.pad(labels, (0, images - len(labels)))  # what follows the batch has no label, and no place in it
@@ -89,7 +89,7 @@ class Objective(nn.Module, ABC):
         return found
 
     def foreground(self, output: Output, labels_B: torch.Tensor) -> torch.Tensor:
-        """How much each cell speaks for the true class, B,h,w in 0..1, of what the network says of B images."""
+        """How much each position speaks for the true class, B,h,w in 0..1, of what the network says of B images."""
         return foreground(output, labels_B)
 
     @torch.no_grad()

@@ -4,7 +4,7 @@ distance to the true class's point (ARPL's loss/GCPLoss.py, RPLoss.py and ARPLos
     loss = CE(logits / temperature, y) + weight_pl mean_i term(d_y(f_i))
 
 The papers of these methods mix no images. Where a mix gives two labels, the term has the parts of both, as
-cross-entropy has. Shapes: B batch, K classes, h w cells.
+cross-entropy has. Shapes: B batch, K classes, h w positions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a finished network does, looked at closer than its scores: for figures. Nothing here is used for training.
 
-Shapes: N samples, C channels, K classes, h w cells of the network's last map.
+Shapes: N samples, C channels, K classes, h w positions of the network's last map.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Masks:
     targets_NHWC: U8
     backgrounds_NHWC: U8
     cam_NHW: F32  # of the backgrounds: how much each pixel speaks for their class, 0..1
-    mask_Nhw: npt.NDArray[np.bool_]  # the share k of the stored images' cells that count as foreground
+    mask_Nhw: npt.NDArray[np.bool_]  # the share k of the stored images' positions that count as foreground
     masked_NHWC: U8  # backgrounds, their foreground grey
     mixed_NHWC: U8
     class_N: npt.NDArray[np.int64]  # of the backgrounds, in the image set's ids

@@ -54,8 +54,8 @@ def parse_backbone(name: str) -> Backbone:
     return Backbone("vgg", int(name.removeprefix("vgg")))
 
 
-def cell_size(name: str, image_size: int) -> int:
-    """The side of a cell of the last map of backbone `name`, in px: what its strides multiply to."""
+def stride(name: str, image_size: int) -> int:
+    """How many px lie between two positions of the last map of backbone `name`: what its strides multiply to."""
     backbone = parse_backbone(name)
     reduced = 8 if image_size <= SMALL_IMAGE else 32
     sides = {
@@ -71,13 +71,13 @@ def cell_size(name: str, image_size: int) -> int:
     return sides[backbone.family]
 
 
-def cells(name: str, image_size: int) -> int:
-    """Cells along one side of the last map of backbone `name`, for square images of `image_size` px.
+def map_side(name: str, image_size: int) -> int:
+    """How many positions the last map of backbone `name` has along one side, for square images of `image_size` px.
 
-    A strided convolution rounds up; what a VGG's pooling or a ViT's patches leave over would be lost, so `ValueError`
-    where their cells do not divide the image evenly, and where the name is no backbone's.
+    A strided convolution rounds up. What a VGG's pooling or a ViT's patches leave over would be lost: `ValueError`
+    where their stride does not divide the image evenly, and where the name is no backbone's.
     """
-    size = cell_size(name, image_size)
-    if image_size % size and parse_backbone(name).family in ("vgg", "vit"):
-        raise ValueError(f"{name!r} needs images whose side is a multiple of {size} px, not {image_size} px")
-    return -(-image_size // size)
+    px = stride(name, image_size)
+    if image_size % px and parse_backbone(name).family in ("vgg", "vit"):
+        raise ValueError(f"{name!r} needs images whose side is a multiple of {px} px, not {image_size} px")
+    return -(-image_size // px)

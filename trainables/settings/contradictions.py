@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
-from trainables.settings.backbones import cell_size, cells, parse_backbone
+from trainables.settings.backbones import map_side, parse_backbone, stride
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.given import check_name
 from trainables.settings.mixes import BackMixSettings
@@ -109,7 +109,7 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("tau_lower",), f"{learnt.tau_lower:g} is above tau_upper, {learnt.tau_upper:g}")
     image_size = config.seen_size
     try:
-        side = cells(config.backbone, image_size)
+        side = map_side(config.backbone, image_size)
     except ValueError as error:
         yield Problem(("backbone",), str(error))
         return
@@ -144,13 +144,13 @@ def _of_backmix(config: TrialConfig, mix: BackMixSettings, side: int) -> Iterato
     if side == 1:
         yield Problem(
             ("backbone",),
-            f"{config.backbone!r} sees an image of {config.seen_size} px as one cell: BackMix cannot tell object from "
-            "background there",
+            f"{config.backbone!r} sees an image of {config.seen_size} px as one position: BackMix cannot tell object "
+            "from background there",
         )
-    if config.seen_size % (size := cell_size(config.backbone, config.seen_size)):
+    if config.seen_size % (px := stride(config.backbone, config.seen_size)):
         yield Problem(
             ("image_size",),
-            f"{config.seen_size} px are not whole cells of {config.backbone!r}, of {size} px each: BackMix lays its "
+            f"{config.seen_size} px are no multiple of the {px} px of {config.backbone!r}'s stride: BackMix lays its "
             "maps evenly over the image",
         )
     if mix.cam_from == "raw":

@@ -101,16 +101,16 @@ class BackMixSettings(MixSettings):
         },
     }
 
-    mask_ratio: Share = 0.25  # k: share of the bank's cells masked as foreground
+    mask_ratio: Share = 0.25  # k: share of the bank's positions masked as foreground
     cut_size: Share = 0.25  # s: area of the box over the image's; the file uses 0.25 as a *side*, area 0.0625
     bank_decay: Annotated[float, Range(0, 1, open_low=True)] = 0.1  # beta: weight of the new CAM (Eq. 4)
     background: Literal["batch", "dataset"] = "batch"  # Alg. 1 picks within the batch, the file from all images
     background_class: Literal["any", "other"] = "any"  # supplement, Table I: "Random" and "Different"
     cam_from: Literal["mixed", "raw"] = "mixed"  # Alg. 1 takes the CAM of the mixed image; the file returns both views
-    bank_init: Literal["constant", "random"] = "constant"  # "uniform distribution": equal cells, or U(0, 1) noise
+    bank_init: Literal["constant", "random"] = "constant"  # "uniform distribution": equal positions, or U(0, 1) noise
     box_pair: Literal["same", "independent"] = "same"  # Eq. 3 has one M for both images; the file draws two boxes
     box_range: Literal["full", "inner"] = "full"  # the file's randint never reaches the last row and column
-    ties: Literal["random", "first"] = "random"  # the file's argsort masks the same first cells of every fresh row
+    ties: Literal["random", "first"] = "random"  # the file's argsort masks the same first positions of every fresh row
     bank_read: Literal["keep", "normalise"] = "keep"  # the file divides a row by its sum, in place, on each read
     bank_refresh: Literal["step", "epoch"] = "step"  # the file's loader workers see the bank of the last epoch
 

@@ -52,7 +52,7 @@ class PointSettings(ObjectiveSettings):
 
     temperature: Positive = 1.0  # logits are divided by it in the loss, not in a test
     weight_pl: Weight = 0.1  # of the term on the distance to the true class's point; GCPL's own code has 0.001
-    cam: Literal["pixel", "gradient"] = "pixel"  # BackMix's foreground: softmax of each cell's logits, or Grad-CAM
+    cam: Literal["pixel", "gradient"] = "pixel"  # BackMix's foreground: softmax of each position's logits, or Grad-CAM
 
     def idle(self, mix: MixSettings) -> set[str]:
         blind = type(mix) in MIXES.values() and not isinstance(mix, BackMixSettings)

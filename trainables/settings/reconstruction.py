@@ -32,7 +32,7 @@ ORIGINAL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class CSSRSettings(ObjectiveSettings):
-    """CSSR (Huang et al., TPAMI 2022): an auto-encoder a class on each cell of the last map, whose error is the logit.
+    """CSSR (Huang et al., TPAMI 2022): for each class an auto-encoder of the last map, whose error is the logit.
 
     Every default is the released code's (commit d5a99e9). `recipe: original` adds how that code trains; the BackMix
     paper's sentence (lr 0.1, cosine, flip and crop alone) is how a trial trains where nothing is said. Its networks
@@ -59,7 +59,7 @@ class CSSRSettings(ObjectiveSettings):
     latent_size: Annotated[int, Range(0)] = 64  # of each auto-encoder; 0: a learned point, and its distance
     error_measure: Literal["L1", "L2"] = "L1"  # sum over channels of what is left, or of its square
     gamma: Positive = 0.1  # a logit is -gamma times the error, of RCSSR +gamma
-    pooling: Literal["softmax_avg", "avg_softmax"] = "softmax_avg"  # over cells: of probabilities, or of logits
+    pooling: Literal["softmax_avg", "avg_softmax"] = "softmax_avg"  # over positions: of probabilities, or of logits
 
 
 @dataclass(frozen=True)

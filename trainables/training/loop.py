@@ -31,7 +31,7 @@ from trainables.objectives import network_of, objective_class
 from trainables.objectives.base import Given
 from trainables.processes import ALONE, Processes, over_processes
 from trainables.protocols.protocols import protocol_of
-from trainables.settings.backbones import cells, parse_backbone
+from trainables.settings.backbones import map_side, parse_backbone
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import weights_fingerprints
 from trainables.settings.seeds import seeds
@@ -97,7 +97,7 @@ class Trainer:
             pool=self.pool,
             num_classes=len(data.classes),
             image_size=data.image_size,
-            cells=cells(config.backbone, data.image_size),
+            map_side=map_side(config.backbone, data.image_size),
             crop_padding=config.crop_padding,
             crop_fill=config.crop_fill,
             flip=data.flip,

@@ -18,18 +18,18 @@ def search(runs: Runs) -> list[Drawing]:
     sweep = next((s for s in runs.reader.sweeps if s.run_id == runs.table.sweep_run), None)
     if sweep is None:
         raise MissingError("the search has not run in this profile")
-    cells = [cell for cell in runs.reader.cells(sweep) if cell["phase"] == "search" and cell["run_id"]]
-    found = runs.reader.runs([cell["run_id"] for cell in cells])
+    requests = [r for r in runs.reader.requests(sweep) if r["phase"] == "search" and r["run_id"]]
+    found = runs.reader.runs([request["run_id"] for request in requests])
     config = resolve(search_settings(spec))
     tried = []
-    for cell in cells:
-        if cell["run_id"] not in found:
+    for request in requests:
+        if request["run_id"] not in found:
             continue
-        params, metrics, _ = found[cell["run_id"]]
+        params, metrics, _ = found[request["run_id"]]
         settings = {name: yaml_file.parse(params[name], name).data for name in spec.search if name in params}
         own = own_metrics(metrics, config)
         values = [own.get(objective.metric) for objective in spec.objectives]
-        tried.append(Tried(settings, values, cell["status"] in ("finished", "cached")))
+        tried.append(Tried(settings, values, request["status"] in ("finished", "cached")))
     drawn = plots(spec, tried)
     if not drawn:
         raise MissingError("fewer than two trials of the search have finished")
