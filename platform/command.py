@@ -8,9 +8,11 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from trainables.reading.addresses import showable
 
@@ -45,6 +47,24 @@ def new_parser(module: str, description: str, epilog: str) -> argparse.ArgumentP
         epilog=examples(epilog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+class Printed(argparse.Action):
+    """An option that prints what `text` makes of its value (empty where none is given), and ends the command."""
+
+    def __init__(self, *args: Any, text: Callable[[str], RenderableType], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._text = text
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: Any, option: str | None = None
+    ) -> None:
+        made = self._text(values or "")
+        if isinstance(made, str):
+            print(made, end="")
+        else:
+            consoles()[0].print(made)
+        parser.exit()
 
 
 def add_profile(parser: argparse.ArgumentParser, *, profile: str, change: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +17,10 @@ from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.table import Table
+
     from platform.records.listing import Records
 
 SHOWN_TRIALS, SHOWN_SWEEPS = 30, 10  # where nothing else is asked for
@@ -29,6 +34,8 @@ EXAMPLES = """examples:
       every trial, one line each, with all its metrics
   python -m platform.runs show 5a3f
       one trial or sweep by its identity, its run or its name, or by what these begin with
+  python -m platform.runs diff "Plain, split 0" "CutMix, split 0"
+      what is not the same about two trials: settings, code, versions, metrics
 
 exit codes: 0 done; 2 nothing was done: a name, an option or the store is wrong"""
 
@@ -70,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--json", action="store_true", help="the same for programs")
     shown.set_defaults(do=_show)
 
-    for one in (listed, shown):
+    compared = commands.add_parser("diff", help="what is not the same about two trials: settings, code, metrics")
+    compared.add_argument("ids", nargs=2, metavar="id", help="as of show")
+    compared.add_argument("--json", action="store_true", help="the same for programs, with every metric")
+    compared.set_defaults(do=_diff)
+
+    for one in (listed, shown, compared):
         add_tracking_uri(one)
     return parser
 
@@ -122,10 +134,34 @@ def _show(args: argparse.Namespace, console: Console, errors: Console) -> int:
     if args.json:
         print(json.dumps(showing.shown(records, run), indent=1))
         return DONE
-    made = tables.sweep_tables(records, run) if isinstance(run, SweepRun) else tables.trial_tables(records, run)
-    for part in made:
-        console.print(part, soft_wrap=isinstance(part, str))
+    _print(
+        tables.sweep_tables(records, run) if isinstance(run, SweepRun) else tables.trial_tables(records, run), console
+    )
     return DONE
+
+
+def _diff(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    from platform.records import tables
+    from platform.records.difference import difference
+    from platform.tracking.index import TrialRun
+
+    records = _records(args, errors)
+    trials = []
+    for name in args.ids:
+        run = records.find(name)
+        if not isinstance(run, TrialRun):
+            raise ConfigError([Problem((), f"{name} is a sweep: diff compares two trials, report compares sweeps")])
+        trials.append(run)
+    if args.json:
+        print(json.dumps(asdict(difference(*trials)), indent=1))
+        return DONE
+    _print(tables.diff_tables(*trials), console)
+    return DONE
+
+
+def _print(parts: Iterable[Table | str], console: Console) -> None:
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,7 @@ from rich.markup import escape
 from platform.command import (
     INTERRUPTED,
     NOTHING_DONE,
+    Printed,
     add_data_root,
     add_profile,
     add_tracking_uri,
@@ -26,6 +28,9 @@ from platform.files.search_file import PAPER
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 EXAMPLES = """examples:
   python -m platform.sweep search_spaces/backmix.yaml
       the whole search: on a GPU the paper's protocol, without one the profile `quick`
@@ -37,6 +42,8 @@ EXAMPLES = """examples:
       real CIFAR-10 at a scale that two CPU cores finish in an hour
   python -m platform.sweep search_spaces/backmix.yaml --set epochs=30 --set trials=2
       any setting of the base, or any key of the file, with another value
+  python -m platform.sweep --list-settings backmix
+      what a trial of a method can be told; without a method, every setting
 
 The same command again goes on where it was interrupted, and trains nothing that is finished.
 Ctrl-C or SIGTERM keeps a checkpoint of every running trial.
@@ -44,9 +51,9 @@ exit codes: 0 all trials done, 1 some failed or are not in MLflow yet, 2 nothing
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
     console, errors = consoles()
     try:
+        args = _parser().parse_args(argv)
         _refuse_lost_results(args)
         if args.format == "json":
             if not args.dry_run:
@@ -93,7 +100,23 @@ def _parser() -> argparse.ArgumentParser:
         "studies (default: results)",
     )
     add_tracking_uri(parser)
+    schema = "print the JSON schema of a file, for editors (it is also search_spaces/schema.json)"
+    parser.add_argument("--schema", action=Printed, nargs=0, text=_schema, help=schema)
+    listed = "print every setting with its default, values and meaning; of one method where it is named"
+    parser.add_argument("--list-settings", action=Printed, nargs="?", metavar="METHOD", text=_settings, help=listed)
     return parser
+
+
+def _schema(_: str) -> str:
+    from platform.files.schema import schema_text
+
+    return schema_text()
+
+
+def _settings(method: str) -> Table:
+    from platform.terminal.settings import settings_table
+
+    return settings_table(method)
 
 
 def _command(argv: Sequence[str] | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 
 from platform.records import files, showing
+from platform.records.difference import difference
 from platform.records.listing import Records, accuracy, age, auroc, counts, title, versions
 from platform.terminal.text import in_terminal, took
 from platform.terminal.tracebacks import last_first
@@ -113,6 +114,43 @@ def sweep_tables(records: Records, sweep: SweepRun) -> Iterator[Table | str]:
     own = [run for run in records.trials() if run.identity in identities or run.tags.get("sweep") == sweep.run_id]
     yield trials_table(records, own)
     yield legend(0)
+
+
+def diff_tables(one: TrialRun, other: TrialRun) -> Iterator[Table | str]:
+    """What is not the same about two trials."""
+    found = difference(one, other)
+    heads = (in_terminal(title(one)), in_terminal(title(other)))
+    if found.identical:
+        yield "Both are runs of one trial: what shapes the weights is the same."
+    for what, pairs in (("settings", found.settings), ("code and machine", found.made)):
+        if not pairs:
+            yield f"The same {what}."
+            continue
+        table = _table("", what, *heads)
+        for name, values in pairs.items():
+            table.add_row(in_terminal(name), *map(in_terminal, values))
+        yield table
+    commits = [value for value in (one.git_sha, other.git_sha) if value not in ("", "unknown")]
+    if len(set(commits)) == 2:
+        yield f"The code's difference: git diff {' '.join(commit[:12] for commit in commits)} -- trainables"
+    shown = {name: pair for name, pair in found.metrics.items() if _is_shown(name)}
+    if shown:
+        table = _table("", "metric, in percent", *heads, "difference")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name, (mine, theirs) in shown.items():
+            each = ("" if value is None else f"{100 * value:.1f}" for value in (mine, theirs))
+            both = "" if mine is None or theirs is None else f"{100 * (theirs - mine):+.1f}"
+            table.add_row(in_terminal(name), *each, both)
+        yield table
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a metric is one of the few that tables have."""
+    if name.startswith("train/"):
+        return False
+    metric = MetricName.parse(name)
+    return metric.metric in (_COLUMNS[:3] if metric.score else ("accuracy", "auc"))
 
 
 def _metrics(metrics: Mapping[str, float]) -> Iterator[Table]:
