@@ -37,7 +37,7 @@ CLASSES = 6
 
 
 @dataclass(frozen=True)
-class Row:
+class Step:
     """One kind of step: its settings, and how often it needs each pass beside the optimiser's step."""
 
     settings: dict[str, object]
@@ -45,7 +45,7 @@ class Row:
     pass_number: int = 0  # over the images in an epoch
 
 
-def rows(teacher: str) -> dict[str, Row]:
+def rows(teacher: str) -> dict[str, Step]:
     """Every method, as its definition counts passes. B is the batch of known images."""
     distill = {"method": "distill", "teacher": {"backbone": teacher}}
     asymmetric = {"method": "asymmetric", "teacher": {"backbone": teacher}}
@@ -53,37 +53,37 @@ def rows(teacher: str) -> dict[str, Row]:
     student_and_teacher = {"train B": 1, "teacher B": 1}
     both_views = {"train B": 1, "teacher B": 2}
     return {
-        "plain": Row({"method": "plain"}),
-        "cutout": Row({"method": "cutout"}),
-        "mixup, mixed": Row({"method": "mixup", **mixed}),
-        "mixup, raw": Row({"method": "mixup", **raw}),
-        "cutmix, mixed": Row({"method": "cutmix", **mixed}),
-        "cutmix, raw": Row({"method": "cutmix", **raw}),
-        "decoupled-cutmix, mixed": Row({"method": "decoupled-cutmix", **mixed}),
-        "decoupled-cutmix, raw": Row({"method": "decoupled-cutmix", **raw}),
-        "backmix": Row({"method": "backmix"}),
-        "backmix, raw CAM": Row({"method": "backmix", "cam_from": "raw"}, {"train B": 1, "student B": 1}),
-        "distill, mixed": Row({**distill, "mix": "cutmix", **mixed}, student_and_teacher),
-        "distill, raw": Row({**distill, **raw}, student_and_teacher),
-        "asymmetric, mixed": Row({**asymmetric, **mixed}, both_views),
-        "asymmetric, mixed, features": Row({**asymmetric, **mixed, "cmi_on": "features"}, both_views),
-        "asymmetric, raw": Row({**asymmetric, **raw}, student_and_teacher),
-        "cmpkd": Row({"method": "cmpkd", "teacher": {"backbone": teacher}}, {"train B": 2, "teacher B": 3}),
-        "proser": Row({"method": "proser"}, {"train B/2": 2}),
-        "teacher-free": Row({"method": "teacher-free"}, {"train 3B": 1}),
-        "oe": Row({"method": "oe"}, {"train 3B": 1}),
-        "catimg": Row({"method": "catimg"}, {"train B, tall": 1}),
-        "ftavg": Row({"method": "ftavg"}, {"train 2B": 1}),
-        "cssr": Row({"method": "cssr"}, {"train B, cssr": 1}),
-        "cssr, backmix": Row({"method": "cssr", "mix": "backmix"}, {"train B, cssr": 1}),
-        "rcssr": Row({"method": "rcssr"}, {"train B, rcssr": 1}),
-        "gcpl": Row({"method": "gcpl"}),
-        "rpl": Row({"method": "rpl"}),
-        "arpl": Row({"method": "arpl"}),
-        "arpl, backmix": Row({"method": "arpl", "mix": "backmix"}),
-        "arpl, backmix, Grad-CAM": Row({"method": "arpl", "mix": "backmix", "cam": "gradient"}),
-        "arpl-cs, first pass": Row({"method": "arpl-cs"}, {"train B": 2, "to images B": 1, "adversaries": 1}),
-        "arpl-cs, second pass": Row({"method": "arpl-cs"}, pass_number=1),
+        "plain": Step({"method": "plain"}),
+        "cutout": Step({"method": "cutout"}),
+        "mixup, mixed": Step({"method": "mixup", **mixed}),
+        "mixup, raw": Step({"method": "mixup", **raw}),
+        "cutmix, mixed": Step({"method": "cutmix", **mixed}),
+        "cutmix, raw": Step({"method": "cutmix", **raw}),
+        "decoupled-cutmix, mixed": Step({"method": "decoupled-cutmix", **mixed}),
+        "decoupled-cutmix, raw": Step({"method": "decoupled-cutmix", **raw}),
+        "backmix": Step({"method": "backmix"}),
+        "backmix, raw CAM": Step({"method": "backmix", "cam_from": "raw"}, {"train B": 1, "student B": 1}),
+        "distill, mixed": Step({**distill, "mix": "cutmix", **mixed}, student_and_teacher),
+        "distill, raw": Step({**distill, **raw}, student_and_teacher),
+        "asymmetric, mixed": Step({**asymmetric, **mixed}, both_views),
+        "asymmetric, mixed, features": Step({**asymmetric, **mixed, "cmi_on": "features"}, both_views),
+        "asymmetric, raw": Step({**asymmetric, **raw}, student_and_teacher),
+        "cmpkd": Step({"method": "cmpkd", "teacher": {"backbone": teacher}}, {"train B": 2, "teacher B": 3}),
+        "proser": Step({"method": "proser"}, {"train B/2": 2}),
+        "teacher-free": Step({"method": "teacher-free"}, {"train 3B": 1}),
+        "oe": Step({"method": "oe"}, {"train 3B": 1}),
+        "catimg": Step({"method": "catimg"}, {"train B, tall": 1}),
+        "ftavg": Step({"method": "ftavg"}, {"train 2B": 1}),
+        "cssr": Step({"method": "cssr"}, {"train B, cssr": 1}),
+        "cssr, backmix": Step({"method": "cssr", "mix": "backmix"}, {"train B, cssr": 1}),
+        "rcssr": Step({"method": "rcssr"}, {"train B, rcssr": 1}),
+        "gcpl": Step({"method": "gcpl"}),
+        "rpl": Step({"method": "rpl"}),
+        "arpl": Step({"method": "arpl"}),
+        "arpl, backmix": Step({"method": "arpl", "mix": "backmix"}),
+        "arpl, backmix, Grad-CAM": Step({"method": "arpl", "mix": "backmix", "cam": "gradient"}),
+        "arpl-cs, first pass": Step({"method": "arpl-cs"}, {"train B": 2, "to images B": 1, "adversaries": 1}),
+        "arpl-cs, second pass": Step({"method": "arpl-cs"}, pass_number=1),
     }
 
 

@@ -33,7 +33,7 @@ from platform.deciding.paired import pooled
 
 FIRST = 3  # seeds at the first look: of two, a spread says next to nothing
 RHO = 2.0  # how late alpha is spent: chosen by `benchmarks/deciding.py`
-CELLS = 240  # of the grid
+INTERVALS = 240  # of the grid
 
 Array = NDArray[Any]
 
@@ -69,7 +69,7 @@ def looks(most: int, splits: int = 1, alpha: float = 0.05, rho: float = RHO, fir
             critical = _critical(places, masses, n, splits, part)
         found.append(Look(n, critical, spent, places, masses))
         spent += part
-        edges = np.linspace(0, _u(critical, n, splits), CELLS + 1)
+        edges = np.linspace(0, _u(critical, n, splits), INTERVALS + 1)
         inside = np.diff([masses @ (1 - _beyond(places, edge, n, splits)) for edge in edges])
         places, masses = (edges[1:] + edges[:-1]) / 2, inside
     return tuple(found)
@@ -91,7 +91,7 @@ def _through(places: Array, masses: Array, n: int, splits: int) -> tuple[Array, 
     if splits == 1:
         return places, masses
     before = n - 1 + (splits - 1) * (n - 2)
-    edges = np.linspace(0, places[-1] + (places[1] - places[0]) / 2, CELLS + 1)
+    edges = np.linspace(0, places[-1] + (places[1] - places[0]) / 2, INTERVALS + 1)
     share = np.minimum((edges[:, None] / places) ** 2, 1.0)
     below = betainc(before / 2, (splits - 1) / 2, share)
     return (edges[1:] + edges[:-1]) / 2, np.diff(below, axis=0) @ masses

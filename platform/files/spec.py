@@ -43,7 +43,7 @@ FigureName = Literal[
 ]
 
 
-class Objective(Strict):
+class Goal(Strict):
     metric: str = "val/auroc"
     mode: Literal["max", "min"] = "max"
 
@@ -261,8 +261,8 @@ class Spec(Strict):
     budget: Budget | None = None
 
     search: Annotated[dict[str, Dimension], Field(min_length=1)] = {}
-    objectives: Annotated[list[Objective], Field(alias="objective", min_length=1), BeforeValidator(_objective_list)] = [
-        Objective()
+    objectives: Annotated[list[Goal], Field(alias="objective", min_length=1), BeforeValidator(_objective_list)] = [
+        Goal()
     ]
     optuna: Optuna = Optuna()
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 0

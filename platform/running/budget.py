@@ -16,7 +16,7 @@ from platform.tracking.trials import TrialState
 from trainables.settings.config import TrialConfig
 
 
-class Work(Protocol):
+class Pending(Protocol):
     """What a budget asks of the queue."""
 
     plan: Plan
@@ -28,7 +28,7 @@ class Work(Protocol):
 
 
 @dataclass
-class Budget:
+class HoursLeft:
     """A `Listener` that knows what is left of the hours.
 
     They are of this machine's clock; on a cluster that was joined, of all devices that its trials take. Estimates are
@@ -49,12 +49,12 @@ class Budget:
     def __post_init__(self) -> None:
         self._began = self.clock()
 
-    def fits(self, job: Job, queue: Work) -> bool:
+    def fits(self, job: Job, queue: Pending) -> bool:
         """Whether a trial ends in time; a teacher with one of its students, since it is for nothing else."""
         jobs = [job, *queue.students.get(job.identity, [])[:1]]
         return self._fits(sum(self.lasts(j.trial.config) for j in jobs), job.resources, queue)
 
-    def fits_proposal(self, search: str, queue: Work) -> bool:
+    def fits_proposal(self, search: str, queue: Pending) -> bool:
         """Whether one more trial of a search ends in time, and after it what confirms the best settings."""
         sweep = queue.plan.sweep(search)
         waiting = [(of, w.row) for of in queue.plan.sweeps for w in of.waiting if w.search == search]
@@ -64,7 +64,7 @@ class Budget:
             later /= max(1, queue.at_once(needs))
         return self._fits(later + (self.lasts(sweep.search) if sweep.search else 0.0), needs, queue)
 
-    def _fits(self, lasts: float, needs: Resources, queue: Work) -> bool:
+    def _fits(self, lasts: float, needs: Resources, queue: Pending) -> bool:
         running = list(queue.running.values())
         if self.of_devices:
             open_ = sum(self._left(job) * devices(job.resources) for job in running)

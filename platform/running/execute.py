@@ -17,7 +17,7 @@ from platform.planning.best import best_params
 from platform.planning.plan import ImageSets, Plan, Sweep
 from platform.planning.results import Results
 from platform.planning.search import Study
-from platform.running.budget import Budget
+from platform.running.budget import HoursLeft
 from platform.running.cluster import LostError
 from platform.running.interrupt import Interrupt, ignored
 from platform.running.queue import Queue
@@ -53,7 +53,7 @@ def execute(
     worker: Callable[[], type[Any]],
     give_up: Callable[[Results], None],
     again: str,
-    budget: Budget | None = None,
+    budget: HoursLeft | None = None,
     fresh: bool = False,
     joined: bool = False,
 ) -> Results:

@@ -18,7 +18,7 @@ from platform.planning.blocks import add_seeds, block_of
 from platform.planning.plan import Plan, Request
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
-from platform.running.budget import Budget
+from platform.running.budget import HoursLeft
 from platform.running.job import Job, Registry
 from platform.tracking.claims import Elsewhere, Finished
 from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
@@ -41,7 +41,7 @@ class Queue:
     studies: Mapping[str, Study]  # of each sweep that searches
     at_once: Callable[[Resources], int]  # how many trials fit together
     say: Callable[[str], None]
-    budget: Budget | None = None
+    budget: HoursLeft | None = None
     finished: dict[str, FinishedTrial] = field(default_factory=dict)  # before or by now
     open: dict[str, Job] = field(default_factory=dict)  # not ended: each in one of the next four
     ready: list[Job] = field(default_factory=list)  # the next one first
@@ -374,7 +374,7 @@ class Queue:
 
     def _leave(self, job: Job) -> None:
         """There is no time for it in this command's budget."""
-        self._close(job, lambda cell: Outcome.of(job.trial, cell, "not started"))
+        self._close(job, lambda request: Outcome.of(job.trial, request, "not started"))
 
     def _settle(self, outcome: Outcome) -> None:
         self.results.add(outcome)

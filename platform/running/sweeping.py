@@ -24,7 +24,7 @@ from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.planning.work import Estimate, Work, work
-from platform.running.budget import Budget
+from platform.running.budget import HoursLeft
 from platform.running.cluster import Cluster, ClusterError, local_cluster
 from platform.running.execute import Locations, execute
 from platform.running.fitting import fit, refuse
@@ -208,11 +208,11 @@ def _hours(asked: float | None, sweeps: Sequence[Sweep]) -> float | None:
 
 def _budget(
     hours: float, plan: Plan, guess: Estimate | str, finished: Mapping[str, FinishedTrial], *, joined: bool
-) -> Budget:
+) -> HoursLeft:
     from platform.planning.cost import seconds_of
 
     seconds = seconds_of(plan, guess, list(finished.values()))
-    return Budget(hours, seconds, lambda sweep: plan.sweep(sweep).spec.resources, of_devices=joined)
+    return HoursLeft(hours, seconds, lambda sweep: plan.sweep(sweep).spec.resources, of_devices=joined)
 
 
 def _carry_out(
@@ -222,7 +222,7 @@ def _carry_out(
     tracker: Tracker,
     place: Locations,
     interrupt: Interrupt,
-    budget: Budget | None,
+    budget: HoursLeft | None,
 ) -> int:
     """Train what is left to do, tell what came of it and what to type next; the exit code."""
     started = time.monotonic()

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from rich.text import Text
 
-from platform.files.spec import Objective
+from platform.files.spec import Goal
 from platform.planning.captions import say_settings
 from platform.planning.results import Results
 from platform.terminal.text import in_terminal
@@ -23,7 +23,7 @@ SHOWN = 20  # running trials with a line of their own
 class LiveView:
     """A `Listener` with a bar for all trials, and a line for each that has a worker, with the time that it has left."""
 
-    def __init__(self, console: Console, results: Results, objectives: Mapping[str, Objective]) -> None:
+    def __init__(self, console: Console, results: Results, objectives: Mapping[str, Goal]) -> None:
         self.console = console
         self.results = results
         self.objectives = objectives  # of each sweep that searches

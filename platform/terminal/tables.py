@@ -11,7 +11,7 @@ from rich.table import Table
 from platform.deciding.looks import FIRST
 from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.rows import column_groups, untrained
-from platform.files.spec import Decided, Objective, Resources
+from platform.files.spec import Decided, Goal, Resources
 from platform.planning.captions import tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
 from platform.planning.results import Outcome, Results
@@ -110,7 +110,7 @@ def work_table(todo: Work, estimate: Estimate | str, budget: str = "") -> Table:
     return table
 
 
-def _judge(objective: Objective, config: TrialConfig) -> str:
+def _judge(objective: Goal, config: TrialConfig) -> str:
     """An objective, and what MLflow calls it."""
     (full,) = full_names(objective.metric, config)
     return f"{objective.metric} ({objective.mode}{f', in MLflow {full}' if full != objective.metric else ''})"

@@ -60,7 +60,7 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
     return done
 
 
-class Driver:
+class Command:
     """The command while it runs."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -83,20 +83,20 @@ class Driver:
 
 
 @contextmanager
-def driver(folder: Path, *arguments: str) -> Iterator[Driver]:
+def driver(folder: Path, *arguments: str) -> Iterator[Command]:
     """The command started in `folder`; killed where the test fails, or it takes longer than it ever should."""
     process = sweep(folder, *arguments)
     alarm = Timer(900, process.kill)
     alarm.start()
     try:
-        yield Driver(process)
+        yield Command(process)
     finally:
         alarm.cancel()
         process.kill()
         process.wait()
 
 
-def session_of(command: Driver) -> set[Path]:
+def session_of(command: Command) -> set[Path]:
     """Where the Ray that it has started keeps its logs and more; empty before it is up."""
     arguments = [a for p in psutil.Process(command.process.pid).children(recursive=True) for a in p.cmdline()]
     return {Path(a.removeprefix("--session-dir=")) for a in arguments if a.startswith("--session-dir=")}

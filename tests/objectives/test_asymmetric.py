@@ -54,7 +54,7 @@ def learner(s: SimpleNamespace, seed: int = 0, labels: torch.Tensor = LABELS, **
     return found
 
 
-class Seen(NamedTuple):
+class InNumpy(NamedTuple):
     """A step as numpy: logits z and features f of the student on the mix, of the teacher on raw images and the mix."""
 
     student: np.ndarray
@@ -77,7 +77,7 @@ class Seen(NamedTuple):
         return y
 
 
-def step(s: SimpleNamespace, seed: int = 0, **changes: object) -> tuple[float, Seen, Asymmetric, Small]:
+def step(s: SimpleNamespace, seed: int = 0, **changes: object) -> tuple[float, InNumpy, Asymmetric, Small]:
     """The loss of one mixed batch, and what both networks said of it by the same draws."""
     student, one, twin = Small(1, K), learner(s, seed, **changes), learner(s, seed, **changes)
     untouched = copy.deepcopy(student).train()
@@ -95,10 +95,10 @@ def step(s: SimpleNamespace, seed: int = 0, **changes: object) -> tuple[float, S
     found = (out.logits_BK, raw.logits_BK, taught.logits_BK, out.features_BC, raw.features_BC, taught.features_BC)
     arrays = [x.detach().numpy() for x in found]
     pair = labels.tolist(), labels[mixed.partners_B].tolist(), mixed.partners_B.tolist()
-    return loss, Seen(*arrays, *pair, mixed.lam_B.double().numpy()), one, student  # type: ignore[arg-type]
+    return loss, InNumpy(*arrays, *pair, mixed.lam_B.double().numpy()), one, student  # type: ignore[arg-type]
 
 
-def rejected(s: SimpleNamespace, seen: Seen) -> list[int]:
+def rejected(s: SimpleNamespace, seen: InNumpy) -> list[int]:
     """Samples that the verification of Eq. 7, or Table 13's exact one, refuses."""
     refused = []
     for i, scores in enumerate(seen.mixed_teacher):
@@ -111,7 +111,7 @@ def rejected(s: SimpleNamespace, seen: Seen) -> list[int]:
     return refused
 
 
-def terms(s: SimpleNamespace, seen: Seen) -> dict[str, float]:
+def terms(s: SimpleNamespace, seen: InNumpy) -> dict[str, float]:
     """Eq. 6 to 8 with DIST as -I, without their weights. A weight of each sample goes into both of DIST's relations."""
     share = (seen.share >= 0.5).astype(float) if s.cmi == "single" else seen.share
     partner = seen.raw_teacher[seen.partners]
@@ -132,7 +132,7 @@ def terms(s: SimpleNamespace, seen: Seen) -> dict[str, float]:
     return {"distill": distill, "cmi": cmi, "relabel": float(relabel)}
 
 
-def eq_8(s: SimpleNamespace, seen: Seen) -> float:
+def eq_8(s: SimpleNamespace, seen: InNumpy) -> float:
     t = terms(s, seen)
     return s.distill_weight * t["distill"] + s.cmi_weight * t["cmi"] + s.relabel_weight * t["relabel"]
 

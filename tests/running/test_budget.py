@@ -11,7 +11,7 @@ from platform import sweep
 from platform.planning.plan import Plan
 from platform.planning.results import Results
 from platform.planning.search import Study
-from platform.running.budget import Budget
+from platform.running.budget import HoursLeft
 from platform.running.queue import Queue
 from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, plan
 from tests.helpers.sweeps import here, project
@@ -41,7 +41,7 @@ def worked_off(
     many hours it took."""
     clock = Clock()
     seconds = None if guess is None else guess * HOUR
-    budget = Budget(hours, lambda config: seconds, lambda name: of.sweep(name).spec.resources, of_devices, clock)
+    budget = HoursLeft(hours, lambda config: seconds, lambda name: of.sweep(name).spec.resources, of_devices, clock)
     studies = {s.name: Study(s.spec, of.identity(s.search), folder) for s in of.sweeps if s.search}
     queue = Queue(of, Memory(), Results(), studies, lambda needs: at_once, lambda text: None, budget)
     queue.fill()

@@ -31,7 +31,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @dataclass
-class Head:
+class HeadNode:
     """A head node with a home of its own, and a clone of this repository."""
 
     clone: Path
@@ -60,7 +60,7 @@ def from_the_readme(begins: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeadNode]:
     home = tmp_path_factory.mktemp("home")
     clone = home / "clone"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -80,7 +80,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
     }
-    made = Head(clone, home / "shared", environment)
+    made = HeadNode(clone, home / "shared", environment)
     assert made.run("ray get-auth-token --generate").returncode == 0
     options = f"--port {gcs} --dashboard-port {dashboard} --ray-client-server-port {client}"
     local = f"--node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1 --dashboard-agent-listen-port {agent}"
@@ -104,7 +104,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 @pytest.fixture(scope="module")
-def submitted(head: Head) -> str:
+def submitted(head: HeadNode) -> str:
     """What the README's command said, with the README's places, and as little training as there can be."""
     command = from_the_readme("ray job submit")
     command = command.replace("/DATA", f"{head.shared}/data").replace("/SHARED", str(head.shared))
@@ -118,7 +118,7 @@ def test_the_readmes_command_succeeds(submitted: str) -> None:
     assert "Best settings: mask_ratio" in submitted
 
 
-def test_results_are_where_all_nodes_see_them(head: Head, submitted: str) -> None:
+def test_results_are_where_all_nodes_see_them(head: HeadNode, submitted: str) -> None:
     assert (head.shared / "mlflow.db").is_file()
     assert list((head.shared / "mlruns").rglob("scores.parquet"))
     assert (head.shared / "results" / "studies" / "backmix.log").is_file()
@@ -133,14 +133,14 @@ def test_only_what_a_job_needs_is_shipped(submitted: str) -> None:
     assert sum(file.stat().st_size for file in found.rglob("*.*") if "__pycache__" not in file.parts) < 1 << 20
 
 
-def test_a_job_whose_results_would_be_lost_is_refused(head: Head) -> None:
+def test_a_job_whose_results_would_be_lost_is_refused(head: HeadNode) -> None:
     done = head.run("ray job submit --working-dir . -- python -m platform.sweep search_spaces/backmix.yaml")
     assert "--storage is missing: a submitted job runs in a temporary folder" in " ".join(done.stdout.split())
     assert "exit code 2" in done.stdout
     assert done.returncode != 0
 
 
-def test_nobody_submits_without_the_token(head: Head, tmp_path: Path) -> None:
+def test_nobody_submits_without_the_token(head: HeadNode, tmp_path: Path) -> None:
     done = head.run("ray job submit --working-dir . -- python -c pass", RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
     assert done.returncode != 0
     assert "401" in done.stdout or "Unauthorized" in done.stdout, done.stdout

@@ -30,7 +30,7 @@ def labelled(r: m.Ranking) -> tuple[np.ndarray, np.ndarray]:
     return np.r_[np.ones(len(r.known)), np.zeros(len(r.unknown))], np.r_[r.known, r.unknown]
 
 
-class Arpl:
+class Reference:
     """ARPL's evaluation, read off its definition one sample at a time: nothing here is vectorised or shared."""
 
     def __init__(self, known: np.ndarray, unknown: np.ndarray) -> None:
@@ -101,7 +101,7 @@ def test_exact_metrics_equal_scikit_learn(r: m.Ranking) -> None:
 
 @pytest.mark.parametrize("r", CASES)
 def test_arpl_metrics_equal_the_reference(r: m.Ranking) -> None:
-    reference = Arpl(r.known, r.unknown)
+    reference = Reference(r.known, r.unknown)
     assert m.auroc_arpl(r) == pytest.approx(reference.auroc(), abs=1e-9)
     assert m.tnr95_arpl(r) == pytest.approx(reference.tnr95(), abs=1e-9)
     assert m.auin_arpl(r) == pytest.approx(reference.auin(), abs=1e-9)

@@ -9,7 +9,7 @@ from trainables.selfcheck.__main__ import main
 from trainables.selfcheck.agreement import Draws, differences, steps_of
 from trainables.selfcheck.sections import SECTIONS, apart
 from trainables.selfcheck.subjects import cases, drawn, small
-from trainables.selfcheck.told import Place, row
+from trainables.selfcheck.told import Scope, row
 from trainables.settings.methods import METHODS
 from trainables.settings.mixes import MIXES
 from trainables.settings.objectives import OBJECTIVES
@@ -27,7 +27,7 @@ def test_without_a_gpu_it_shows_what_a_cpu_can(capsys: pytest.CaptureFixture[str
 
 
 def test_on_a_gpu_a_section_runs_in_a_process_of_its_own() -> None:
-    lines = [line.text for line in apart("machine", Place(CPU, quick=True), seconds=60)]
+    lines = [line.text for line in apart("machine", Scope(CPU, quick=True), seconds=60)]
     assert any(line.startswith("| torch |") for line in lines)
     assert not any("FAILED" in line for line in lines)
 
@@ -65,7 +65,7 @@ def test_draws_are_handed_out_in_their_order_and_not_to_who_draws_otherwise() ->
 def test_a_section_that_fails_is_one_line_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(place: object) -> object:
+    def broken(scope: object) -> object:
         yield row("a", "b")
         raise ValueError("no such kernel")
 

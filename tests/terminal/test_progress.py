@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from platform.files.spec import Objective
+from platform.files.spec import Goal
 from platform.planning.results import Results
 from platform.terminal.progress import LiveView
 from platform.tracking.trials import TrialState
@@ -32,7 +32,7 @@ def frame(view: LiveView, width: int) -> list[str]:
 def view() -> LiveView:
     """Six trials, of which three are next and two have a worker."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    live = LiveView(console, Results(), {"search": Objective(metric="val/auroc", mode="max")})
+    live = LiveView(console, Results(), {"search": Goal(metric="val/auroc", mode="max")})
     live.begin(6)
     return live
 

@@ -29,7 +29,7 @@ def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "LARGE", 5 * SIZE)
 
 
-class Store:
+class Pages:
     """Runs in the order of their end, given out in pages as MLflow does: a token is a position."""
 
     def __init__(self, count: int) -> None:
@@ -61,7 +61,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("count", [0, 1, SIZE, SIZE + 1, 3 * SIZE + 5])
 def test_everything_is_found_and_looked_at_again_by_one_page(file: Path, count: int) -> None:
-    store = Store(count)
+    store = Pages(count)
     assert {k.run_id for k in finished(file, store).values()} == set(store.runs)
     store.reads()
     assert len(finished(file, store)) == count
@@ -69,7 +69,7 @@ def test_everything_is_found_and_looked_at_again_by_one_page(file: Path, count: 
 
 
 def test_what_ended_since_costs_no_more_than_its_pages(file: Path) -> None:
-    store = Store(100 * SIZE)
+    store = Pages(100 * SIZE)
     finished(file, store)
     assert store.reads() < 30  # mostly large pages
     store.runs += [f"r{n}" for n in range(2000, 2000 + 2 * SIZE)]
@@ -79,7 +79,7 @@ def test_what_ended_since_costs_no_more_than_its_pages(file: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 55, 98, 99])
 def test_a_run_that_is_deleted_vanishes(file: Path, place: int) -> None:
-    store = Store(100)
+    store = Pages(100)
     finished(file, store)
     del store.runs[place]
     assert set(finished(file, store)) == {f"i{run[1:]}" for run in store.runs}
@@ -87,14 +87,14 @@ def test_a_run_that_is_deleted_vanishes(file: Path, place: int) -> None:
 
 @pytest.mark.parametrize("place", [0, 55, 98])
 def test_a_run_that_ends_late_or_is_restored_appears(file: Path, place: int) -> None:
-    store = Store(100)
+    store = Pages(100)
     finished(file, store)
     store.runs.insert(place, "r500")
     assert set(finished(file, store)) == {f"i{run[1:]}" for run in store.runs}
 
 
 def test_a_run_that_ends_anew_is_read_anew(file: Path) -> None:
-    store = Store(100)
+    store = Pages(100)
     finished(file, store)
     store.runs.append(store.runs.pop(3))
     store.unfinished.add("r3")  # superseded
@@ -104,7 +104,7 @@ def test_a_run_that_ends_anew_is_read_anew(file: Path) -> None:
 
 
 def test_every_run_is_there_whatever_became_of_it_the_last_first(file: Path) -> None:
-    store = Store(30)
+    store = Pages(30)
     store.unfinished.add("r28")
     finished(file, store)
     assert [run.run_id for run in ended(file)[:3]] == ["r29", "r28", "r27"]
@@ -112,31 +112,31 @@ def test_every_run_is_there_whatever_became_of_it_the_last_first(file: Path) -> 
 
 
 def test_the_later_of_two_runs_of_an_identity_is_known(file: Path) -> None:
-    store = Store(3)
+    store = Pages(3)
     store.runs.append("r1")
     assert finished(file, store, ["i1"])["i1"].ended == 3.0
 
 
 def test_identities_are_looked_up_in_any_number(file: Path) -> None:
-    store = Store(30)
+    store = Pages(30)
     wanted = [f"i{n}" for n in range(20, 5020)]
     assert set(finished(file, store, wanted)) == {f"i{n}" for n in range(20, 30)}
     assert finished(file, store, []) == {}
 
 
 def test_params_and_metrics_come_back(file: Path) -> None:
-    trial = finished(file, Store(1))["i0"]
+    trial = finished(file, Pages(1))["i0"]
     assert (trial.params, trial.metrics) == ({"lr": "0.1"}, {"test/auroc": 0.5})
     assert (trial.sweep, trial.seconds, trial.device) == ("sweep", 1.5, "cpu")
 
 
 def test_a_store_that_was_made_anew_is_read_in_full(file: Path) -> None:
-    finished(file, Store(100))
-    assert set(finished(file, Store(5))) == {f"i{n}" for n in range(5)}
+    finished(file, Pages(100))
+    assert set(finished(file, Pages(5))) == {f"i{n}" for n in range(5)}
 
 
 def test_a_damaged_file_is_made_again(file: Path) -> None:
-    store = Store(300)
+    store = Pages(300)
     finished(file, store)
     content = bytearray(file.read_bytes())
     for damaged in (b"no database at all" * 100, bytes(content[:4096]) + b"\xff" * (len(content) - 4096), b""):
@@ -146,7 +146,7 @@ def test_a_damaged_file_is_made_again(file: Path) -> None:
 
 
 def test_another_format_is_made_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(30)
+    store = Pages(30)
     finished(file, store)
     monkeypatch.setattr(index, "FORMAT", index.FORMAT + 1)
     store.reads()
@@ -156,12 +156,12 @@ def test_another_format_is_made_again(file: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_file_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     nowhere = tmp_path / "missing" / "index.sqlite"
-    assert len(finished(nowhere, Store(30))) == 30
+    assert len(finished(nowhere, Pages(30))) == 30
     assert unfinished(nowhere) is None
 
 
 def test_where_reading_fails_the_index_stays_as_it_was(file: Path) -> None:
-    store = Store(30)
+    store = Pages(30)
     finished(file, store)
 
     def broken(token: str | None, size: int) -> Page:
@@ -173,7 +173,7 @@ def test_where_reading_fails_the_index_stays_as_it_was(file: Path) -> None:
 
 
 def test_several_may_refresh_at_once(file: Path) -> None:
-    store = Store(500)
+    store = Pages(500)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: finished(file, store), range(8)))
     assert [len(trials) for trials in found] == [500] * 8
@@ -182,7 +182,7 @@ def test_several_may_refresh_at_once(file: Path) -> None:
 
 
 def test_all_of_a_store_is_kept_for_as_long_as_its_state_is_the_same(file: Path) -> None:
-    store = Store(3)
+    store = Pages(3)
     trials = finished(file, store)
     sweep = SweepRun("r9", "toy", True, "quick", "", {"digits": ["0123", 1000]}, {"best.lr": "0.1"})
     running = TrialRun("i7", "r7", "toy", "row", "row", "", "", 0.0, 1.0, "cpu", "{}", "running")

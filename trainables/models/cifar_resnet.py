@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-class _Block(nn.Module):
+class _BasicBlock(nn.Module):
     """conv 3x3, BN, ReLU, conv 3x3, BN; where the map shrinks, the shortcut takes every other position and fills the
     new channels with zeros, half before and half after (option A, as in akamaster/pytorch_resnet_cifar10)."""
 
@@ -38,7 +38,7 @@ def cifar_resnet(depth: int) -> tuple[nn.Sequential, int, int]:
     for number, channels in enumerate((16, 32, 64), 1):
         group = []
         for b in range(blocks):
-            group.append(_Block(channels_in, channels, 2 if number > 1 and b == 0 else 1))
+            group.append(_BasicBlock(channels_in, channels, 2 if number > 1 and b == 0 else 1))
             channels_in = channels
         layers[f"layer{number}"] = nn.Sequential(*group)
     body = nn.Sequential(layers)

@@ -12,7 +12,7 @@ from trainables.models.head import Head
 from trainables.models.output import ConvolutionalNetwork
 
 
-class _Block(nn.Module):
+class _PreActivation(nn.Module):
     """Pre-activation residual block: BN, ReLU, conv 3x3, twice."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -41,7 +41,7 @@ class WideResNet(ConvolutionalNetwork):
         self.stem = nn.Conv2d(3, channels[0], 3, padding=1, bias=False)
         self.groups = nn.Sequential(
             *(
-                _Block(channels[g] if b == 0 else channels[g + 1], channels[g + 1], 2 if g and b == 0 else 1)
+                _PreActivation(channels[g] if b == 0 else channels[g + 1], channels[g + 1], 2 if g and b == 0 else 1)
                 for g in range(3)
                 for b in range(blocks)
             )

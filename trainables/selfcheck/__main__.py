@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from trainables.selfcheck.sections import SECTIONS, apart, here
-from trainables.selfcheck.told import Place
+from trainables.selfcheck.told import Scope
 
 SPARE = 30.0  # seconds that a section which began in time may go on for
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="a file that gets the same text")
     args = parser.parse_args(argv)
     has_gpu = torch.cuda.is_available() if args.device == "auto" else args.device.startswith("cuda")
-    place = Place(torch.device(("cuda" if args.device == "auto" else args.device) if has_gpu else "cpu"), args.quick)
+    scope = Scope(torch.device(("cuda" if args.device == "auto" else args.device) if has_gpu else "cpu"), args.quick)
     with args.out.open("w") if args.out else nullcontext() as file:
 
         def tell(text: str) -> None:
@@ -43,11 +43,11 @@ def main(argv: list[str] | None = None) -> int:
             if file:
                 print(text, file=file, flush=True)
 
-        failed = _check(args.sections, place, args.minutes, tell)
+        failed = _check(args.sections, scope, args.minutes, tell)
     return 1 if failed else 0
 
 
-def _check(sections: list[str], place: Place, minutes: float, tell: Callable[[str], None]) -> int:
+def _check(sections: list[str], scope: Scope, minutes: float, tell: Callable[[str], None]) -> int:
     """Go through the sections; how many checks failed."""
     began = time.monotonic()
     failed = 0
@@ -59,7 +59,7 @@ def _check(sections: list[str], place: Place, minutes: float, tell: Callable[[st
             tell(f"Left out: over {minutes:g} minutes. `--sections {name}` runs it alone.")
             continue
         started = time.monotonic()
-        lines = apart(name, place, min(limit, left + SPARE)) if place.on_gpu else here(name, place)
+        lines = apart(name, scope, min(limit, left + SPARE)) if scope.on_gpu else here(name, scope)
         for line in lines:
             tell(line.text)
             failed += line.failed

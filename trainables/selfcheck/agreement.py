@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainables.data.trial_data import TrialData
 from trainables.selfcheck.subjects import AUGMENTED, batches_of, cases, drawn, trainer_of
-from trainables.selfcheck.told import Line, Place, heading, reason, row
+from trainables.selfcheck.told import Line, Scope, heading, reason, row
 from trainables.settings.config import TrialConfig
 
 STEPS = 2
@@ -59,20 +59,20 @@ class Steps:
     change: torch.Tensor = field(default_factory=lambda: torch.zeros(0))  # of all weights
 
 
-def agreement(place: Place) -> Iterator[Line]:
+def agreement(scope: Scope) -> Iterator[Line]:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    other = str(place.device) if place.on_gpu else "the CPU without oneDNN"
+    other = str(scope.device) if scope.on_gpu else "the CPU without oneDNN"
     yield Line(
         f"The same weights, images and draws on the CPU and on {other}; TF32 off. Relative differences: in float32 of "
         f"the first loss and its gradient, in float64 the largest of loss, gradient and weights in {STEPS} steps. At "
         f"most {', '.join(f'{t:g}' for t in TOLERANCE)}; augmented {', '.join(f'{t:g}' for t in LOOSE)}."
     )
     yield from heading("method", "loss", "gradient", f"float64, {STEPS} steps", "")
-    for name, config in cases(place.quick).items():
+    for name, config in cases(scope.quick).items():
         allowed = LOOSE if name in AUGMENTED else TOLERANCE
-        data = drawn(96, 16 if place.quick and config.objective != "arpl-cs" else 32)  # its discriminator needs 32 px
+        data = drawn(96, 16 if scope.quick and config.objective != "arpl-cs" else 32)  # its discriminator needs 32 px
         try:
-            found = differences(config, data, place.device)
+            found = differences(config, data, scope.device)
         except Exception as error:
             yield row(name, "", "", "", reason(error), failed=True)
             continue

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from trainables.selfcheck.told import Line, Place, heading, row
+from trainables.selfcheck.told import Line, Scope, heading, row
 
 
-def machine(place: Place) -> Iterator[Line]:
+def machine(scope: Scope) -> Iterator[Line]:
     yield from heading("machine", "")
-    if place.on_gpu:
-        of = torch.cuda.get_device_properties(place.device)
+    if scope.on_gpu:
+        of = torch.cuda.get_device_properties(scope.device)
         yield row("GPU", f"{of.name}, {of.total_memory / 2**30:.0f} GiB, {of.multi_processor_count} multiprocessors")
         yield row("driver", _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"))
         yield row("compute capability", f"{of.major}.{of.minor}, bf16: {torch.cuda.is_bf16_supported()}")

@@ -16,10 +16,10 @@ from trainables.selfcheck.machine import machine
 from trainables.selfcheck.sharing import sharing
 from trainables.selfcheck.speed import captured, compiled, profile, speed
 from trainables.selfcheck.steps import going_on, precision, read_backs
-from trainables.selfcheck.told import Line, Place, reason
+from trainables.selfcheck.told import Line, Scope, reason
 
 # Title, and seconds after which a section is given up on a GPU.
-SECTIONS: dict[str, tuple[Callable[[Place], Iterator[Line]], str, float]] = {
+SECTIONS: dict[str, tuple[Callable[[Scope], Iterator[Line]], str, float]] = {
     "machine": (machine, "Machine", 60),
     "read-backs": (read_backs, "No step reads back from the device", 100),
     "agreement": (agreement, "The GPU computes what the CPU does", 150),
@@ -33,20 +33,20 @@ SECTIONS: dict[str, tuple[Callable[[Place], Iterator[Line]], str, float]] = {
 }
 
 
-def here(name: str, place: Place) -> Iterator[Line]:
+def here(name: str, scope: Scope) -> Iterator[Line]:
     """The lines of a section; an error of it is one more."""
     try:
-        yield from SECTIONS[name][0](place)
+        yield from SECTIONS[name][0](scope)
     except Exception as error:
         yield Line(f"**FAILED** {reason(error)}", failed=True)
 
 
-def apart(name: str, place: Place, seconds: float) -> Iterator[Line]:
+def apart(name: str, scope: Scope, seconds: float) -> Iterator[Line]:
     """The same from a process of its own: what ruins a GPU's context, or hangs, ends no other section."""
     context = multiprocessing.get_context("spawn")
     mine, its = context.Pipe(duplex=False)
     until = time.monotonic() + seconds
-    process = context.Process(target=_send, args=(name, replace(place, until=until), its))
+    process = context.Process(target=_send, args=(name, replace(scope, until=until), its))
     process.start()
     its.close()
     try:
@@ -66,7 +66,7 @@ def apart(name: str, place: Place, seconds: float) -> Iterator[Line]:
             process.join()
 
 
-def _send(name: str, place: Place, to: Connection) -> None:
-    for line in here(name, place):
+def _send(name: str, scope: Scope, to: Connection) -> None:
+    for line in here(name, scope):
         to.send(line)
     to.send(None)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from trainables.selfcheck.timing import USUAL, Network, as_trained, trainer_for
-from trainables.selfcheck.told import Line, Place, heading, reason, row
+from trainables.selfcheck.timing import USUAL, Workload, as_trained, trainer_for
+from trainables.selfcheck.told import Line, Scope, heading, reason, row
 
 
 class Shared(NamedTuple):
@@ -22,8 +22,8 @@ class Shared(NamedTuple):
     reserved: float  # MiB that torch took from the device for them
 
 
-def sharing(place: Place) -> Iterator[Line]:
-    if not place.on_gpu:
+def sharing(scope: Scope) -> Iterator[Line]:
+    if not scope.on_gpu:
         yield Line("Two processes share a GPU where there is one.")
         return
     yield Line(
@@ -34,7 +34,7 @@ def sharing(place: Place) -> Iterator[Line]:
     for network in USUAL[:1]:
         context = multiprocessing.get_context("spawn")
         pipes = [context.Pipe() for _ in range(2)]
-        processes = [context.Process(target=_trial, args=(network, place, its)) for _, its in pipes]
+        processes = [context.Process(target=_trial, args=(network, scope, its)) for _, its in pipes]
         for process in processes:
             process.start()
         try:
@@ -47,7 +47,7 @@ def sharing(place: Place) -> Iterator[Line]:
                 process.kill()
 
 
-def _runs(network: Network, trials: list[Connection]) -> Iterator[Line]:
+def _runs(network: Workload, trials: list[Connection]) -> Iterator[Line]:
     """One of the trials alone, then both."""
     for trial in trials:
         _answer(trial)  # it is warm
@@ -74,11 +74,11 @@ def _answer(trial: Connection) -> Shared:
     return Shared(*said)
 
 
-def _trial(network: Network, place: Place, to: Connection) -> None:
+def _trial(network: Workload, scope: Scope, to: Connection) -> None:
     """Train for a few seconds each time that it is told to."""
-    seconds = 2.0 if place.quick else 4.0
+    seconds = 2.0 if scope.quick else 4.0
     try:
-        step = as_trained(trainer_for(network, "backmix", "bf16", place))
+        step = as_trained(trainer_for(network, "backmix", "bf16", scope))
         for _ in range(12):
             step()
         torch.cuda.synchronize()

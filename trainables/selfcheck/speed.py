@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.selfcheck.timing import ON_CPU, SMALL, USUAL, Network, as_trained, bare, peak, rate, trainer_for
-from trainables.selfcheck.told import Line, Place, heading, reason, row
+from trainables.selfcheck.timing import ON_CPU, SMALL, USUAL, Workload, as_trained, bare, peak, rate, trainer_for
+from trainables.selfcheck.told import Line, Scope, heading, reason, row
 from trainables.training.loop import Trainer
 
 METHODS = ("plain", "backmix", "asymmetric")
 
 
-def speed(place: Place) -> Iterator[Line]:
+def speed(scope: Scope) -> Iterator[Line]:
     """Images a second, and memory, of the real step and of a bare one."""
     yield Line(
         "Images a second (± half of the range of 3 windows). `bare`: forward, cross-entropy, backward and update on "
@@ -30,26 +30,26 @@ def speed(place: Place) -> Iterator[Line]:
     )
     yield from heading("network", "precision", "step", "images/s", "of bare", "MiB", "")
     networks = [(n, p) for p in ("bf16", "fp32") for n in USUAL] + [(n, "bf16") for n in SMALL]
-    for network, kind in networks if place.on_gpu else [(ON_CPU, "fp32")]:
+    for network, kind in networks if scope.on_gpu else [(ON_CPU, "fp32")]:
         whole = 0.0
         for method in ("bare", *METHODS):
             try:
-                _empty(place)
-                trainer = trainer_for(network, "plain" if method == "bare" else method, kind, place)
+                _empty(scope)
+                trainer = trainer_for(network, "plain" if method == "bare" else method, kind, scope)
                 step = bare(trainer) if method == "bare" else as_trained(trainer)
-                found = rate(step, network.batch_size, place)
+                found = rate(step, network.batch_size, scope)
             except Exception as error:
                 yield row(network, kind, method, "", "", "", reason(error), failed=True)
                 continue
             whole = found.images if method == "bare" else whole
-            yield row(network, kind, method, found, f"{found.images / whole:.0%}" if whole else "", peak(place), "")
+            yield row(network, kind, method, found, f"{found.images / whole:.0%}" if whole else "", peak(scope), "")
             del trainer, step
 
 
-def _empty(place: Place) -> None:
+def _empty(scope: Scope) -> None:
     """Forget what the last network held."""
     gc.collect()
-    if place.on_gpu:
+    if scope.on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
@@ -57,16 +57,16 @@ def _empty(place: Place) -> None:
 PROFILED = 5  # steps
 
 
-def profile(place: Place) -> Iterator[Line]:
+def profile(scope: Scope) -> Iterator[Line]:
     """Kernels of a step, how busy they keep the device, and which take longest."""
-    if not place.on_gpu:
+    if not scope.on_gpu:
         yield Line("Kernels run on a device alone.")
         return
     yield from heading("network", "step", "kernels a step", "ms a step", "GPU busy", "longest, with their share")
     for network in (USUAL[0], USUAL[1], SMALL[1]):
         for method in METHODS:
             try:
-                step = as_trained(trainer_for(network, method, "bf16", place))
+                step = as_trained(trainer_for(network, method, "bf16", scope))
                 kernels, ms, busy, longest = _profiled(step)
             except Exception as error:
                 yield row(network, method, "", "", "", reason(error), failed=True)
@@ -108,9 +108,9 @@ def _short(name: str) -> str:
     return f"`{plain[:60]}`"
 
 
-def captured(place: Place) -> Iterator[Line]:
+def captured(scope: Scope) -> Iterator[Line]:
     """A whole step as one CUDA graph: what is left where the host need not launch kernels."""
-    if not place.on_gpu:
+    if not scope.on_gpu:
         yield Line("CUDA graphs are a GPU's.")
         return
     yield Line(
@@ -121,31 +121,31 @@ def captured(place: Place) -> Iterator[Line]:
     for network in (USUAL[0], *SMALL):
         for method in ("bare", "plain", "backmix"):
             try:
-                _empty(place)
-                yield _captured(network, method, place)
+                _empty(scope)
+                yield _captured(network, method, scope)
             except Exception as error:
                 yield row(network, method, "", "", "", "", "", reason(error), failed=True)
                 torch.cuda.synchronize()
 
 
-def _captured(network: Network, method: str, place: Place) -> Line:
+def _captured(network: Workload, method: str, scope: Scope) -> Line:
     make = "plain" if method == "bare" else method
-    eager = trainer_for(network, make, "bf16", place)
-    before = rate(bare(eager) if method == "bare" else as_trained(eager), network.batch_size, place)
-    trainer = trainer_for(network, make, "bf16", place)
+    eager = trainer_for(network, make, "bf16", scope)
+    before = rate(bare(eager) if method == "bare" else as_trained(eager), network.batch_size, scope)
+    trainer = trainer_for(network, make, "bf16", scope)
     ids = trainer.begin_epoch().order[: network.batch_size].clone()
     step = bare(trainer) if method == "bare" else lambda: trainer.step(ids)
     graph, loss = _graph(step, trainer)
     apart = ""
     if method == "bare":
-        other = bare(trainer_for(network, make, "bf16", place))
+        other = bare(trainer_for(network, make, "bf16", scope))
         for _ in range(3 + 5):
             expected = other()
         for _ in range(5):
             graph.replay()
         apart = f"{abs(loss.item() - expected.item()) / abs(expected.item()):.1e}"
-    after = rate(graph.replay, network.batch_size, place)
-    cells = (before, after, f"{after.images / before.images:.2f} ×", apart, peak(place))
+    after = rate(graph.replay, network.batch_size, scope)
+    cells = (before, after, f"{after.images / before.images:.2f} ×", apart, peak(scope))
     return row(network, method, *cells, "")
 
 
@@ -167,9 +167,9 @@ def _graph(step: Callable[[], torch.Tensor], trainer: Trainer) -> tuple[torch.cu
 MODES: dict[str, dict[str, Any]] = {"compiled": {}, "compiled, CUDA graphs": {"mode": "reduce-overhead"}}
 
 
-def compiled(place: Place) -> Iterator[Line]:
+def compiled(scope: Scope) -> Iterator[Line]:
     """What torch.compile of the network gives a bare step and BackMix's, and how far its numbers are."""
-    if not place.on_gpu:
+    if not scope.on_gpu:
         yield Line("Compiling is measured where it is meant to pay: on a GPU.")
         return
     yield Line(
@@ -183,24 +183,24 @@ def compiled(place: Place) -> Iterator[Line]:
     for kind in ("bf16", "fp32"):
         for mode, options in MODES.items():
             for network in USUAL:
-                if place.until - time.monotonic() < 1.3 * took + 20:
+                if scope.until - time.monotonic() < 1.3 * took + 20:
                     yield row(network, kind, mode, "", "", "", "", "", "", "left out: no time")
                     continue
                 started = time.monotonic()
                 try:
-                    _empty(place)
+                    _empty(scope)
                     torch._dynamo.reset()
-                    yield _compiled(network, kind, mode, options, place)
+                    yield _compiled(network, kind, mode, options, scope)
                 except Exception as error:
                     yield row(network, kind, mode, "", "", "", "", "", "", reason(error), failed=True)
                 took = max(took, time.monotonic() - started)
 
 
-def _compiled(network: Network, kind: str, mode: str, options: dict[str, Any], place: Place) -> Line:
-    trainer = trainer_for(network, "backmix", kind, place)
+def _compiled(network: Workload, kind: str, mode: str, options: dict[str, Any], scope: Scope) -> Line:
+    trainer = trainer_for(network, "backmix", kind, scope)
     torch.backends.cudnn.allow_tf32 = False
     expected = _loss_and_gradient(bare(trainer), trainer)
-    trainer = trainer_for(network, "backmix", kind, place)
+    trainer = trainer_for(network, "backmix", kind, scope)
     network_compiled: nn.Module = torch.compile(trainer.model, **options)  # type: ignore[assignment]
     trainer.trained = network_compiled
     step = bare(trainer, trainer.trained)
@@ -208,11 +208,11 @@ def _compiled(network: Network, kind: str, mode: str, options: dict[str, Any], p
     found = _loss_and_gradient(step, trainer)
     first = time.perf_counter() - started
     torch.backends.cudnn.allow_tf32 = True
-    peak(place)
-    plain = rate(step, network.batch_size, place)
-    backmix = rate(as_trained(trainer), network.batch_size, place)
+    peak(scope)
+    plain = rate(step, network.batch_size, scope)
+    backmix = rate(as_trained(trainer), network.batch_size, scope)
     loss, gradient = (float((a - b).norm() / a.norm()) for a, b in zip(expected, found, strict=True))
-    cells = (f"{first:.0f}", plain, backmix, f"{loss:.1e}", f"{gradient:.1e}", peak(place))
+    cells = (f"{first:.0f}", plain, backmix, f"{loss:.1e}", f"{gradient:.1e}", peak(scope))
     return row(network, kind, mode, *cells, "")
 
 

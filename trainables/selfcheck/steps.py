@@ -14,7 +14,7 @@ import torch
 from trainables.data.trial_data import TrialData
 from trainables.scoring.evaluation import score_samples
 from trainables.selfcheck.subjects import batches_of, cases, drawn, small, trainer_of
-from trainables.selfcheck.told import Line, Place, heading, reason, row
+from trainables.selfcheck.told import Line, Scope, heading, reason, row
 from trainables.settings.config import TrialConfig
 from trainables.training.loop import Trainer
 
@@ -23,18 +23,18 @@ WARM = 6  # steps: both sides of a coin, mostly
 PRECISIONS = {"fp32": ("fp32", False), "fp32, TF32 convolutions": ("fp32", True), "bf16": ("bf16", True)}
 
 
-def read_backs(place: Place) -> Iterator[Line]:
+def read_backs(scope: Scope) -> Iterator[Line]:
     """No step waits for the device: torch raises where one would."""
-    if not place.on_gpu:
+    if not scope.on_gpu:
         yield Line("Whether a step waits for the device shows on a device alone.")
         return
     yield Line(f"{WARM} steps of each method, after as many to warm up, in which nothing may wait for the GPU.")
     yield from heading("method", "")
     data = drawn(16 * 2 * WARM, 32)
-    for name, config in cases(place.quick).items():
+    for name, config in cases(scope.quick).items():
         trainer = None
         try:
-            trainer = trainer_of(config, data, place.device)
+            trainer = trainer_of(config, data, scope.device)
             torch.backends.cudnn.benchmark = False  # to try algorithms for each small shape takes the longest
             batches = batches_of(trainer)
             for ids in batches[:WARM]:
@@ -51,27 +51,27 @@ def read_backs(place: Place) -> Iterator[Line]:
             torch.cuda.set_sync_debug_mode("default")
 
 
-def precision(place: Place) -> Iterator[Line]:
+def precision(scope: Scope) -> Iterator[Line]:
     """Training and scores in each precision, from the same weights and with the same draws."""
-    steps, images = (10, 100) if place.quick else (100, 2000)
-    batch = 64 if place.on_gpu else 16
+    steps, images = (10, 100) if scope.quick else (100, 2000)
+    batch = 64 if scope.on_gpu else 16
     data, tested = drawn(15 * batch, 32), drawn(images, 32).outliers
     assert tested is not None
     tested = replace(tested, labels=tested.labels * 0 - 1)
-    backbone = "wrn16-2" if place.on_gpu else "wrn10-1"
+    backbone = "wrn16-2" if scope.on_gpu else "wrn10-1"
     yield Line(f"BackMix, {backbone}, {steps} steps of {batch} images: the mean loss of a tenth of them, at both ends.")
     yield from heading("precision", "first loss", "last loss", "distinct MLS scores", "of images", "")
     distinct: dict[str, int] = {}
     for name, (kind, tf32) in PRECISIONS.items():
-        if tf32 and kind == "fp32" and not place.on_gpu:
+        if tf32 and kind == "fp32" and not scope.on_gpu:
             continue
         torch.backends.cudnn.allow_tf32 = tf32
         try:
             config = small(method="backmix", backbone=backbone, batch_size=batch, precision=kind, lr=0.05)
-            trainer = trainer_of(config, data, place.device)
+            trainer = trainer_of(config, data, scope.device)
             batches = [ids for _ in range(1 + steps // trainer.steps_per_epoch) for ids in batches_of(trainer)][:steps]
             losses = torch.stack([trainer.step(ids) for ids in batches]).cpu()
-            table = score_samples(trainer.model, "test", {"drawn": tested}, place.device, kind)
+            table = score_samples(trainer.model, "test", {"drawn": tested}, scope.device, kind)
         except Exception as error:
             yield row(name, "", "", "", "", reason(error), failed=True)
             continue
@@ -83,7 +83,7 @@ def precision(place: Place) -> Iterator[Line]:
         yield row(name, *ends, distinct[name], len(table), told, failed=not whole)
 
 
-def going_on(place: Place) -> Iterator[Line]:
+def going_on(scope: Scope) -> Iterator[Line]:
     """A checkpoint in the middle of an epoch goes on as if nothing had happened."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without which no product of matrices is deterministic
     yield Line(
@@ -93,13 +93,13 @@ def going_on(place: Place) -> Iterator[Line]:
     yield from heading("method", "algorithms", "largest difference", "of a second run", "")
     data = drawn(6 * 16, 32)
     chosen = ("plain", "backmix", "asymmetric")
-    for deterministic in (True, False) if place.on_gpu else (True,):
+    for deterministic in (True, False) if scope.on_gpu else (True,):
         named = "deterministic" if deterministic else "as a trial trains"
-        for method in chosen if not place.quick else chosen[:2]:
+        for method in chosen if not scope.quick else chosen[:2]:
             try:
                 with _deterministic(deterministic), warnings.catch_warnings(record=True) as said:
                     warnings.simplefilter("always")
-                    found = _interrupted(small(method=method), data, place.device, benchmark=not deterministic)
+                    found = _interrupted(small(method=method), data, scope.device, benchmark=not deterministic)
             except Exception as error:
                 yield row(method, named, "", "", reason(error), failed=True)
                 continue
@@ -108,8 +108,8 @@ def going_on(place: Place) -> Iterator[Line]:
             # As a trial trains, what a device does not repeat cannot be asked of a checkpoint.
             good = found[0] == 0 or (not deterministic and found[0] <= 10 * max(found[1], 1e-7))
             yield row(method, named, *(f"{f:.1e}" if f else "0" for f in found), note, failed=not good)
-    if place.on_gpu:
-        for one, other in ((place.device, CPU), (CPU, place.device)):
+    if scope.on_gpu:
+        for one, other in ((scope.device, CPU), (CPU, scope.device)):
             try:
                 _moved(small(method="backmix"), data, one, other)
             except Exception as error:

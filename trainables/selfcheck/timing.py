@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.selfcheck.subjects import batches_of, drawn, trainer_of
-from trainables.selfcheck.told import Place
+from trainables.selfcheck.told import Scope
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 
 WINDOWS = 3
 
 
-class Network(NamedTuple):
-    """One that is measured, and on what."""
+class Workload(NamedTuple):
+    """A network that is measured, and on what."""
 
     backbone: str
     image_size: int
@@ -32,9 +32,9 @@ class Network(NamedTuple):
         return f"{self.backbone}, {self.image_size} px, batch {self.batch_size}"
 
 
-USUAL = (Network("wrn40-4", 32, 128), Network("resnet18", 64, 128))
-SMALL = (Network("wrn40-4", 32, 32), Network("resnet18", 64, 32), Network("wrn16-4", 32, 128))
-ON_CPU = Network("wrn10-1", 32, 16)
+USUAL = (Workload("wrn40-4", 32, 128), Workload("resnet18", 64, 128))
+SMALL = (Workload("wrn40-4", 32, 32), Workload("resnet18", 64, 32), Workload("wrn16-4", 32, 128))
+ON_CPU = Workload("wrn10-1", 32, 16)
 
 
 class Rate(NamedTuple):
@@ -45,24 +45,24 @@ class Rate(NamedTuple):
         return f"{self.images:,.0f} ± {50 * self.spread:.0f} %"
 
 
-def rate(step: Callable[[], Any], batch: int, place: Place) -> Rate:
+def rate(step: Callable[[], Any], batch: int, scope: Scope) -> Rate:
     """Images a second of a step that takes `batch` of them, once it is warm."""
 
     def wait() -> None:
-        if place.on_gpu:
+        if scope.on_gpu:
             torch.cuda.synchronize()
 
-    for _ in range(12 if place.on_gpu else 1):  # a coin may choose another step
+    for _ in range(12 if scope.on_gpu else 1):  # a coin may choose another step
         step()
     wait()
-    seconds = (0.2 if place.quick else 0.3) if place.on_gpu else 0.0
+    seconds = (0.2 if scope.quick else 0.3) if scope.on_gpu else 0.0
     started = time.perf_counter()
-    for _ in range(4 if place.on_gpu else 1):
+    for _ in range(4 if scope.on_gpu else 1):
         step()
     wait()
     steps = max(1, int(4 * seconds / (time.perf_counter() - started)))
     rates = []
-    for _ in range(WINDOWS if place.on_gpu else 1):
+    for _ in range(WINDOWS if scope.on_gpu else 1):
         started = time.perf_counter()
         for _ in range(steps):
             step()
@@ -72,12 +72,12 @@ def rate(step: Callable[[], Any], batch: int, place: Place) -> Rate:
     return Rate(median, (max(rates) - min(rates)) / median)
 
 
-def trainer_for(network: Network, method: str, precision: str, place: Place) -> Trainer:
+def trainer_for(network: Workload, method: str, precision: str, scope: Scope) -> Trainer:
     """With a teacher of the same network, where the method has one."""
     settings = {"method": method, "backbone": network.backbone, "image_size": network.image_size}
     config = resolve({**settings, "batch_size": network.batch_size, "precision": precision, "lr": 0.01})
-    images = 2560 if place.on_gpu else 2 * network.batch_size
-    return trainer_of(config, _drawn(images, network.image_size), place.device)
+    images = 2560 if scope.on_gpu else 2 * network.batch_size
+    return trainer_of(config, _drawn(images, network.image_size), scope.device)
 
 
 _drawn = cache(drawn)
@@ -108,9 +108,9 @@ def bare(trainer: Trainer, network: nn.Module | None = None) -> Callable[[], tor
     return step
 
 
-def peak(place: Place) -> str:
+def peak(scope: Scope) -> str:
     """Memory that tensors took at most since this was last asked, in MiB."""
-    if not place.on_gpu:
+    if not scope.on_gpu:
         return "–"
     most = torch.cuda.max_memory_allocated() / 2**20
     torch.cuda.reset_peak_memory_stats()

@@ -19,8 +19,8 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a section checks, and how thoroughly."""
+class Scope:
+    """Where a section checks, how thoroughly, and until when."""
 
     device: torch.device
     quick: bool
@@ -51,5 +51,5 @@ def reason(error: BaseException) -> str:
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(ROOM)]
     ours = [f for f in ours if "selfcheck" not in f.filename] or ours
-    place = f" ({Path(ours[-1].filename).relative_to(ROOM)}:{ours[-1].lineno}: `{ours[-1].line}`)" if ours else ""
-    return f"{type(error).__name__}: {said}{place}"
+    where = f" ({Path(ours[-1].filename).relative_to(ROOM)}:{ours[-1].lineno}: `{ours[-1].line}`)" if ours else ""
+    return f"{type(error).__name__}: {said}{where}"
