@@ -9,10 +9,11 @@ from typing import Any
 from trainables.models.cifar_resnet import cifar_resnet
 from trainables.models.convnets import ConvNet, mobilenetv2, resnet, vgg, vgg32
 from trainables.models.head import Head, LinearHead
+from trainables.models.libraries import image_tower, timm_model
 from trainables.models.output import Network
 from trainables.models.vit import ViT
 from trainables.models.wideresnet import WideResNet
-from trainables.settings.backbones import Backbone, map_side, parse_backbone
+from trainables.settings.backbones import Backbone, convolutional, map_side, parse_backbone
 from trainables.settings.custom import own_backbone
 
 MakeHead = Callable[[int], Head]  # of so many channels
@@ -26,6 +27,12 @@ _CONVOLUTIONAL: dict[str, Callable[[Backbone, MakeHead, int], Network]] = {
     "vgg32": lambda b, head, size: ConvNet(*vgg32(), head),
     "mobilenetv2": lambda b, head, size: ConvNet(*mobilenetv2(size), head),
 }
+# Those with a linear head of their own: (backbone, num_classes, image_size).
+_WITH_HEAD: dict[str, Callable[[str, int, int], Network]] = {
+    "vit": lambda name, classes, size: ViT(parse_backbone(name).width, parse_backbone(name).patch, size, classes),
+    "own": lambda name, classes, size: own_backbone(name)(classes, size),
+    "open_clip": image_tower,
+}
 
 
 def build_model(
@@ -34,17 +41,17 @@ def build_model(
     """A freshly initialised network for square images of `image_size` px, by torch's global generator. `settings` are
     those of the objective that the head is of.
 
-    Raises `ValueError` for an unknown name, for images that the network's stride does not divide, and for a head that
-    is not linear on a ViT, whose logits are of its class token.
+    Raises `ValueError` for an unknown name, for images that the network's stride does not divide, and for a head that is
+    not linear on a network without maps, as a ViT, whose logits are of its class token.
     """
     map_side(backbone, image_size)
     parsed = parse_backbone(backbone)
-    if parsed.family in ("vit", "own") and head is not LinearHead:
-        where = "on its class token" if parsed.family == "vit" else "of its own"
+    family = parsed.family
+    if not convolutional(backbone) and head is not LinearHead:
+        where = "on its class token" if family == "vit" else "of its own"
         raise ValueError(f"{backbone} has a linear head {where}, and takes no {head.__name__}")
-    if parsed.family == "own":
-        own: Network = own_backbone(backbone)(num_classes, image_size)
-        return own
-    if parsed.family == "vit":
-        return ViT(parsed.width, parsed.patch, image_size, num_classes)
-    return _CONVOLUTIONAL[parsed.family](parsed, partial(head, num_classes=num_classes, settings=settings), image_size)
+    if family == "timm":
+        return timm_model(backbone, num_classes, image_size, head, settings)
+    if family in _WITH_HEAD:
+        return _WITH_HEAD[family](backbone, num_classes, image_size)
+    return _CONVOLUTIONAL[family](parsed, partial(head, num_classes=num_classes, settings=settings), image_size)

@@ -1,7 +1,7 @@
 """Networks that others trained: their weights, in whatever common layout, put into ours.
 
 Layouts: our own `weights.pt`; torchvision's, which is timm's for ResNets; classifier32 as ARPL and AGC published it;
-and CIFAR's ResNets as in akamaster/pytorch_resnet_cifar10. Files are read without running code from them.
+CIFAR's ResNets as in akamaster/pytorch_resnet_cifar10; and timm's and open_clip's of their own networks.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ from pathlib import Path
 
 import torch
 
+from trainables.models.libraries import open_clip_state, timm_state
 from trainables.models.output import Network
 from trainables.models.weight_files import State, misfits, read_state
 from trainables.settings.backbones import parse_backbone
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import TORCHVISION, find_weights
+from trainables.settings.libraries import OPEN_CLIP, of_library, timm_network
 from trainables.storage.weights import WeightsError
 
-_RULES: dict[str, tuple[tuple[str, str], ...]] = {  # by family: keys of other layouts, and ours
+_Rules = tuple[tuple[str, str], ...]  # keys of another layout, and ours; empty: what is left out
+_RULES: dict[str, _Rules] = {  # by family
     "resnet": ((r"fc\.(.*)", r"head.\1"), (r"(.*)", r"body.\1")),
     "cifar-resnet": ((r"(?:linear|fc)\.(.*)", r"head.\1"), (r"(.*)", r"body.\1")),
     "mobilenetv2": ((r"classifier\.1\.(.*)", r"head.\1"), (r"features\.(.*)", r"body.\1")),
     "vgg": ((r"features\.(.*)", r"body.\1"), (r"classifier\.(.*)", r"head.\1")),
     "vit": ((r"(.*)", r"body.\1"),),
+    "open_clip": (
+        (r"visual\.(.*)", r"body.\1"),
+        (r"(transformer|token_embedding|ln_final|text)\..*|positional_embedding|text_projection|logit_.*", ""),
+    ),
     "vgg32": (
         (r"fc\.(.*)", r"head.\1"),
         (r"bn10\..*", ""),  # which its authors made and never used
@@ -43,7 +50,7 @@ def load_given(model: Network, config: TrialConfig, classes: Sequence[int]) -> N
     """
     name, state = _read(config)
     expected = model.state_dict()
-    found = _in_our_layout(state, parse_backbone(config.backbone).family, expected)
+    found = _in_our_layout(state, _rules(config.backbone), expected)
     (place,) = (name for name, module in model.named_modules() if module is model.classifier)
     ours = [key for key in expected if key.startswith(f"{place}.")]
     if config.head == "new":
@@ -59,16 +66,25 @@ def load_given(model: Network, config: TrialConfig, classes: Sequence[int]) -> N
     if problems := list(misfits(found, expected)):
         if any(key in found and found[key].shape != expected[key].shape for key in ours):
             problems.append(f"its head is not of {len(classes)} classes: `head: new` puts a new one in its place")
+        elif not any(key in found for key in ours):
+            problems.append("it has no head: `head: new` puts one in its place")
         raise WeightsError(f"{name} does not fit {config.backbone} at {config.seen_size} px: {'; '.join(problems)}")
     model.load_state_dict({key: value.to(expected[key].dtype) for key, value in found.items()})
 
 
-def _in_our_layout(state: State, family: str, expected: State) -> State:
+def _rules(backbone: str) -> _Rules:
+    family = parse_backbone(backbone).family
+    if family == "timm":
+        return ((rf"{re.escape(timm_network(backbone).classifier)}\.(.*)", r"head.\1"), (r"(.*)", r"body.\1"))
+    return _RULES.get(family, ())
+
+
+def _in_our_layout(state: State, rules: _Rules, expected: State) -> State:
     """Keys as our networks have them; those that no rule knows, as they are."""
     ours = all(key in expected for key in state) or len(state.keys() & expected.keys()) > len(expected) // 2
     found: State = {}
     for key, value in state.items():
-        name = key if ours else _renamed(key, family)
+        name = key if ours else _renamed(key, rules)
         if not name:
             continue
         target = expected.get(name)
@@ -78,8 +94,8 @@ def _in_our_layout(state: State, family: str, expected: State) -> State:
     return found
 
 
-def _renamed(key: str, family: str) -> str:
-    for pattern, replacement in _RULES.get(family, ()):
+def _renamed(key: str, rules: _Rules) -> str:
+    for pattern, replacement in rules:
         if match := re.fullmatch(pattern, key):
             return match.expand(replacement)
     return key
@@ -88,10 +104,12 @@ def _renamed(key: str, family: str) -> str:
 def _read(config: TrialConfig) -> tuple[str, State]:
     """The weights of a trial by what a message calls them."""
     assert config.weights is not None
-    if config.weights_file is None:
-        return config.weights, _of_torchvision(config.weights)
-    path = find_weights(config.weights_file)
-    return str(path), read_state(path)
+    if config.weights_file:
+        path = find_weights(config.weights_file)
+        return str(path), read_state(path)
+    if config.weights.startswith(OPEN_CLIP):
+        return open_clip_state(config.weights)
+    return config.weights, timm_state(config.weights) if of_library(config.weights) else _of_torchvision(config.weights)
 
 
 def _of_torchvision(weights: str) -> State:

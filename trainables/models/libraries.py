@@ -4,15 +4,102 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from trainables.models.head import Head, LinearHead
+from trainables.models.output import ConvolutionalNetwork, Network, Output
 from trainables.models.weight_files import State, misfits, read_state
 from trainables.settings.given import find_weights
-from trainables.settings.libraries import OPEN_CLIP, check_clip_weights, clip_config, library
+from trainables.settings.libraries import OPEN_CLIP, TIMM, check_clip_weights, clip_config, library, timm_network
 from trainables.storage.weights import WeightsError
+
+
+class TimmConvNet(ConvolutionalNetwork):
+    """A network of timm whose features are the mean of its last maps, with an objective's head in place of its own."""
+
+    def __init__(self, body: Any, head: Callable[[int], Head]) -> None:
+        super().__init__()
+        self.num_features = body.num_features
+        self.body = body
+        self.head = head(body.num_features)
+        self.head.draw()
+
+    @property
+    def middle(self) -> nn.Module:
+        stages = self.body.feature_info
+        return self.body.get_submodule(next(stage["module"] for stage in stages if stage["reduction"] >= 8))
+
+    def maps(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        maps_BChw: torch.Tensor = self.body.forward_features(images_BCHW)
+        return maps_BChw
+
+
+class FeaturesNet(Network):
+    """A module that turns images into features, B,C, with a linear head on them."""
+
+    def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.body = body
+        self.head = nn.Linear(num_features, num_classes)
+        nn.init.kaiming_normal_(self.head.weight, nonlinearity="linear")
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images_BCHW: torch.Tensor) -> Output:
+        features_BC = self.body(images_BCHW).to(self.head.weight.dtype)
+        with torch.autocast(images_BCHW.device.type, enabled=False):  # rounded logits would tie
+            logits_BK = self.head(features_BC)
+        return Output(logits_BK, features_BC, None)
+
+
+def timm_model(name: str, num_classes: int, image_size: int, head: type[Head], settings: Any) -> Network:
+    """timm's network `timm:NAME`, drawn anew by torch's global generator, with the `head` of an objective in place of
+    its own.
+
+    Raises `ValueError` for a head that is not linear, or has no bias, where it does not end in maps.
+    """
+    sized = {"img_size": image_size} if timm_network(name).one_size else {}
+    body = library(name).create_model(name.removeprefix(TIMM), num_classes=0, **sized)
+    if _pools_maps(body):
+        return TimmConvNet(body, partial(head, num_classes=num_classes, settings=settings))
+    if head is not LinearHead or not getattr(settings, "head_bias", True):
+        raise ValueError(f"{name} changes its maps after they are pooled, and takes a linear head with a bias alone")
+    return FeaturesNet(body, body.head_hidden_size, num_classes)
+
+
+@torch.no_grad()
+def _pools_maps(body: Any) -> bool:
+    """Whether a network's features are the mean of its last maps: then a linear head on them has class activation
+    maps. Asked of its head, with maps that are known."""
+    if body.pretrained_cfg.get("pool_size") is None:
+        return False
+    maps_1Chw = torch.linspace(0, 1, 9 * body.num_features).view(1, body.num_features, 3, 3)
+    training = body.training
+    try:
+        pooled_1C = body.eval().forward_head(maps_1Chw, pre_logits=True)
+    except RuntimeError:  # its maps are of another order, channels last
+        return False
+    finally:
+        body.train(training)
+    mean_1C = maps_1Chw.mean(dim=(2, 3))
+    return pooled_1C.shape == mean_1C.shape and torch.allclose(pooled_1C, mean_1C)
+
+
+def timm_state(weights: str) -> State:
+    """The state dict of `timm:NAME.TAG`, downloaded once."""
+    network = weights.removeprefix(TIMM)
+    made = _fetched(lambda: library(weights).create_model(network, pretrained=True), weights)
+    return dict(made.state_dict())
+
+
+def image_tower(name: str, num_classes: int, image_size: int) -> FeaturesNet:
+    """The image tower of `open_clip:NAME`, drawn anew, whose features are the image's embedding, not normalised."""
+    return FeaturesNet(open_clip_model(name, image_size=image_size).visual, clip_config(name)["embed_dim"], num_classes)
 
 
 def open_clip_model(name: str, weights: str | None = None, image_size: int | None = None) -> Any:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainables.reading.yaml_file import nearest
+from trainables.settings.libraries import TIMM, of_library, timm_network
 
 FORMS = (
     "wrn<depth>-<width>, resnet18|34|50|101, resnet20|56 (CIFAR's), vgg13|16|19, vgg32, mobilenetv2, "
-    "vit-<ti|s|b><patch>"
+    "vit-<ti|s|b><patch>, timm:<name>, open_clip:<name>"
 )
 SMALL_IMAGE = 64  # px; up to this size a ResNet and a MobileNetV2 start without the ImageNet stem's reductions
 
@@ -24,7 +25,7 @@ _VIT_WIDTH = {"ti": 192, "s": 384, "b": 768}
 class Backbone:
     """A network's family and its numbers; 0 where the name gives no such number."""
 
-    family: Literal["wrn", "resnet", "cifar-resnet", "vgg", "vgg32", "mobilenetv2", "vit", "own"]
+    family: Literal["wrn", "resnet", "cifar-resnet", "vgg", "vgg32", "mobilenetv2", "vit", "own", "timm", "open_clip"]
     depth: int = 0  # as the name counts it
     width: int = 0  # a WRN's widening factor, a ViT's channels
     patch: int = 0  # side of a ViT's patch in pixels
@@ -32,7 +33,9 @@ class Backbone:
 
 def parse_backbone(name: str) -> Backbone:
     """The network called `name`, in one of `FORMS`; `ValueError` where there is no such network. Of a `module:Class`,
-    `trainables.settings.custom` tells more."""
+    `trainables.settings.custom` tells more; of a library's, `trainables.settings.libraries`."""
+    if of_library(name):
+        return Backbone("timm" if name.startswith(TIMM) else "open_clip")
     if ":" in name:
         return Backbone("own")
     if match := re.fullmatch(r"wrn(\d+)-(\d+)", name):
@@ -55,9 +58,12 @@ def parse_backbone(name: str) -> Backbone:
 
 
 def stride(name: str, image_size: int) -> int:
-    """How many px lie between two positions of the last map of backbone `name`: what its strides multiply to."""
+    """How many px lie between two positions of the last map of backbone `name`: what its strides multiply to. The whole
+    image where it shows no map."""
     backbone = parse_backbone(name)
     reduced = 8 if image_size <= SMALL_IMAGE else 32
+    if backbone.family == "timm":
+        return timm_network(name).stride or image_size
     sides = {
         "wrn": 4,
         "cifar-resnet": 4,
@@ -66,9 +72,20 @@ def stride(name: str, image_size: int) -> int:
         "vgg32": 8,
         "mobilenetv2": reduced,
         "vit": backbone.patch,
-        "own": image_size,  # what its last map is, it does not say
     }
-    return sides[backbone.family]
+    return sides.get(backbone.family, image_size)
+
+
+def convolutional(name: str) -> bool:
+    """Whether backbone `name` ends in maps of features, on which any objective's head can be put."""
+    family = parse_backbone(name).family
+    return timm_network(name).stride is not None if family == "timm" else family not in ("vit", "own", "open_clip")
+
+
+def one_size(name: str) -> bool:
+    """Whether backbone `name` is made for images of one size."""
+    family = parse_backbone(name).family
+    return timm_network(name).one_size if family == "timm" else family in ("vit", "open_clip")
 
 
 def map_side(name: str, image_size: int) -> int:

@@ -12,7 +12,7 @@ import yaml
 from trainables.protocols.protocols import evaluation_sets, images_key, known_classes, protocol_of, stored_size
 from trainables.reading.values import Range
 from trainables.settings.base import ObjectiveSettings
-from trainables.settings.given import TORCHVISION
+from trainables.settings.given import by_name
 from trainables.settings.identity import identity
 from trainables.settings.methods import method_of
 from trainables.settings.mixes import MixSettings
@@ -38,8 +38,8 @@ class TrialConfig:
     split_family: str = "agc"  # whose lists of known classes; `own` for a file of one's own
     split: Annotated[int, Range(0)] = 0
     seed: Annotated[int, Range(0)] = 0
-    backbone: str = "wrn40-4"  # wrn40-4, resnet18, 34, 50, 101, vgg13, 16, 19, 32, mobilenetv2, vit-b16, vit-ti4, …
-    weights: str | None = None  # that it begins with: a file ({split}, {seed}: the trial's), torchvision:resnet50/NAME
+    backbone: str = "wrn40-4"  # wrn40-4, resnet18, 34, 50, 101, vgg13, 16, 19, 32, mobilenetv2, vit-b16, timm:…, …
+    weights: str | None = None  # that it begins with: a file ({split}, {seed}: the trial's), a name (torchvision:…)
     head: Literal["split", "sorted", "new"] = "split"  # of `weights`: classes in the split's order, by id; or a new one
     train: Literal["all", "head", "none"] = "all"  # what is trained of `weights`; none: they are evaluated as they are
     epochs: Annotated[int, Range(1)] = 200
@@ -133,7 +133,7 @@ class TrialConfig:
     @property
     def weights_file(self) -> str | None:
         """The file of the weights that this trial begins with, as its settings name it."""
-        if self.weights is None or self.weights.startswith(TORCHVISION):
+        if self.weights is None or by_name(self.weights):
             return None
         return self.weights.replace("{split}", str(self.split)).replace("{seed}", str(self.seed))
 

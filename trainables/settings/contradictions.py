@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
-from trainables.settings.backbones import map_side, parse_backbone, stride
+from trainables.settings.backbones import convolutional, map_side, one_size, parse_backbone, stride
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.given import check_name
 from trainables.settings.mixes import BackMixSettings
@@ -41,11 +41,12 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
     scores = (*config.recorded_scores, *EXTRA_SCORES)
     if config.score not in scores:
         yield Problem(("score",), f"{config.method} has no score {config.score!r}; it has {', '.join(scores)}")
-    if (family := parse_backbone(config.backbone).family) in ("vit", "own"):
+    if not convolutional(config.backbone):
+        family = parse_backbone(config.backbone).family
         if config.objective_settings.own_head:
-            whose = "a ViT's head is linear" if family == "vit" else "this network has a head"
-            message = f"{whose}, and {config.objective} has one of its own: take a convolutional network"
-            yield Problem(("backbone",), message)
+            whose = {"vit": "a ViT's head is linear", "own": "this network has a head"}
+            message = f"{whose.get(family, 'it shows no maps')}, and {config.objective} has one of its own"
+            yield Problem(("backbone",), f"{message}: take a convolutional network")
         elif not getattr(config.objective_settings, "head_bias", True):
             yield Problem(("head_bias",), "a ViT's head has one: take a convolutional network")
     if (teacher := config.teacher) and config.objective_settings.starts_from_teacher:
@@ -115,8 +116,9 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         return
     if isinstance(mix, BackMixSettings):
         yield from _of_backmix(config, mix, side)
-    if config.objective == "catimg" and config.backbone.startswith("vit"):
-        yield Problem(("backbone",), "a ViT has one image size; catimg shows it pictures of twice the height")
+    if config.objective == "catimg" and one_size(config.backbone):
+        whose = "a ViT" if config.backbone.startswith("vit") else config.backbone
+        yield Problem(("backbone",), f"{whose} has one image size; catimg shows it pictures of twice the height")
     if isinstance(learnt, ArplCsSettings) and (image_size < 32 or image_size & (image_size - 1)):
         message = f"its generator doubles 4 px until they are 32, 64, 128, …: it makes no images of {image_size} px"
         yield Problem(("image_size",), message)

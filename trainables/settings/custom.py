@@ -26,6 +26,7 @@ from typing import Any, ClassVar, get_origin, get_type_hints
 from trainables.reading.values import convert, supported
 from trainables.reading.yaml_file import nearest
 from trainables.settings.base import ObjectiveSettings
+from trainables.settings.libraries import of_library
 from trainables.settings.mixes import MIXES, MixSettings
 from trainables.settings.objectives import OBJECTIVES
 
@@ -53,8 +54,8 @@ class CustomPart:
 
 
 def is_custom(name: object) -> bool:
-    """Whether a mix or an objective is named by module and class, not among the built-in ones."""
-    return isinstance(name, str) and ":" in name
+    """Whether a mix, an objective or a backbone is named by module and class, not among the built-in ones."""
+    return isinstance(name, str) and ":" in name and not of_library(name)
 
 
 def custom_part(name: str) -> CustomPart:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trainables.reading.finding import from_here
 from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.settings.backbones import parse_backbone
+from trainables.settings.libraries import OPEN_CLIP, TIMM, check_clip_weights, check_timm_weights, of_library
 
 if TYPE_CHECKING:
     from trainables.settings.config import TrialConfig
@@ -31,10 +32,28 @@ NETWORKS: Mapping[str, str] = {
 }
 
 
+def by_name(weights: str) -> bool:
+    """Whether weights are named as a library knows them; else they are a file."""
+    return weights.startswith(TORCHVISION) or of_library(weights)
+
+
 def check_name(weights: str, backbone: str) -> None:
-    """Raises `ValueError` where a name of torchvision's is no name, or that of another network."""
-    if not weights.startswith(TORCHVISION):
-        return
+    """Raises `ValueError` where a name that a library should know is none, or is that of another network."""
+    if weights.startswith(TORCHVISION):
+        _check_torchvision(weights, backbone)
+    elif weights.startswith(TIMM):
+        network = weights.partition(".")[0]
+        same = parse_backbone(backbone).family == "resnet" and network == f"{TIMM}{backbone}"  # one layout
+        if network != backbone and not same:
+            raise ValueError(f"{weights!r} are of backbone {network}, not of {backbone}")
+        check_timm_weights(weights)
+    elif weights.startswith(OPEN_CLIP):
+        if (network := weights.rpartition("/")[0]) != backbone:
+            raise ValueError(f"{weights!r} are of backbone {network or f'{OPEN_CLIP}NAME'}, not of {backbone}")
+        check_clip_weights(weights)
+
+
+def _check_torchvision(weights: str, backbone: str) -> None:
     network, _, entry = weights.removeprefix(TORCHVISION).partition("/")
     parse_backbone(backbone)
     theirs = NETWORKS.get(backbone)
@@ -54,7 +73,7 @@ def find_weights(file: str) -> Path:
 
 def weights_fingerprints(config: TrialConfig) -> dict[str, str]:
     """The sha256 of each file of weights that a trial, or its teacher, begins with. Raises `ConfigError` where one is
-    missing. A name of torchvision's is that of one file for ever: it has none."""
+    missing. What a library knows by name is one file for ever: it has none."""
     configs = [config, *([config.teacher] if config.teacher else [])]
     return {file: sha256(find_weights(file)) for c in configs if (file := c.weights_file)}
 

@@ -6,6 +6,8 @@ The libraries are imported when a trial names them, and not before: that takes s
 from __future__ import annotations
 
 import importlib
+import math
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -29,6 +31,47 @@ def library(name: str) -> Any:
         if error.name != package:
             raise
         raise ValueError(f"{name!r} takes the package {package}, which is not installed: {INSTALL}") from error
+
+
+def check_network(name: str) -> None:
+    """Raises `ValueError` where the library has no such network, or is not installed."""
+    clip_config(name) if name.startswith(OPEN_CLIP) else timm_network(name)
+
+
+@dataclass(frozen=True)
+class TimmNetwork:
+    """What timm says of a network without making it."""
+
+    classifier: str  # its last layer among its modules
+    stride: int | None  # px between two positions of its last map; None: it has no map
+    one_size: bool  # it is made for images of one size
+
+
+@cache
+def timm_network(name: str) -> TimmNetwork:
+    """What timm says of `timm:NAME`. Raises `ValueError` where it has none, and where a name of weights follows."""
+    timm = library(name)
+    network = name.removeprefix(TIMM)
+    if "." in network:
+        raise ValueError(f"{name!r} names weights too: write backbone: {name.partition('.')[0]}, and weights: {name}")
+    if not timm.is_model(network):
+        raise ValueError(f"timm has no network {network!r}{nearest(network, timm.list_models())}")
+    config = timm.get_pretrained_cfg(network)
+    stride = None
+    if config.pool_size:  # 299 px to 10 positions: borders that are not padded take some
+        stride = 2 ** round(math.log2(config.input_size[-1] / config.pool_size[-1]))
+    classifier = config.classifier if isinstance(config.classifier, str) else config.classifier[0]
+    return TimmNetwork(classifier, stride, config.fixed_input_size)
+
+
+def check_timm_weights(weights: str) -> None:
+    """Raises `ValueError` where `timm:NAME.TAG` names no weights that timm has."""
+    network, _, tag = weights.removeprefix(TIMM).partition(".")
+    timm_network(TIMM + network)
+    known = [name.partition(".")[2] for name in library(TIMM).list_pretrained(f"{network}.*")]
+    if tag not in known:
+        has = f"write {TIMM}{network}.NAME, of {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"timm has no weights {tag!r} of {network}; {has}")
 
 
 @cache

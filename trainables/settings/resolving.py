@@ -18,6 +18,7 @@ from trainables.settings.base import ObjectiveSettings
 from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TRIAL_SETTINGS, TrialConfig
 from trainables.settings.contradictions import contradictions
 from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings, own_backbone
+from trainables.settings.libraries import check_network, of_library
 from trainables.settings.methods import METHODS, laid_over, method_of
 from trainables.settings.mixes import MIXES, MixSettings
 from trainables.settings.objectives import OBJECTIVES
@@ -280,7 +281,7 @@ def _check(settings: Settings, table: Mapping[str, Setting]) -> tuple[dict[str, 
                 raise ValueError(f"{shown(value)}: what is one's own is a mix or an objective: write `mix: {value}`")
             checked[name] = convert(value, table[name].annotation)
             if name == "backbone":
-                own_backbone(value) if is_custom(value) else parse_backbone(value)
+                _check_backbone(value)
             if name == "protocol":
                 protocol_of(checked[name])
             if name == "teacher":
@@ -288,6 +289,16 @@ def _check(settings: Settings, table: Mapping[str, Setting]) -> tuple[dict[str, 
         except ValueError as error:
             problems.append(Problem((name,), str(error)))
     return checked, problems
+
+
+def _check_backbone(name: str) -> None:
+    """Raises `ValueError` where there is no such network."""
+    if is_custom(name):
+        own_backbone(name)
+    elif of_library(name):
+        check_network(name)
+    else:
+        parse_backbone(name)
 
 
 _NAMED: dict[str, Callable[[str], type[Any]]] = {"objective": objective_settings, "mix": mix_settings}
