@@ -106,7 +106,31 @@ def test_backmix_and_heads_of_objectives_go_on_a_network_of_timm_that_ends_in_ma
     network = network_of(resolve({"method": "cssr", **small}), 6, 64)
     assert network(torch.randn(2, 3, 64, 64)).logits_BK.shape == (2, 6)
     assert network.middle is network.body.layer2  # where manifold mixup mixes
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match="it shows no maps, and cssr has one of its own: take a convolutional"):
+        resolve({**small, "method": "cssr", "backbone": "timm:vit_tiny_patch16_224"})
+    changed = resolve({**small, "method": "cssr", "backbone": "timm:convnext_atto"})
+    with pytest.raises(ValueError, match="convnext_atto changes its maps after they are pooled, and takes a linear"):
+        network_of(changed, 6, 64)
+
+
+def test_the_image_tower_of_open_clip_is_read_from_the_file_of_both(clip: Any, tmp_path: Path) -> None:
+    torch.save(clip.state_dict(), tmp_path / "both.pt")
+    config = given(tmp_path / "both.pt", backbone=CLIP, image_size=32, train="head", head="new")
+    ours = network_of(config, 5, 32).eval()
+    load_given(ours, config, range(5))
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        output = ours(images)
+        torch.testing.assert_close(output.features_BC, clip.encode_image(images))
+        torch.testing.assert_close(output.logits_BK, ours.classifier(output.features_BC))
+    without = given(tmp_path / "both.pt", backbone=CLIP, image_size=32)
+    with pytest.raises(WeightsError, match=r"missing head.weight, head.bias; it has no head: `head: new` puts one"):
+        load_given(ours, without, range(5))
+
+
+def test_names_of_timm_are_told_apart_from_names_of_its_weights() -> None:
+    def told(**settings: Any) -> str:
+        with pytest.raises(ConfigError) as caught:
             resolve({"method": "plain", **settings})
         return str(caught.value)
 
