@@ -41,8 +41,8 @@ def build_model(
     """A freshly initialised network for square images of `image_size` px, by torch's global generator. `settings` are
     those of the objective that the head is of.
 
-    Raises `ValueError` for an unknown name, for images that the network's stride does not divide, and for a head that is
-    not linear on a network without maps, as a ViT, whose logits are of its class token.
+    Raises `ValueError` for an unknown name, for images that the network's stride does not divide, and for a head that
+    is not linear on a network without maps, as a ViT, whose logits are of its class token.
     """
     map_side(backbone, image_size)
     parsed = parse_backbone(backbone)
