@@ -11,6 +11,7 @@ from trainables.objectives.cross_entropy import CrossEntropy
 from trainables.objectives.cssr import CSSR
 from trainables.objectives.cutmixpick import CutMixPick
 from trainables.objectives.distill import Distill
+from trainables.objectives.openmix import OpenMix
 from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.objectives.points import Arpl, Gcpl, Rpl
 from trainables.objectives.proser import Proser
@@ -24,6 +25,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "asymmetric": Asymmetric,
     "cmpkd": CutMixPick,
     "proser": Proser,
+    "openmix": OpenMix,
     "teacher-free": TeacherFree,
     "oe": OutlierExposure,
     "catimg": CatImg,

@@ -9,6 +9,7 @@ from trainables.protocols.protocols import evaluation_sets, part_of_set, protoco
 from trainables.reading.yaml_file import Problem, nearest
 from trainables.settings.backbones import convolutional, map_side, one_size, parse_backbone, stride
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
+from trainables.settings.dummies import OpenMixSettings
 from trainables.settings.given import check_name
 from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
@@ -108,6 +109,8 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("mix",), f"{config.objective} {reason}, not {config.mix}")
     if isinstance(learnt, TeacherFreeSettings) and learnt.tau_lower > learnt.tau_upper:
         yield Problem(("tau_lower",), f"{learnt.tau_lower:g} is above tau_upper, {learnt.tau_upper:g}")
+    if isinstance(learnt, OpenMixSettings) and not learnt.kinds:
+        yield Problem(("openmixup",), "makes no image, nor do opencutout and opencutmix: nothing is left to learn from")
     image_size = config.seen_size
     try:
         side = map_side(config.backbone, image_size)

@@ -17,6 +17,7 @@ METHODS: dict[str, dict[str, str]] = {
     "asymmetric": {"objective": "asymmetric"},
     "cmpkd": {"objective": "cmpkd"},
     "proser": {"objective": "proser"},
+    "openmix": {"objective": "openmix"},
     "teacher-free": {"objective": "teacher-free"},
     "oe": {"objective": "oe"},
     "catimg": {"objective": "catimg"},

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from trainables.reading.values import Positive, Range, Share, Weight
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.distillation import CutMixPickSettings
-from trainables.settings.dummies import ProserSettings
+from trainables.settings.dummies import OpenMixSettings, ProserSettings
 from trainables.settings.mixes import MixSettings, Recipes
 from trainables.settings.points import ArplCsSettings, ArplSettings, GcplSettings, RplSettings
 from trainables.settings.reconstruction import CSSRSettings, RCSSRSettings
@@ -179,6 +179,7 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "asymmetric": AsymmetricSettings,
     "cmpkd": CutMixPickSettings,
     "proser": ProserSettings,
+    "openmix": OpenMixSettings,
     "teacher-free": TeacherFreeSettings,
     "oe": OutlierExposureSettings,
     "catimg": CatImgSettings,
