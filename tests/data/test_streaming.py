@@ -69,6 +69,19 @@ def test_batches_that_were_announced_and_others_are_the_same_pixels(photos: Path
             assert np.array_equal(pool[torch.tensor([3])], [exact[3]])
 
 
+def test_a_batch_that_is_asked_for_twice_in_a_row_is_decoded_once(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, exact = stream(photos)
+    decoded: list[int] = []
+    real = Encoded.decode
+    monkeypatch.setattr(Encoded, "decode", lambda self, row, out: (decoded.append(row), real(self, row, out)))
+    ids = torch.tensor([3, 1])
+    for _ in range(2):
+        assert np.array_equal(pool[ids], [exact[i] for i in ids])
+    assert sorted(decoded) == [1, 3]
+
+
 def test_an_epoch_that_is_left_in_the_middle_is_forgotten(photos: Path) -> None:
     pool, exact = stream(photos)
     first, second = (torch.randperm(len(pool)).split(16) for _ in range(2))

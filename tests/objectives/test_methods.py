@@ -157,6 +157,7 @@ FOR_THE_TOY: dict[str, dict[str, object]] = {
     # Distances are means over channels: small at first, and four epochs are few to change it.
     "gcpl": {"temperature": 0.02},
     "rpl": {"temperature": 0.02},
+    "openmix": {"openmixup": 1, "opencutmix": 0, "epochs": 2},  # of four images for each known one
     "arpl-cs": {"gan_width": 8, "epochs": 2},  # of two passes each
 }
 

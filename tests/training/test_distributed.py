@@ -65,6 +65,7 @@ CASES: dict[str, dict[str, object]] = {
     "asymmetric, features, cutout": {**MIXED, "cmi_on": "features", "mix": "cutout"},
     "cmpkd": {"method": "cmpkd"},
     "proser, backmix": {"method": "proser", "mix": "backmix", "dummies": 2, "manifold_weight": 1.0},
+    "openmix, backmix": {"method": "openmix", "mix": "backmix", "openmixup": 1},
     "cmpkd, student": {"method": "cmpkd", "pick_by": "student"},
     "teacher-free": {"method": "teacher-free", "tau_upper": 0.4, "tau_lower": 0.4},
     "oe": {"method": "oe"},
