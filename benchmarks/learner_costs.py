@@ -70,6 +70,7 @@ def rows(teacher: str) -> dict[str, Step]:
         "asymmetric, raw": Step({**asymmetric, **raw}, student_and_teacher),
         "cmpkd": Step({"method": "cmpkd", "teacher": {"backbone": teacher}}, {"train B": 2, "teacher B": 3}),
         "proser": Step({"method": "proser"}, {"train B/2": 2}),
+        "openmix": Step({"method": "openmix"}, {"train 9B": 1}),
         "teacher-free": Step({"method": "teacher-free"}, {"train 3B": 1}),
         "oe": Step({"method": "oe"}, {"train 3B": 1}),
         "catimg": Step({"method": "catimg"}, {"train B, tall": 1}),
@@ -186,8 +187,10 @@ def passes(trainer: Trainer, batch: int, size: int, precision: str) -> dict[str,
     one = noise(trainer, batch, size, size)
     return {
         "train B": train(batch),
+        "train B/2": train(batch // 2),
         "train 2B": train(2 * batch),
         "train 3B": train(3 * batch),
+        "train 9B": train(9 * batch),
         "train B, tall": train(batch, 2 * size),
         "optimiser": trainer.optimizer.step,
         "student B": train_mode(forward(trainer.model, one)),
@@ -262,6 +265,8 @@ def main() -> None:
             headed = trainer({"method": method})
             images = noise(headed, args.batch, args.size, args.size)
             units[f"train B, {method}"] = training_pass(headed, images, args.precision)
+    needed = {"train B", "optimiser", *(unit for row in chosen.values() for unit in row.passes)}
+    units = {name: run for name, run in units.items() if name in needed}
     times = in_turn(runs | units, args.rounds, device)
 
     print(f"{args.backbone}, batch {args.batch}, {args.size} px, {device}, {args.threads} threads, {args.precision}")
