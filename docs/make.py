@@ -1,7 +1,9 @@
-"""Writes `settings.md` and `methods.md` from the code: `python docs/make.py`. A test holds the pages to it."""
+"""Writes `settings.md`, `methods.md` and `search_spaces/schema.json`: `python docs/make.py`. Tests hold them to it."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -103,3 +105,5 @@ def pages() -> dict[Path, str]:
 if __name__ == "__main__":
     for path, text in pages().items():
         path.write_text(text)
+    made = subprocess.run([sys.executable, "-m", "platform.sweep", "--schema"], cwd=HERE.parent, stdout=subprocess.PIPE)
+    (HERE.parent / "search_spaces" / "schema.json").write_bytes(made.stdout)

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.markup import escape
 
 from platform.command import DONE, NOTHING_DONE, add_tracking_uri, consoles, new_parser, store_of
 from trainables.reading.addresses import showable
-from trainables.reading.yaml_file import ConfigError, Problem
+from trainables.reading.yaml_file import ConfigError, Problem, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from platform.records.listing import Records
 
+REMOVABLE = ("checkpoints", "teachers", "studies", "images", "indexes", "deleted")
 SHOWN_TRIALS, SHOWN_SWEEPS = 30, 10  # where nothing else is asked for
 
 EXAMPLES = """examples:
@@ -36,6 +38,8 @@ EXAMPLES = """examples:
       one trial or sweep by its identity, its run or its name, or by what these begin with
   python -m platform.runs diff "Plain, split 0" "CutMix, split 0"
       what is not the same about two trials: settings, code, versions, metrics
+  python -m platform.runs clean images teachers --dry-run
+      what lies under --storage, in the cache and deleted in MLflow, and what each is good for; removes what is named
 
 exit codes: 0 done; 2 nothing was done: a name, an option or the store is wrong"""
 
@@ -57,9 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = new_parser(
-        "platform.runs", "Look at what has run: sweeps, trials, what they found and why they failed.", EXAMPLES
-    )
+    parser = new_parser("platform.runs", "Look at what has run, compare it, and clean up after it.", EXAMPLES)
     commands = parser.add_subparsers(metavar="command", required=True)
 
     listed = commands.add_parser("list", help="sweeps and trials, the latest first (also without any command)")
@@ -82,7 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--json", action="store_true", help="the same for programs, with every metric")
     compared.set_defaults(do=_diff)
 
-    for one in (listed, shown, compared):
+    cleaned = commands.add_parser("clean", help="what lies on the disk, what it is good for; removes what is chosen")
+    cleaned.add_argument("what", nargs="*", metavar="what", help=f"to remove: {', '.join(REMOVABLE)}")
+    cleaned.add_argument("--storage", type=Path, default=Path("results"), help="as of a sweep (default: results)")
+    cleaned.add_argument("--dry-run", action="store_true", help="name what would be removed, and remove nothing")
+    cleaned.set_defaults(do=_clean)
+
+    for one in (listed, shown, compared, cleaned):
         add_tracking_uri(one)
     return parser
 
@@ -156,6 +164,33 @@ def _diff(args: argparse.Namespace, console: Console, errors: Console) -> int:
         print(json.dumps(asdict(difference(*trials)), indent=1))
         return DONE
     _print(tables.diff_tables(*trials), console)
+    return DONE
+
+
+def _clean(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    if wrong := [name for name in args.what if name not in REMOVABLE]:
+        said = f"{wrong[0]}: cannot be removed{nearest(wrong[0], REMOVABLE)}; what can is {', '.join(REMOVABLE)}"
+        raise ConfigError([Problem((), said)])
+    from platform.records import cleaning, tables
+
+    records = _records(args, errors)
+    with errors.status("looking at what there is …"):
+        items = cleaning.survey(records, args.storage)
+    if not args.what:
+        console.print(tables.kinds_table(items))
+        console.print("Nothing was removed. Name what to remove, as `clean images`; --dry-run says what that would be.")
+        return DONE
+    chosen = [item for item in items if item.kind in args.what]
+    try:
+        gone = [item for item in chosen if not item.needed] if args.dry_run else list(cleaning.remove(chosen, records))
+    except OSError as error:
+        raise ConfigError([Problem((), f"not all could be removed: {error}")]) from error
+    verb = "would remove" if args.dry_run else "removed"
+    for item in gone:
+        console.print(f"{verb} {item.name}", markup=False, soft_wrap=True)
+    for item in (item for item in chosen if item.needed):
+        console.print(f"kept {item.name}: {item.needed}", markup=False, soft_wrap=True)
+    console.print(f"{verb} {len(gone)} things, {tables.size(sum(item.size for item in gone))}")
     return DONE
 
 

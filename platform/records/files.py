@@ -16,7 +16,12 @@ FILES = ("config.yaml", "weights.pt", "scores.parquet", "traceback.txt")
 
 def folder_of(run: TrialRun) -> Path | None:
     """The folder of a run's files, where it is one of this machine."""
-    where = urlsplit(run.tags.get("files", ""))
+    return local_folder(run.tags.get("files", ""))
+
+
+def local_folder(address: str) -> Path | None:
+    """The folder at the address of a run's files, where it is one of this machine."""
+    where = urlsplit(address)
     if where.scheme not in ("", "file") or not where.path:
         return None
     folder = Path(unquote(where.path))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 
 from platform.records import files, showing
+from platform.records.cleaning import KINDS, Item
 from platform.records.difference import difference
 from platform.records.listing import Records, accuracy, age, auroc, counts, title, versions
 from platform.terminal.text import in_terminal, took
@@ -143,6 +144,31 @@ def diff_tables(one: TrialRun, other: TrialRun) -> Iterator[Table | str]:
             both = "" if mine is None or theirs is None else f"{100 * (theirs - mine):+.1f}"
             table.add_row(in_terminal(name), *each, both)
         yield table
+
+
+def kinds_table(items: Sequence[Item]) -> Table:
+    """How much there is of each kind, and how much of it nobody needs."""
+    table = _table(
+        "What lies on the disk beside results", "what", "number", "size", "of it removable", "what it is good for"
+    )
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for kind, good in KINDS.items():
+        own = [item for item in items if item.kind == kind]
+        free = [item for item in own if not item.needed]
+        why = "; ".join(dict.fromkeys(item.needed for item in own if item.needed))
+        removable = f"{len(free)}, {size(sum(item.size for item in free))}" if free else ""
+        said = f"{good} [yellow]({why})[/yellow]" if why else good
+        table.add_row(kind, str(len(own)), size(sum(item.size for item in own)), removable, said)
+    return table
+
+
+def size(bytes_: int) -> str:
+    """A number of bytes as people say it."""
+    for unit, many in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if bytes_ >= many:
+            return f"{bytes_ / many:.1f} {unit}"
+    return f"{bytes_} bytes"
 
 
 def _is_shown(name: str) -> bool:

@@ -286,6 +286,19 @@ class Outbox:
             self._say(f"{aside} cannot be written: {trouble}")
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a process of this machine that lives keeps its records in `folder`."""
+    for path in folder.glob("*.lock"):
+        try:
+            with path.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            continue  # its process just ended well
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _own_lock(folder: Path, name: str) -> tuple[Path, int]:
     """Make a file that is locked for as long as this process lives, so that others know that it does."""
     while True:

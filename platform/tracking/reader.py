@@ -101,6 +101,15 @@ class Reader:
                     found[run.info.run_id] = (dict(run.data.params), dict(run.data.metrics), dict(run.data.tags))
         return found
 
+    def deleted(self) -> dict[str, str]:
+        """The runs of sweeps and trials that were deleted and can be restored, with the address of their files."""
+        with self.store.told():
+            return {run.info.run_id: run.info.artifact_uri for run in self.store.deleted(list(self.experiments))}
+
+    def erase(self, run_ids: Sequence[str]) -> None:
+        """Remove deleted runs for good, with their files."""
+        self.store.erase(run_ids)
+
     def keep(self, run_id: str, folder: Path, under: str) -> None:
         """Everything that a folder holds becomes files of a run."""
         with self.store.told():

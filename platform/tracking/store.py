@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from sqlalchemy.exc import SQLAlchemyError
@@ -174,6 +176,34 @@ class Store:
             return self._client.search_runs(
                 list(experiments), query, max_results=size, order_by=[order], page_token=token
             )
+
+    def deleted(self, experiments: Sequence[str]) -> Iterator[Run]:
+        """Those of sweeps and trials that are deleted."""
+        token = None
+        while True:
+            with self._request():
+                page = self._client.search_runs(
+                    list(experiments), "tags.kind != ''", ViewType.DELETED_ONLY, max_results=BATCH, page_token=token
+                )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def erase(self, run_ids: Sequence[str]) -> None:
+        """Remove deleted runs for good, with their files, which MLflow's own command alone can do.
+
+        Raises `TrackingError`.
+        """
+        for start in range(0, len(run_ids), PARAMS):
+            named = ",".join(run_ids[start : start + PARAMS])
+            words = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", self.uri, "--run-ids", named]
+            environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri}
+            done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+            if done.returncode:
+                raise TrackingError(
+                    f"MLflow at {self.shown} did not remove its deleted runs: {showable(done.stderr.strip()[-300:])}"
+                )
 
     def create(self, experiment: str, name: str, tags: Mapping[str, str], started: int | None = None) -> str:
         """A new run's id. `started`: in milliseconds; now where it is not given."""
