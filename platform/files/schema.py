@@ -31,7 +31,7 @@ def schema() -> dict[str, Any]:
     dimension = keys["search"]["additionalProperties"]
     described = {n: {"description": of["description"], **dimension} for n, of in names.items() if "description" in of}
     keys["search"] = {"type": "object", "properties": described, "additionalProperties": dimension}
-    one = {"$ref": "#/$defs/Objective"}
+    one = keys["objective"]["items"]
     keys["objective"] = {"anyOf": [one, {"type": "array", "items": one}]}
     keys["until"] = {"anyOf": [{"const": "decided"}, {"$ref": "#/$defs/Decided"}]}
     column = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Column"}]}
