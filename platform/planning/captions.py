@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from trainables.data.sources import published_images
 from trainables.images.listing import Content
 from trainables.protocols.protocols import part_of_set, protocol_of
+from trainables.reading.values import listed
 from trainables.settings.config import TrialConfig
 
 Tested = tuple[TrialConfig, Mapping[str, Content]]  # a finished trial, and the test images that its evaluation saw
@@ -78,4 +79,4 @@ def _training_sets(configs: Sequence[TrialConfig]) -> dict[str, str]:
 
 
 def _listed(counts: Sequence[int]) -> str:
-    return " and ".join(f"{count:,}" for count in counts)
+    return listed(f"{count:,}" for count in counts)

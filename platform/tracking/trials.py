@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from trainables.images.listing import Content
+from trainables.reading.values import listed
 from trainables.settings.config import TrialConfig
 
 Phase = Literal["teacher", "search", "confirm", "row"]
@@ -120,12 +121,13 @@ def _teacher(student: TrialConfig, teacher: TrialConfig) -> str:
 
 def _smaller(configs: Sequence[TrialConfig]) -> Iterator[str]:
     """Settings by which trials see less than all that there is to train on, where any of them has one."""
-    for name, say, whole in (
-        ("images_per_class", "{:,} images a class", "all images"),
-        ("image_size", "at {} px", "at the protocol's size"),
-        ("holdout", "{:.0%} of them held out", "none held out"),
-        ("pseudo_unknown", "{} known classes kept out", "none kept out"),
+    for name, number, say, whole in (
+        ("images_per_class", "{:,}", "{} images a class", "all images"),
+        ("image_size", "{}", "at {} px", "at the protocol's size"),
+        ("holdout", "{:.0%}", "{} of them held out", "none held out"),
+        ("pseudo_unknown", "{}", "{} known classes kept out", "none kept out"),
     ):
         values = dict.fromkeys(getattr(config, name) for config in configs)
         if any(values):
-            yield " and ".join(say.format(value) if value else whole for value in values)
+            fewer = say.format(listed(number.format(value) for value in values if value))
+            yield fewer if all(values) else f"{fewer} and {whole}"

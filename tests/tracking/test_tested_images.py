@@ -135,6 +135,9 @@ def test_a_caption_says_what_was_trained_on_and_what_made_it_smaller() -> None:
     assert list(captions.trained_on([small], {"cifar10@16px": 49_067})) == [
         "Trained on 50 images a class, drawn from 49,067 of the 50,000 published training images of cifar10."
     ]
+    shots = [of(images_per_class=number) for number in (4, 8, 16)]
+    assert "200 epochs, 4, 8 and 16 images a class, last epoch" in described(shots)
+    assert "200 epochs, 4 and 8 images a class and all images, last epoch" in described([*shots[:2], of()])
     assert list(captions.trained_on([of()], {"cifar10": 49_067})) == [
         "Trained on 49,067 of the 50,000 published training images of cifar10."
     ]

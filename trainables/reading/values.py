@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -83,6 +83,12 @@ def supported(annotation: Any) -> bool:
     if origin is tuple:
         return len(args) == 2 and args[1] is ... and args[0] is not bool and supported(args[0])
     return annotation in _KINDS or annotation == Mapping[str, Any]
+
+
+def listed(texts: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *others, last = texts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def shown(value: Any) -> str:
