@@ -32,7 +32,7 @@ from scipy.special import betainc, stdtr, stdtrit
 from platform.deciding.paired import pooled
 
 FIRST = 3  # seeds at the first look: of two, a spread says next to nothing
-RHO = 2.0  # how late alpha is spent: chosen by `benchmarks/deciding.py`
+RHO = 2.0  # how late alpha is spent
 INTERVALS = 240  # of the grid
 
 Array = NDArray[Any]

@@ -7,7 +7,7 @@ a split draws shift it by a_j, the training seed by e_jk.
   mean over its seeds; a seed more makes e smaller, never a. The interval is Student's t of these means.
 - Over `seeds`, the splits of the file are fixed: the question is of them alone. The mean is that of the splits' means
   (two levels), and its variance that of the seeds within a split, pooled: s^2 = sum_jk (d_jk - d_j)^2 / sum_j (n_j -
-  1), with sum_j (n_j - 1) degrees of freedom. `benchmarks/deciding.py` shows that both hold their level.
+  1), with sum_j (n_j - 1) degrees of freedom.
 """
 
 from __future__ import annotations
