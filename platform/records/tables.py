@@ -92,10 +92,10 @@ def trial_tables(records: Records, run: TrialRun) -> Iterator[Table | str]:
         yield from _metrics(run.metrics)
     if where := files.places(records.reader, run):
         yield "Files"
-        yield _pairs(where)
+        yield _lines(where)
     if remade := showing.remade_by(records, run):
         yield "This makes it again"
-        yield _pairs(remade)
+        yield _lines(remade)
     if status == "failed" and (text := files.read(records.reader, run, "traceback.txt")):
         yield "Traceback, what went wrong first"
         yield "\n".join(f"  {in_terminal(line)}" for line in last_first(text))
@@ -199,6 +199,12 @@ def _table(title: str, *columns: str, header: bool = True) -> Table:
     for number, name in enumerate(columns):
         table.add_column(name, style="bold" if not header and number == 0 else None, overflow="fold")
     return table
+
+
+def _lines(told: Mapping[str, str]) -> str:
+    """A line each, however long: a path or a command that a table breaks cannot be copied."""
+    width = max(map(len, told))
+    return "\n".join(f"  {name:{width}}  {in_terminal(text)}" for name, text in told.items())
 
 
 def _pairs(pairs: Mapping[str, str]) -> Table:
