@@ -32,7 +32,7 @@ def norms(runs: Runs) -> list[Drawing]:
             axes.plot([], [], "s", color=colour, label=kind)
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axes.set(title=f"norm of {norm}")
-    drawn.axes[0].legend(frameon=False)
+    drawn.axes[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # over no box
     said = "Euclidean norms of pooled features and of logits; boxes are quartiles, whiskers 1.5 times their range"
     return [Drawing("norms", f"{said}. {_trials(runs)}", drawn, data)]
 
