@@ -35,7 +35,7 @@ from rich.table import Table
 
 from platform.files.spec import Spec
 from platform.planning.plan import ImageSets, Sweep, make_plan
-from platform.running import launch
+from platform.running import connection
 from platform.running.execute import Locations, execute
 from platform.running.interrupt import Interrupt
 from platform.tracking.tracker import Tracker
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=int, nargs="*", default=[], metavar="N", help="such as 100 500 2000")
     args = parser.parse_args()
-    launch.connect(None)
+    connection.connect(None)
     console = Console()
     timed(engine, 4)  # workers' imports, page caches
     timed(bare, 4)

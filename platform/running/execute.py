@@ -91,10 +91,10 @@ def execute(
         queue.fill()
         _record(tracker, runs, plan, results)
         if queue.has_work():
-            from platform.running import launch  # Ray's imports take seconds
+            from platform.running import connection, launch  # Ray's imports take seconds
 
             def held(error: LostError) -> None:
-                launch.abandon()
+                connection.abandon()
                 results.interrupted, results.lost = True, str(error)
                 view.close()
                 close()
@@ -103,7 +103,7 @@ def execute(
             try:
                 if not joined:
                     with console.status("starting Ray on this machine …"):
-                        launch.connect(None)
+                        connection.connect(None)
                         interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
                 site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
                 with view:
@@ -115,9 +115,9 @@ def execute(
             finally:
                 with ignored():
                     if results.lost:
-                        launch.abandon()
+                        connection.abandon()
                     elif not joined:
-                        launch.disconnect()
+                        connection.disconnect()
         if not results.interrupted:
             outcome = "FAILED" if results.count("failed", "left out") else "FINISHED"
     except KeyboardInterrupt:
@@ -130,9 +130,9 @@ def execute(
 
 def _at_once(needs: Resources) -> int:
     """How many trials fit together on the nodes that are there now."""
-    from platform.running import launch
+    from platform.running import connection
 
-    return launch.cluster().at_once(needs)
+    return connection.cluster().at_once(needs)
 
 
 @dataclass

@@ -109,9 +109,9 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
         if tracker:
             tracker.close()
         if typed.joined:
-            from platform.running import launch
+            from platform.running import connection
 
-            launch.disconnect()
+            connection.disconnect()
 
 
 def _locations(args: argparse.Namespace) -> Locations:
@@ -124,10 +124,10 @@ def _locations(args: argparse.Namespace) -> Locations:
 
 def _join(args: argparse.Namespace, files: Sequence[SearchFile]) -> Cluster:
     """The running cluster, which is sent what is of the user's own: parts of a trial, and protocols."""
-    from platform.running import launch  # Ray's imports take seconds
+    from platform.running import connection  # Ray's imports take seconds
 
     parts = {n for f in files for s in ("objective", "mix", "backbone") for n in f.named(s, args.set)}
-    return launch.connect(args.address, parts, {n for f in files for n in f.named("protocol", args.set)})
+    return connection.connect(args.address, parts, {n for f in files for n in f.named("protocol", args.set)})
 
 
 def _studies(plan: Plan, folder: Path) -> dict[str, Study]:
@@ -151,9 +151,9 @@ def _show(
         for sweep in plan.sweeps:
             if (typed.args.dry_run and todo.train) or sweep.spec.resources.gpus_per_worker == "auto":
                 from platform.planning.memory import pack  # which loads networks
-                from platform.running import launch
+                from platform.running import connection
 
-                needs[sweep.name] = pack(sweep, plan.images, launch.gpu_memory())
+                needs[sweep.name] = pack(sweep, plan.images, connection.gpu_memory())
     at_once = {sweep.name: cluster.at_once(sweep.spec.resources) for sweep in plan.sweeps}
     guess: Estimate | str = ""
     if todo.train:
