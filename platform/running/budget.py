@@ -43,6 +43,7 @@ class HoursLeft:
     spent: float = 0.0  # seconds of devices, by trials that ended
     _began: float = 0.0
     _placed: dict[str, float] = field(default_factory=dict)  # when each running trial got its worker
+    _last_blocks: dict[str, int] = field(default_factory=dict)  # of tables whose trials no longer all fit
     _took: list[float] = field(default_factory=list)
     _against: list[float] = field(default_factory=list)  # what trials took, in parts of their estimate
 
@@ -50,9 +51,18 @@ class HoursLeft:
         self._began = self.clock()
 
     def fits(self, job: Job, queue: Pending) -> bool:
-        """Whether a trial ends in time; a teacher with one of its students, since it is for nothing else."""
-        jobs = [job, *queue.students.get(job.identity, [])[:1]]
-        return self._fits(sum(self.lasts(j.trial.config) for j in jobs), job.resources, queue)
+        """Whether a trial ends in time; a teacher with one of its students, since it is for nothing else.
+
+        Once one of a table does not, none of its later blocks does: shorter trials would go on alone, and the rows end
+        with unequal numbers.
+        """
+        sweep, jobs = job.trial.sweep, [job, *queue.students.get(job.identity, [])[:1]]
+        if job.block > self._last_blocks.get(sweep, job.block):
+            return False
+        fits = self._fits(sum(self.lasts(j.trial.config) for j in jobs), job.resources, queue)
+        if not fits and not queue.plan.sweep(sweep).search:
+            self._last_blocks.setdefault(sweep, job.block)
+        return fits
 
     def fits_proposal(self, search: str, queue: Pending) -> bool:
         """Whether one more trial of a search ends in time, and after it what confirms the best settings."""

@@ -15,6 +15,7 @@ from platform.running.budget import HoursLeft
 from platform.running.queue import Queue
 from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, plan
 from tests.helpers.sweeps import here, project
+from trainables.settings.config import TrialConfig
 
 HOUR = 3600.0
 
@@ -36,12 +37,19 @@ def worked_off(
     at_once: int = 1,
     guess: float | None = 1.0,
     of_devices: bool = False,
+    longer: float = 1.0,
 ) -> tuple[Queue, list[str], float]:
-    """A queue until its end: each trial is guessed to last `guess` hours and `took` as many. What was started, and how
-    many hours it took."""
+    """A queue until its end: each trial is guessed to last `guess` hours and takes `took`, one of CutMix `longer` times
+    as much. What was started, and how many hours it took."""
     clock = Clock()
-    seconds = None if guess is None else guess * HOUR
-    budget = HoursLeft(hours, lambda config: seconds, lambda name: of.sweep(name).spec.resources, of_devices, clock)
+
+    def times(config: TrialConfig) -> float:
+        return longer if config.mix == "cutmix" else 1.0
+
+    def seconds(config: TrialConfig) -> float | None:
+        return None if guess is None else guess * HOUR * times(config)
+
+    budget = HoursLeft(hours, seconds, lambda name: of.sweep(name).spec.resources, of_devices, clock)
     studies = {s.name: Study(s.spec, of.identity(s.search), folder) for s in of.sweeps if s.search}
     queue = Queue(of, Memory(), Results(), studies, lambda needs: at_once, lambda text: None, budget)
     queue.fill()
@@ -51,7 +59,7 @@ def worked_off(
             started.append(job.trial.row)
             budget.placed(job.trial)
         running = list(queue.running.values())
-        clock.now += took * HOUR if running else 0.0
+        clock.now += took * HOUR * max((times(job.trial.config) for job in running), default=0.0)
         for job in running:
             job.trial.status = "finished"
             budget.ended(job.trial)
@@ -76,6 +84,12 @@ def test_on_a_cluster_the_hours_are_of_all_its_devices(tmp_path: Path) -> None:
     text = ROWS + "splits: [0, 1, 2]\nresources: {gpus_per_worker: 1}\n"
     _, started, lasted = worked_off(plan(text), tmp_path, 2.5, at_once=2, of_devices=True)
     assert (len(started), lasted) == (2, 1.0)
+
+
+def test_once_a_trial_does_not_fit_no_shorter_one_of_a_later_block_goes_ahead(tmp_path: Path) -> None:
+    _, started, lasted = worked_off(plan(ROWS + "splits: [0, 1, 2]\n"), tmp_path, 6.5, longer=3.0)
+    assert started == ["Plain", "CutMix", "Plain"]  # a second Plain alone would fit too
+    assert lasted == 5.0
 
 
 def test_what_trials_really_take_corrects_the_estimate(tmp_path: Path) -> None:
