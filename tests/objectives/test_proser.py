@@ -16,7 +16,7 @@ from trainables.data.trial_data import build
 from trainables.models import build_model
 from trainables.models.dummies import proser_score
 from trainables.models.output import ConvolutionalNetwork
-from trainables.objectives.proser import Proser, changed, hidden_cross_entropy
+from trainables.objectives.proser import Proser, changed, hidden_cross_entropy, rows
 from trainables.one_trial import evaluate_again, run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.resolving import resolve
@@ -84,6 +84,13 @@ def test_the_loss_is_its_formula_with_features_mixed_after_the_second_group(tmp_
     expected -= log_softmax(wide, axis=1)[np.arange(4), labels].mean()
     expected -= 0.3 * log_softmax(hidden, axis=1)[:, -1].mean()
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_mix_that_gives_probabilities_for_labels_is_refused(tmp_path: Path) -> None:
+    batch = start(tmp_path).objective.mix.batch(torch.arange(4))
+    assert rows(batch, slice(None, 2)).labels_B.tolist() == batch.labels_B[:2].tolist()
+    with pytest.raises(ValueError, match="needs a mix that gives each one label"):
+        rows(batch._replace(targets_BK=torch.full((4, 3), 1 / 3)), slice(None, 2))
 
 
 def test_the_second_stage_begins_with_the_weights_of_the_first(tmp_path: Path) -> None:

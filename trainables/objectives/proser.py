@@ -70,7 +70,9 @@ def hidden_cross_entropy(logits_BK: torch.Tensor, dummies_BD: torch.Tensor, labe
 
 
 def rows(batch: Batch, some: slice) -> Batch:
-    """Some images of a batch in which each has one label."""
+    """Some images of a batch in which each has one label. Raises `ValueError` where a mix gives probabilities."""
+    if batch.targets_BK is not None:
+        raise ValueError("proser hides the class of an image: it needs a mix that gives each one label, not targets")
     view = replace(batch.view, **{name: value[some] for name, value in vars(batch.view).items()})
     tensors: dict[str, Any] = {n: v[some] for n, v in batch._asdict().items() if isinstance(v, torch.Tensor)}
     return batch._replace(**tensors)._replace(view=view, partners_B=None, lam_B=None)
