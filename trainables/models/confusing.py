@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 LATENT = 100  # values that an image is made of
-SMALLEST = 32  # px, that the discriminator's four convolutions leave one position of
 
 
 class Generator(nn.Module):
