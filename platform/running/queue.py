@@ -86,7 +86,7 @@ class Queue:
         if job:
             del self.running[job.identity]
             job.claimed = True
-            self._queue(job)
+            self.ready.insert(0, job)
         return not self.done
 
     @property

@@ -20,6 +20,12 @@ def test_a_block_is_every_row_of_a_split_and_seed_and_its_teacher_first(tmp_path
     assert [block(job) for job in jobs[::3]] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
 
 
+def test_asking_whether_there_is_work_leaves_the_rows_in_their_order(tmp_path: Path) -> None:
+    queue = filled(plan(ROWS + "splits: [0]\n"), tmp_path)
+    assert queue.has_work()
+    assert [job.trial.row for job in order(queue)] == ["Plain", "CutMix"]
+
+
 def test_a_table_cut_off_after_a_third_has_all_rows_on_fewer_splits(tmp_path: Path) -> None:
     queue = filled(plan(ROWS + "splits: [0, 1, 2]\n"), tmp_path)
     jobs = order(queue)
