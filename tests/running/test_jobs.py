@@ -55,7 +55,7 @@ class HeadNode:
 def from_the_readme(begins: str) -> str:
     """The command of the README that begins so, with its continued lines."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (line,) = re.findall(rf"^\$ ({begins}.*)$", text, re.MULTILINE)
+    (line,) = re.findall(rf"^\$ (?:uv run )?({begins}.*)$", text, re.MULTILINE)
     return str(line)
 
 
