@@ -133,7 +133,7 @@ def test_mlflow_has_the_same_of_two_workers_as_of_one(
     assert one.params == two.params
     assert one.tags["identity"] == two.tags["identity"]
     assert one.metrics.keys() == two.metrics.keys()
-    assert one.metrics["test/auroc"] == pytest.approx(two.metrics["test/auroc"], abs=2e-3)
+    assert one.metrics["test/digits/msp/auroc"] == pytest.approx(two.metrics["test/digits/msp/auroc"], abs=2e-3)
     assert two.tags["device"] == "2 × cpu, 1 threads"
 
 
