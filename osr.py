@@ -6,12 +6,13 @@
   osr protocols …       show protocols and get their images       python -m platform.protocols
   osr trial CONFIG …    run one resolved trial                    python -m trainables.trial
 
-`osr sweep --help` and the like say more.
+`osr sweep --help` and the like say more. From Python, `osr.Store` is a store of runs as frames: docs/python.md.
 """
 
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import platform
 
@@ -24,13 +25,25 @@ COMMANDS = {
 }
 
 
+def __getattr__(name: str) -> Any:
+    if name != "Store":
+        raise AttributeError(f"module 'osr' has no attribute {name!r}")
+    _find_ours()
+    return import_module("platform.notebook").Store
+
+
 def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in COMMANDS:
         asked = name in ("-h", "--help")
         print(__doc__, end="", file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
-    platform.__path__ = [str(Path(__file__).parent / "platform")]  # the standard one, wherever ours is not found first
+    _find_ours()
     sys.path[0] = str(Path.cwd())  # not the script's folder: as `python -m` finds methods of one's own
     code: int = import_module(COMMANDS[name]).main(sys.argv[2:])
     return code
+
+
+def _find_ours() -> None:
+    """Have `platform.…` found, where Python has loaded the standard module of that name."""
+    platform.__path__ = [str(Path(__file__).parent / "platform")]

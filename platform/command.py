@@ -84,9 +84,9 @@ def add_tracking_uri(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking-uri", help=f"MLflow store or server (default: {default})")
 
 
-def store_of(args: argparse.Namespace) -> str:
-    """The address of the MLflow store that a command works with."""
-    return args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+def store_of(given: str | None) -> str:
+    """The address of the MLflow store that is worked with, where perhaps one was given."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
 def consoles() -> tuple[Console, Console]:

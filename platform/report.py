@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Collection, Sequence
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +26,6 @@ from platform.command import (
 )
 from platform.files import search_file
 from platform.files.names import printable
-from platform.files.rows import part_of
 from platform.files.search_file import PAPER, SearchFile, changing_results
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
@@ -45,7 +41,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "html", "trials")
 TABLES = Path("search_spaces")
-_BETWEEN = r" (?=[\w.]+=)"  # two changes of a sweep, whose run has all in one line
 SHOWN_SWEEPS = 5  # of those that ran with other options
 
 EXAMPLES = """examples:
@@ -116,7 +111,7 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     from platform.tracking.errors import TrackingError
     from platform.tracking.reader import Reader
 
-    uri = store_of(args)
+    uri = store_of(args.tracking_uri)
     try:
         with errors.status("reading what has run …"):
             reader = read_exported(args.exported) if args.exported else Reader.open(uri)
@@ -194,42 +189,11 @@ def _show(
 def _table(
     args: argparse.Namespace, file: SearchFile, reader: Reader | None, recorded: Recorded | None, errors: Console
 ) -> ReportTable:
-    from platform.planning.best import best_of
-    from platform.reports.source import TableSource
+    from platform.reports.of_file import chosen, table_of
 
-    profile, changed = _profile(file, reader, args.profile, tuple(map(showable, changing_results(args.set))))
-    spec = file.profile(profile, changed)
-    _say_what_ran(spec.name, profile, changed, reader, errors)
-
-    best = partial(best_of, sweeps=reader.finished_sweeps if reader else lambda _: [])
-    paper = file.profile(PAPER)
-    reduced = not part_of(file.profile(profile), paper)
-    asked = (args.score, args.metric)
-    source = TableSource(spec, paper, Path(file.path), profile, changed, reduced, reader, best, *asked)
-    return source.table(recorded or (lambda trial, name: trial.metrics.get(name)))
-
-
-def _profile(
-    file: SearchFile, reader: Reader | None, asked: str | None, changed: tuple[str, ...]
-) -> tuple[str, tuple[str, ...]]:
-    """The profile and what `--set` changes of it: as asked for; else the paper's where it was run, else as the newest
-    sweep of the file had them, else the paper's."""
-    if asked:
-        return asked, changed
-    name = file.profile(PAPER).name
-    ran = [s for s in reader.sweeps if s.experiment == name and s.profile in file.profiles] if reader else []
-    wanted = " ".join(changed)
-    if any((s.profile, s.changed) == (PAPER, wanted) for s in ran):
-        return PAPER, changed
-    for run in ran:
-        if changed and run.changed != wanted:
-            continue
-        with suppress(ConfigError):  # the file has changed since
-            made = tuple(re.split(_BETWEEN, run.changed)) if run.changed else ()
-            file.profile(run.profile, made)
-            return run.profile, made
-    there = [s.profile for s in ran]
-    return (PAPER if PAPER in there or not there else there[0]), changed
+    profile, changed = chosen(file, reader, args.profile, tuple(map(showable, changing_results(args.set))))
+    _say_what_ran(file.profile(profile, changed).name, profile, changed, reader, errors)
+    return table_of(file, profile, changed, reader, recorded, args.score, args.metric)
 
 
 def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reader | None, errors: Console) -> None:
@@ -237,9 +201,9 @@ def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reade
     ran = dict.fromkeys((s.profile, s.changed) for s in reader.sweeps if s.experiment == name) if reader else {}
     if not ran or (profile, " ".join(changed)) in ran:
         return
-    there = [f"--profile {p}" + "".join(f" --set {one}" for one in re.split(_BETWEEN, c) if one) for p, c in ran][
-        :SHOWN_SWEEPS
-    ]
+    from platform.reports.of_file import each_change
+
+    there = [f"--profile {p}" + "".join(f" --set {one}" for one in each_change(c)) for p, c in ran][:SHOWN_SWEEPS]
     asked = f"--profile {profile}" + "".join(f" --set {change}" for change in changed)
     said = f"no sweep of {name} has run with {asked}; there are: {'; '.join(there)}"
     errors.print(escape(printable(said)), style="yellow")

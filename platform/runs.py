@@ -100,7 +100,7 @@ def _records(args: argparse.Namespace, errors: Console) -> Records:
     from platform.records.listing import Records
     from platform.tracking.reader import Reader
 
-    uri = store_of(args)
+    uri = store_of(args.tracking_uri)
     with errors.status("reading what has run …"):
         reader = Reader.open(uri)
     if reader is None:

@@ -40,11 +40,16 @@ def places(reader: Reader, run: TrialRun) -> dict[str, str]:
     return {n: f"MLFLOW_TRACKING_URI={showable(reader.uri)} {command(*get, n)}" for n in FILES if n in there}
 
 
+def fetched(reader: Reader, run: TrialRun, name: str, folder: Path) -> Path | None:
+    """A file of a run: where it is on this machine, else copied into `folder`; None where it has none of this name."""
+    own = folder_of(run)
+    if own is not None:
+        return own / name if (own / name).exists() else None
+    return reader.fetch(run.run_id, name, folder)
+
+
 def read(reader: Reader, run: TrialRun, name: str) -> str:
     """A text among the files of a run; empty where it has none of this name."""
-    folder = folder_of(run)
-    if folder is not None:
-        return (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""
     with tempfile.TemporaryDirectory() as scratch:
-        file = reader.fetch(run.run_id, name, Path(scratch))
+        file = fetched(reader, run, name, Path(scratch))
         return file.read_text(encoding="utf-8") if file else ""

@@ -170,9 +170,14 @@ def sweep_mapping(records: Records, sweep: SweepRun) -> dict[str, Any]:
     }
 
 
+def flat_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a trial without its settings, with a name for each metric."""
+    return {**{name: value for name, value in line.items() if name not in ("params", "metrics")}, **line["metrics"]}
+
+
 def comma_separated(lines: Iterable[Mapping[str, Any]]) -> str:
     """One line a trial, and a column for each metric of any."""
-    flat = [{**{n: v for n, v in line.items() if n not in ("params", "metrics")}, **line["metrics"]} for line in lines]
+    flat = [flat_line(line) for line in lines]
     names = dict.fromkeys(name for line in flat for name in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

@@ -79,7 +79,7 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
         sweeps = [fit(file, args.profile, args.set, cluster, console) for file in files]
         refuse(sweeps, cluster)
         hours = _hours(args.hours, sweeps)
-        uri = store_of(args)
+        uri = store_of(args.tracking_uri)
         check_writable(uri)
         reader: Reader | None = None
         with console.status("opening MLflow …"):

@@ -30,6 +30,7 @@ class Reader:
     running: Mapping[str, TrialRun] = field(default_factory=dict)  # what is being trained, by identity
     sweeps: Sequence[SweepRun] = ()  # of all experiments, the newest first
     experiments: Mapping[str, str] = field(default_factory=dict)  # the name of each id
+    index: Path | None = None  # the file that has every run that ended
 
     @classmethod
     def open(cls, uri: str) -> Reader | None:
@@ -48,7 +49,7 @@ class Reader:
                 index.keep_others(here, now, found[1])
         finished, others = found
         running = {run.identity: run for run in others.running}
-        return cls(uri, finished, index.unfinished(here) or {}, running, others.sweeps, others.experiments)
+        return cls(uri, finished, index.unfinished(here) or {}, running, others.sweeps, others.experiments, here)
 
     @cached_property
     def store(self) -> Store:
@@ -59,7 +60,7 @@ class Reader:
 
     def trials(self) -> list[TrialRun]:
         """Every run of a trial, those that are being trained first, then the last to end first."""
-        return [*self.running.values(), *index.ended(index_file(self.uri))]
+        return [*self.running.values(), *(index.ended(self.index) if self.index else ())]
 
     def images(self, name: str) -> dict[str, tuple[str, int]]:
         """Of each image set, the fingerprint and the number of images that trials were trained on here.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from platform.files import search_file
-from platform.report import _profile
 from platform.reports import forms
+from platform.reports.of_file import chosen
 from platform.reports.page import index_page
 from platform.reports.source import TableSource
 from platform.reports.table import ReportTable
@@ -117,4 +117,4 @@ def test_without_a_profile_it_is_the_papers_where_it_ran_else_the_newest_run(
 ) -> None:
     (tmp_path / "toy.yaml").write_text(TABLE + "profiles: {quick: {splits: [0]}}\n")
     reader = Reader("", sweeps=[SweepRun("", "toy", True, profile, changes, {}, {}) for profile, changes in ran])
-    assert _profile(search_file.load(tmp_path / "toy.yaml"), reader, None, changed) == found
+    assert chosen(search_file.load(tmp_path / "toy.yaml"), reader, None, changed) == found
