@@ -172,7 +172,7 @@ def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
         {"milestones": [3]},
         {"randaugment_ops": 2},
         {"randaugment_magnitude": 3, "augment_first": "none"},
-        {"restarts": 1, "schedule": "constant"},
+        {"restarts": 1, "lr_floor": 0.1, "schedule": "constant"},
         {"method": "distill", "mix_alpha": 0.3},
         {"method": "distill", "mix": "cutmix", "cutout_size": 0.1},
         {"optimizer": "adam", "momentum": 0.5},

@@ -50,6 +50,11 @@ def test_restarts_that_divide_the_epochs_are_torchs(epochs: int, restarts: int) 
     assert factors(trial(epochs=epochs, restarts=restarts)) == pytest.approx(rates(theirs, epochs))
 
 
+def test_a_floor_is_torchs_eta_min() -> None:
+    theirs = CosineAnnealingWarmRestarts(optimizer(), 20, eta_min=1e-3)
+    assert factors(trial(epochs=60, restarts=2, lr_floor=0.001)) == pytest.approx(rates(theirs, 60))
+
+
 def test_restarts_that_do_not_divide_the_epochs_leave_the_last_part_shorter() -> None:
     ours = factors(trial(epochs=10, restarts=2))  # parts of 4, 4 and 2 epochs
     assert [epoch for epoch, factor in enumerate(ours) if factor == 1] == [0, 4, 8]
@@ -93,8 +98,9 @@ RECIPES: dict[str, tuple[dict[str, object], dict[int, float]]] = {
         {0: 1e-3, 29: 1e-3, 30: 1e-4, 59: 1e-4, 60: 1e-5, 89: 1e-5, 90: 1e-6, 99: 1e-6},
     ),
     "AGC": (
-        {"lr": 0.1, "weight_decay": 1e-4, "nesterov": False, "epochs": 600, "restarts": 2, "warmup_epochs": 10},
-        {10: 0.1 * (1 + np.cos(np.pi / 20)) / 2, 100: 0.05, 199: 6.2e-6, 200: 0.1, 300: 0.05, 400: 0.1, 599: 6.2e-6},
+        {"lr": 0.1, "lr_floor": 1e-3, "weight_decay": 1e-4, "nesterov": False, "epochs": 600}
+        | {"restarts": 2, "warmup_epochs": 10},
+        {100: 0.05005, 199: 1.06e-4, 200: 0.1, 300: 0.05005, 400: 0.1, 599: 1.06e-4},
     ),
     "CSSR": (
         {**MULTISTEP, "lr": 0.4, "momentum": 0.0, "weight_decay": 5e-4, "epochs": 200, "milestones": [120, 190]},

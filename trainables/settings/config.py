@@ -53,6 +53,7 @@ class TrialConfig:
     milestones: tuple[int, ...] = ()  # epochs after which `multistep` multiplies the lr by `lr_factor`
     lr_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1
     restarts: Annotated[int, Range(0)] = 0  # of `cosine`, in equal parts
+    lr_floor: Annotated[float, Range(0, 1)] = 0.0  # of `cosine`: what each part ends at, as a share of `lr`
     warmup_epochs: Annotated[int, Range(0)] = 0  # the lr grows from 0 linearly, batch by batch
     temperature_period: Annotated[int, Range(1)] | None = None  # NegCos (ICLR 2026), T: epochs of a wave; None: no wave
     temperature_low: Annotated[float, Range(0, open_low=True)] = (

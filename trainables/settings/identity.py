@@ -36,6 +36,7 @@ _ONLY_WITH: dict[str, dict[str, str]] = {
     "milestones": {"schedule": "multistep"},
     "lr_factor": {"schedule": "multistep"},
     "restarts": {"schedule": "cosine"},
+    "lr_floor": {"schedule": "cosine"},
     "randaugment_ops": _RANDAUGMENT,
     "randaugment_magnitude": _RANDAUGMENT,
 }

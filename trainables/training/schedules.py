@@ -12,7 +12,8 @@ def rate_factor(config: TrialConfig, step: int, steps_per_epoch: int) -> float:
 
     Warm-up is linear and batch by batch (the asymmetric code's first epoch, AGC's first ten); it ends at the rate
     that the schedule has there. Everything else changes between epochs:
-    cosine: (1 + cos(pi t / T)) / 2, `restarts` times anew (Loshchilov and Hutter, 2017);
+    cosine: f + (1 - f) (1 + cos(pi t / T)) / 2, with f = `lr_floor`, `restarts` times anew (Loshchilov and Hutter,
+    2017);
     multistep: `lr_factor` once for each of `milestones` that has passed.
     """
     epoch = step // steps_per_epoch
@@ -20,7 +21,8 @@ def rate_factor(config: TrialConfig, step: int, steps_per_epoch: int) -> float:
     warmup = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
     if config.schedule == "cosine":
         period = math.ceil(config.epochs / (config.restarts + 1))
-        return warmup * (1 + math.cos(math.pi * (epoch % period) / period)) / 2
+        wave = (1 + math.cos(math.pi * (epoch % period) / period)) / 2
+        return warmup * (config.lr_floor + (1 - config.lr_floor) * wave)
     if config.schedule == "multistep":
         return warmup * config.lr_factor ** sum(epoch >= m for m in config.milestones)
     return warmup
