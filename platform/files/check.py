@@ -7,7 +7,6 @@ from typing import Any
 
 from platform.files.check_rows import row_problems, row_trial_problems
 from platform.files.check_search import search_problems, search_trial_problems
-from platform.files.needs import without
 from platform.files.spec import ABLATION_KEYS, ROW_KEYS, SEARCH_KEYS, Spec
 from trainables.reading.yaml_file import Problem, under
 from trainables.settings.methods import METHODS
@@ -61,7 +60,7 @@ def problems_of_spec(spec: Spec) -> list[Problem]:
 
 def base_problems(spec: Spec) -> Iterator[Problem]:
     """What is wrong with single settings of the base."""
-    yield from under(("base",), check_settings(without(spec.base, spec.needs), spec.parts)[1])
+    yield from under(("base",), check_settings(spec.base, spec.parts)[1])
     if not spec.is_ablation and not spec.base.keys() & {"method", "objective"}:
         yield Problem(("base",), f"method is missing; one of {', '.join(METHODS)}, or else an objective and a mix")
     for name, said in (NOT_IN_BASE_OF_ABLATION if spec.is_ablation else NOT_IN_BASE_OF_SEARCH).items():

@@ -8,11 +8,10 @@ from functools import cache
 from typing import Any
 
 from platform.files.names import shown_name
-from platform.files.needs import absent, without
-from platform.files.rows import MAX_ROWS, MAX_TRIALS, column_groups, expand, lacking, off, say, size
+from platform.files.rows import MAX_ROWS, MAX_TRIALS, column_groups, expand, off, say, size
 from platform.files.spec import Claim, Column, LeftOut, Row, Spec
 from platform.files.trial_settings import with_teacher
-from trainables.protocols.protocols import PROTOCOLS, evaluation_sets, known_classes, part_of_set
+from trainables.protocols.protocols import known_classes, part_of_set
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metric_names import MetricName
@@ -42,8 +41,6 @@ def row_problems(spec: Spec) -> Iterator[Problem]:
         yield from _row_problems(row, ("rows", i), spec)
     for i, item in enumerate(spec.leave_one_out):
         yield from _left_out_problems(item, ("leave_one_out", i), spec)
-    for name, values in spec.needs.items():
-        yield from _needs_problems(name, values, spec)
     if spec.until and not spec.claims:
         yield Problem(("until",), "decides claims, and the file has none: write `claims`, as {row, over, columns}")
     if spec.until and spec.over == "splits":
@@ -55,18 +52,6 @@ def row_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem(("figures",), "search shows what a search tried, and this file has rows")
     if "grid" in spec.figures and len(spec.grid) != 2:
         yield Problem(("figures",), "grid shows two settings against each other: the file has no `grid` of two")
-
-
-def _needs_problems(name: str, values: list[Any], spec: Spec) -> Iterator[Problem]:
-    """Find settings that do not exist, and values that the project has by now."""
-    if name not in spec.table:
-        yield Problem(("needs", name), f"is not a setting{nearest(name, spec.table)}")
-        return
-    sets = {s for name, entry in PROTOCOLS.items() for f in entry.families for s in evaluation_sets(name, f)}
-    for value in values:
-        there = value in sets if name == "evaluate" else not check_settings({name: value}, spec.parts)[1]
-        if there:
-            yield Problem(("needs", name), f"{shown(value)} is there: take it out of `needs`, so that its rows run")
 
 
 def _row_problems(row: Row, path: KeyPath, spec: Spec) -> Iterator[Problem]:
@@ -82,7 +67,7 @@ def _row_problems(row: Row, path: KeyPath, spec: Spec) -> Iterator[Problem]:
 def _set_problems(
     settings: Mapping[str, Any], path: KeyPath, refused: Mapping[str, str], spec: Spec
 ) -> Iterator[Problem]:
-    yield from under(path, check_settings(without(settings, spec.needs), spec.parts)[1])
+    yield from under(path, check_settings(settings, spec.parts)[1])
     for name, instead in refused.items():
         if name in settings:
             yield Problem((*path, name), f"has no place here: {instead}")
@@ -103,7 +88,7 @@ def _value_problems(grid: Mapping[str, list[Any]], path: KeyPath, spec: Spec) ->
             yield Problem((*path, name), f"has no place here: {NOT_IN_ROW[name]}")
             continue
         for value in values:
-            if problems := check_settings(without({name: value}, spec.needs), spec.parts)[1]:
+            if problems := check_settings({name: value}, spec.parts)[1]:
                 yield Problem((*path, name), problems[0].message)
                 break
 
@@ -177,6 +162,9 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
     if not trained:
         yield Problem(("rows",), "have published numbers only: give one a `set`, so that there is something to train")
         return
+    if all(column.published_only for column in spec.columns.values()):
+        yield Problem(("columns",), "have published numbers only: give one a metric, as test/auroc")
+        return
     yield from _names(expanded)
     for i, claim in enumerate(spec.claims):
         yield from _claim_problems(claim, ("claims", i), [row for _, row in expanded], spec)
@@ -187,8 +175,6 @@ def row_trial_problems(spec: Spec) -> Iterator[Problem]:
     configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConfig]] = []
     for _, column in column_groups(spec):
         for path, row in trained:
-            if lacking(spec, row.set or {}, column):
-                continue
             config, problems = _resolve(spec, row, column, path)
             if config:
                 configs.append((path, row, column, config))
@@ -242,8 +228,6 @@ def _claim_problems(claim: Claim, path: KeyPath, rows: list[Row], spec: Spec) ->
 
 
 def _problems_of_base(spec: Spec) -> list[Problem]:
-    if absent(spec.base, spec.needs):
-        return []
     try:
         resolve(with_teacher(spec, {}))
     except ConfigError as error:
@@ -291,6 +275,8 @@ def _split_problems(spec: Spec, configs: list[TrialConfig]) -> Iterator[Problem]
 
 def _metric_problems(spec: Spec, configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConfig]]) -> Iterator[Problem]:
     for name, column in spec.columns.items():
+        if column.published_only:
+            continue
         of = [(path, row, config) for path, row, settings, config in configs if settings == column.set]
         lacking = [(p, row, c) for p, row, c in of if column.metric.replace("{score}", c.score) not in _metrics_of(c)]
         if not lacking:

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from platform.files.needs import absent
 from platform.files.spec import Claim, Row, Spec
 from platform.files.trial_settings import with_teacher
 from trainables.reading.values import convert
 from trainables.reading.yaml_file import KeyPath
 from trainables.settings.config import TrialConfig
-from trainables.settings.methods import laid_over
-from trainables.settings.resolving import owners_of, resolve
+from trainables.settings.resolving import resolve
 
 MAX_ROWS = 10_000  # of one file: beyond it, a grid is a slip of the pen
 MAX_TRIALS = 20_000  # of one file, rows × columns of their own × splits × seeds
@@ -51,54 +49,23 @@ def column_groups(spec: Spec) -> list[tuple[str, dict[str, Any]]]:
     """Columns whose trials are the same, as the first of them and the settings that all of them change."""
     groups: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, column in spec.columns.items():
-        groups.setdefault(repr(sorted(column.set.items())), (name, column.set))
+        if not column.published_only:
+            groups.setdefault(repr(sorted(column.set.items())), (name, column.set))
     return list(groups.values())
-
-
-def lacking(spec: Spec, changes: Mapping[str, Any], column: Mapping[str, Any]) -> list[str]:
-    """What the project lacks for a row's trials of a column; empty where they can be trained."""
-    if not spec.needs:
-        return []
-    settings = laid_over({**spec.base, **column}, changes)
-    parts = owners_of(settings)
-    had = {n: v for n, v in settings.items() if n not in spec.table or spec.table[n].belongs_to(parts)}
-    return absent(had, spec.needs)
-
-
-def untrained(spec: Spec) -> tuple[dict[str, list[str]], bool]:
-    """What the project lacks, with the rows (of the columns) that wait for it, and whether any row can be trained.
-
-    Rows of grids that take their settings from a search count by what they set themselves.
-    """
-    if not spec.needs:
-        return {}, True  # a file with nothing to train is refused when it is read
-    waiting: dict[str, list[str]] = {}
-    trained = False
-    groups = column_groups(spec)
-    for row in row_list(spec):
-        if row.published_only:
-            continue
-        for name, own in groups:
-            needed = lacking(spec, row.set or {}, own)
-            trained = trained or not needed
-            for need in needed:
-                waiting.setdefault(need, []).append(f"{row.name} ({name})" if own else row.name)
-    return waiting, trained
 
 
 def columns(spec: Spec) -> list[tuple[str, str]]:
     """For each column of a table, the `Place.column` of its trials and the metric that it shows."""
     groups = {repr(sorted(own.items())): name if own else "" for name, own in column_groups(spec)}
-    return [(groups[repr(sorted(c.set.items()))], c.metric) for c in spec.columns.values()]
+    of = {name: repr(sorted(column.set.items())) for name, column in spec.columns.items()}
+    return [(name if c.published_only else groups[of[name]], c.metric) for name, c in spec.columns.items()]
 
 
 def trials(spec: Spec, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[tuple[str, TrialConfig]]:
     """The trials of a row on all splits and seeds, each with the `Place.column` that it serves, `best` under the
-    row's own settings; without those that need what the project lacks."""
+    row's own settings."""
     changes = {**(best or {}), **(row.set or {})}
     for column, own, both in divisions(spec):
-        if lacking(spec, changes, own):
-            continue
         config = resolve(with_teacher(spec, {**changes, "split": both[0][0]}, own))
         for split, seed in both:
             yield column, config.at(split, seed)

@@ -26,7 +26,7 @@ from trainables.settings.resolving import Setting, settings_table
 
 SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
-ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "needs", "claims", "over", "until")
+ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "claims", "over", "until")
 
 
 FigureName = Literal[
@@ -138,7 +138,7 @@ class LeftOut(Strict):
 class Column(Strict):
     """What a column shows, and the settings of its own that its trials have: a column may be another data set.
 
-    `{score}` in a metric is the score of each row's trials.
+    `{score}` in a metric is the score of each row's trials. `published` in place of one: no trial has it.
     """
 
     metric: Text
@@ -150,6 +150,11 @@ class Column(Strict):
         if not isinstance(column, str | dict | Column):
             raise PydanticCustomError("column", "write a metric, as test/auroc, or {metric: …, set: {…}}")
         return {"metric": column} if isinstance(column, str) else column
+
+    @property
+    def published_only(self) -> bool:
+        """Numbers of a task that this project does not have."""
+        return self.metric == "published"
 
 
 class Claim(Strict):
@@ -285,7 +290,6 @@ class Spec(Strict):
     claims: list[Claim] = []
     over: Literal["splits", "seeds"] | None = None  # what intervals are about; None: splits, where there are several
     until: Annotated[Decided | None, BeforeValidator(_until)] = None
-    needs: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}  # values of settings that the project lacks
 
     figures: Annotated[list[FigureName], AfterValidator(distinct)] = []
 

@@ -65,7 +65,7 @@ def prospects(plan: Plan, sweep: Sweep, finished: Finished, seconds: Seconds) ->
             group, metric = metrics[column]
             both = [_configs(plan, sweep, rows[name], group) for name in (claim.row, claim.over)]
             if not all(both):
-                continue  # a row that needs what the project lacks
+                continue  # published alone
             (one, other), splits = both, spec.splits
             partitions = {config.split: _partition(config) for config in one}
             several = len({*partitions.values()}) > 1

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from platform.deciding.paired import Over, Paired, Verdict, holm, paired, size, verdict
 from platform.deciding.stopping import Decision, decisions, seeds_of, wanted_seeds
-from platform.files.rows import claimed_sign, columns, lacking, published_difference, row_list, trials
+from platform.files.rows import claimed_sign, columns, published_difference, row_list, trials
 from platform.files.spec import Claim, Row, Spec
 from platform.files.trial_settings import search_settings
 from platform.planning.best import best_settings
@@ -88,7 +88,7 @@ class TableSource:
             {**spec.base, **(spec.columns[name].set if name in spec.columns else {})}.get("protocol")
             for spec in (self.spec, self.paper)
         )
-        return name if ours == theirs else f"{name}, on {ours}"
+        return name if ours == theirs or self.spec.columns[name].published_only else f"{name}, on {ours}"
 
     def _images(self) -> dict[str, tuple[str, int]]:
         return self.reader.images(self.spec.name) if self.reader else {}
@@ -181,16 +181,14 @@ class TableSource:
     def _cells(
         self, row: Row, groups: Mapping[str, list[ReportTrial]], comparable: bool, metrics: Metrics
     ) -> Iterator[ReportCell]:
-        for (name, column), (group, metric) in zip(self.spec.columns.items(), columns(self.spec), strict=True):
+        for name, (group, metric) in zip(self.spec.columns, columns(self.spec), strict=True):
             behind = groups.get(group, [])
             values = {}
             for trial in behind:
                 value = self._value(trial, metric, metrics) if trial.state == "finished" else None
                 if value is not None:
                     values[trial.key] = value
-            lacks = () if row.published_only else tuple(lacking(self.spec, row.set or {}, column.set))
-            if row.best_of and not groups:
-                lacks = (f"the result of {row.best_of}",)
+            lacks = f"the result of {row.best_of}" if row.best_of and not groups else ""
             published = row.published.get(name) if isinstance(row.published, Mapping) else None
             same = comparable and self.score is None and (self.metric is None or MetricName.parse(metric).of_known)
             same = same and all(tested_on_all(trial.tested, _tested_sets(trial, metric)) for trial in behind)

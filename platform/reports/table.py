@@ -49,7 +49,7 @@ class ReportCell:
     published: float | None
     trials: tuple[ReportTrial, ...] = ()
     values: Mapping[tuple[int, int], float] = field(default_factory=dict)  # by split and seed
-    lacks: tuple[str, ...] = ()  # what this project does not have for it
+    lacks: str = ""  # what it waits for
     comparable: bool = True  # with the published number
 
     @property
@@ -95,7 +95,7 @@ class ReportCell:
     def state(self) -> str:
         """In one word or two: done, 3 of 5, failed, running, missing, published only, needs …."""
         if self.lacks:
-            return f"needs {' and '.join(self.lacks)}"
+            return f"needs {self.lacks}"
         if not self.trials:
             return "published only"
         if self.n == self.wanted:

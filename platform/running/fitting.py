@@ -7,8 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from platform.command import command
-from platform.files.rows import part_of, untrained
+from platform.files.rows import part_of
 from platform.files.search_file import PAPER, SearchFile, changing_results
 from platform.files.spec import Resources
 from platform.planning.plan import Sweep
@@ -38,10 +37,8 @@ def fit(file: SearchFile, chosen: str | None, changes: Sequence[str], cluster: C
 
 
 def refuse(sweeps: Sequence[Sweep], cluster: Cluster) -> None:
-    """Raise `ConfigError` for sweeps that cannot be told apart, have nothing to train, or want more than there is."""
+    """Raise `ConfigError` for sweeps that cannot be told apart, or want more than there is."""
     _refuse_one_name_twice(sweeps)
-    for sweep in sweeps:
-        _refuse_nothing_to_train(sweep)
     for sweep in sweeps:
         _refuse_too_large(sweep.spec.resources, cluster)
 
@@ -53,17 +50,6 @@ def _refuse_one_name_twice(sweeps: Sequence[Sweep]) -> None:
             message = f"{names[sweep.name]} and {sweep.file} are both named {sweep.name}: give one another name"
             raise ConfigError([Problem((), message)])
         names[sweep.name] = sweep.file
-
-
-def _refuse_nothing_to_train(sweep: Sweep) -> None:
-    waiting, trained = untrained(sweep.spec)
-    if waiting and not trained:
-        needs = " and ".join(waiting)
-        message = (
-            f"{sweep.file}, profile {sweep.profile}: every row needs {needs}, which this project does not have yet. "
-            f"Nothing to train; its published numbers are shown by {command('python', '-m', 'platform.report')}"
-        )
-        raise ConfigError([Problem((), message)])
 
 
 def _refuse_too_large(needs: Resources, cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from platform.deciding.looks import FIRST
 from platform.files.dimensions import Choice, FloatRange, IntRange
-from platform.files.rows import column_groups, untrained
+from platform.files.rows import column_groups
 from platform.files.spec import Decided, Goal, Resources
 from platform.planning.captions import tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
@@ -58,11 +58,6 @@ def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "")
         table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
     if spec.until:
         table.add_row("until decided", _until(spec.until))
-    for need, waiting in untrained(spec)[0].items() if spec.is_ablation else ():
-        some = ", ".join(map(in_terminal, waiting[:6])) + (f" and {len(waiting) - 6} more" if len(waiting) > 6 else "")
-        table.add_row(
-            "left out", f"needs {in_terminal(need)}, which this project does not have yet: {some}", style="yellow"
-        )
     table.add_row("at once", f"{at_once} trials, each {_needs(spec.resources)}")
     if memory:
         table.add_row("memory", memory)

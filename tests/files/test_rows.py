@@ -9,7 +9,7 @@ import pytest
 from mlflow.utils.validation import _validate_metric_name
 
 from platform.files import search_file
-from platform.files.rows import column_groups, lacking, part_of, row_list, trials, untrained
+from platform.files.rows import column_groups, columns, part_of, row_list, trials
 from platform.files.search_file import changing_results
 from platform.files.spec import Spec
 from platform.files.trial_settings import with_teacher
@@ -143,38 +143,17 @@ def test_two_thousand_rows_are_checked_and_ten_thousand_trials_resolved_in_time(
     print(f"{method}: check {checked - started:.2f} s, resolve {resolved - checked:.2f} s")
 
 
-NEEDS = """\
-needs: {protocol: [marbles], evaluate: [clouds], outlier_set: [crowds]}
-columns:
-  C10: {metric: test/auroc, set: {protocol: cifar10, split_family: osrci}}
-  IN30: {metric: test/auroc, set: {protocol: marbles, split_family: osrci}}
-rows:
-  - {name: Plain, set: {method: plain}}
-  - {name: OE, set: {method: oe, outlier_set: crowds}}
-"""
+def test_a_column_of_published_numbers_alone_has_no_trials(tmp_path: Path) -> None:
+    text = "columns: {Chest: published, Acc.: test/accuracy, C10: {metric: test/auroc, set: {protocol: cifar10}}}\n"
+    spec = ablation(tmp_path, f"{text}rows: [{{name: Plain, set: {{method: plain}}, published: {{Chest: 76.8}}}}]")
+    assert columns(spec) == [("Chest", "published"), ("", "test/accuracy"), ("C10", "test/auroc")]
+    trained = [(column, config.protocol) for column, config in trials(spec, row_list(spec)[0])]
+    assert trained == [("", "digits"), ("C10", "cifar10")]
 
 
-def test_what_the_project_lacks_waits_and_the_rest_is_trained(tmp_path: Path) -> None:
-    spec = ablation(tmp_path, NEEDS)
-    trained = {row.name: [(group, c.protocol) for group, c in trials(spec, row)] for row in row_list(spec)}
-    assert trained == {"Plain": [("C10", "cifar10")], "OE": []}
-    waiting = {
-        "protocol marbles": ["Plain (IN30)", "OE (IN30)"],
-        "outlier_set crowds": ["OE (C10)", "OE (IN30)"],
-    }
-    assert untrained(spec) == (waiting, True)
-
-
-def test_a_setting_that_the_rows_method_drops_is_not_needed(tmp_path: Path) -> None:
-    spec = ablation(tmp_path, NEEDS)
-    here = {"protocol": "cifar10", "outlier_set": "crowds"}
-    assert lacking(spec, {"method": "plain"}, here) == []
-    assert lacking(spec, {"method": "oe"}, here) == ["outlier_set crowds"]
-
-
-def test_everything_else_of_a_row_that_waits_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown setting.*outlier_set"):
-        ablation(tmp_path, NEEDS.replace("outlier_set: crowds}}", "outlier_st: crowds}}"))
+def test_a_table_of_published_columns_alone_has_nothing_to_train(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"columns: have published numbers only: give one a metric"):
+        ablation(tmp_path, "columns: {Chest: published}\nrows: [{name: Plain, set: {method: plain}}]")
 
 
 def test_the_score_of_each_row_is_part_of_its_metric(tmp_path: Path) -> None:
