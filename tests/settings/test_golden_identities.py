@@ -72,5 +72,13 @@ def test_every_shipped_file_is_frozen_and_no_other() -> None:
     assert sorted(json.loads(GOLDEN.read_text())) == FILES
 
 
+@pytest.mark.parametrize("profile", ["paper", "reduced", "quick"])
+def test_prosers_first_stage_in_table_4_is_the_trial_that_plain_is(profile: str) -> None:
+    spec = search_file.load(ROOT / "search_spaces/backmix/table4.yaml").profile(profile)
+    rows = {row.name: [config for _, config in trials(spec, row)] for row in row_list(spec) if not row.published_only}
+    first = [config.teacher.identity(Fingerprints()) for config in rows["PROSER"] if config.teacher]
+    assert first == [config.identity(Fingerprints()) for config in rows["Plain"]]
+
+
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps({name: of_file(name) for name in FILES}, indent=1, ensure_ascii=False) + "\n")

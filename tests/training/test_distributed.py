@@ -269,9 +269,10 @@ def test_the_first_process_speaks_for_all(workers: list[Result]) -> None:
     assert [worker["told"] for worker in workers] == [(0, True, False)] * WORKERS
 
 
-def test_a_batch_that_not_every_process_has_a_part_of_is_refused() -> None:
-    with pytest.raises(ValueError, match="14 workers cannot share batches of 13: take fewer workers"):
-        Trainer(trial("plain"), noise(), CPU, processes=Processes(0, 14))
+@pytest.mark.parametrize(("method", "shared"), [("plain", 13), ("proser, backmix", 6)])  # half of a batch at a time
+def test_a_batch_that_not_every_process_has_a_part_of_is_refused(method: str, shared: int) -> None:
+    with pytest.raises(ValueError, match=f"{shared + 1} workers cannot share batches of {shared}: take fewer workers"):
+        Trainer(trial(method), noise(), CPU, processes=Processes(0, shared + 1))
 
 
 # Whole trials: two epochs of four steps, judged after each.

@@ -17,6 +17,7 @@ class ObjectiveSettings:
     defaults: ClassVar[dict[str, Any]] = {}  # of its trial's mix and score, where nothing else is said
     own_scores: ClassVar[tuple[str, ...]] = ()  # that it alone defines: what its head says of a sample by these names
     passes: ClassVar[int] = 1  # over the training images in an epoch
+    parts: ClassVar[int] = 1  # of a batch that the network sees one after the other
     starts_from_teacher: ClassVar[bool] = False  # whether its teacher is what its network is before it trains
     own_head: ClassVar[bool] = False  # whether its logits are others than those of a linear head
 

@@ -24,6 +24,7 @@ class ProserSettings(ObjectiveSettings):
     recipes: ClassVar[Recipes] = {"paper": {}, "official": {}}
     own_scores: ClassVar[tuple[str, ...]] = ("proser",)
     own_head: ClassVar[bool] = True
+    parts: ClassVar[int] = 2
     starts_from_teacher: ClassVar[bool] = True
     # The code's second stage, where nothing else is said of the trial.
     defaults: ClassVar[dict[str, Any]] = {"score": "proser", "epochs": 10, "lr": 0.001, "schedule": "constant"}

@@ -87,8 +87,9 @@ class Trainer:
         self.batch_size = min(config.batch_size, len(self.pool))
         self.passes = config.objective_settings.passes
         self.steps_per_epoch = self.passes * (len(self.pool) // self.batch_size)
-        if self.batch_size < processes.size:
-            raise ValueError(f"{processes.size} workers cannot share batches of {self.batch_size}: take fewer workers")
+        together = self.batch_size // config.objective_settings.parts
+        if together < processes.size:
+            raise ValueError(f"{processes.size} workers cannot share batches of {together}: take fewer workers")
         frozen = load_teacher(config, data, teacher, device)
         if frozen and config.objective_settings.starts_from_teacher:
             start_from(self.model, frozen)
