@@ -9,6 +9,7 @@
 `osr sweep --help` and the like say more. From Python, `osr.Store` is a store of runs as frames: docs/python.md.
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -33,8 +34,14 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> int:
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name not in COMMANDS:
+    completes = "_ARGCOMPLETE" in os.environ  # a shell asks how the last word of COMP_LINE may end
+    words = os.environ["COMP_LINE"].split(" ") if completes else sys.argv
+    name = words[1] if len(words) > 1 + completes else ""
+    if name in COMMANDS and completes:
+        os.environ["_ARGCOMPLETE"] = "2"  # the word after which it begins
+    elif completes or name == "--version":
+        return _typed()
+    elif name not in COMMANDS:
         asked = name in ("-h", "--help")
         print(__doc__, end="", file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
@@ -42,6 +49,16 @@ def main() -> int:
     sys.path[0] = str(Path.cwd())  # not the script's folder: as `python -m` finds methods of one's own
     code: int = import_module(COMMANDS[name]).main(sys.argv[2:])
     return code
+
+
+def _typed() -> int:
+    """Tell the version, or a shell the names of the commands."""
+    _find_ours()
+    command = import_module("platform.command")
+    parser = command.new_parser("osr", "", "")
+    parser.add_argument("command", choices=COMMANDS)
+    command.parsed(parser, None)
+    return 0
 
 
 def _find_ours() -> None:

@@ -8,12 +8,13 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
+from trainables import __version__
 from trainables.reading.addresses import showable
 
 DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
@@ -41,12 +42,23 @@ def examples(text: str) -> str:
 
 def new_parser(module: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """A parser of `python -m module`, whose help ends with the examples of `epilog`."""
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=command("python", "-m", module),
         description=description,
         epilog=examples(epilog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"osr-platform {__version__}")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What was typed. A shell that asks how a word may end is told that instead, and the process ends."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return parser.parse_args(arguments)
 
 
 class Printed(argparse.Action):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from platform.command import DONE, NOTHING_DONE, SOME_FAILED, add_data_root, command, consoles, new_parser
+from platform.command import DONE, NOTHING_DONE, SOME_FAILED, add_data_root, command, consoles, new_parser, parsed
 from platform.terminal.reading import ReadingBars
 from trainables.data.sources import source_of
 from trainables.images.layouts import labels_of
@@ -45,7 +45,7 @@ exit codes: 0 done; 1 some sets could not be fetched; 2 no such protocol, or not
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = parsed(_parser(), argv)
     console, errors = consoles()
     try:
         for name in args.protocols:

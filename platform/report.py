@@ -22,6 +22,7 @@ from platform.command import (
     command,
     consoles,
     new_parser,
+    parsed,
     store_of,
 )
 from platform.files import search_file
@@ -60,7 +61,7 @@ exit codes: 0 shown, also where nothing of it has run yet; 2 a file, an option o
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = parsed(_parser(), argv)
     console, errors = consoles()
     try:
         return _run(args, console, errors)

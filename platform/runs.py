@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from platform.command import DONE, NOTHING_DONE, add_tracking_uri, consoles, new_parser, store_of
+from platform.command import DONE, NOTHING_DONE, add_tracking_uri, consoles, new_parser, parsed, store_of
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
 
@@ -46,9 +46,9 @@ exit codes: 0 done; 2 nothing was done: a name, an option or the store is wrong"
 
 def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments.insert(0, "list")
-    args = _parser().parse_args(arguments)
+    args = parsed(_parser(), arguments)
     console, errors = consoles()
     from platform.tracking.errors import TrackingError
 

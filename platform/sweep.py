@@ -22,6 +22,7 @@ from platform.command import (
     command,
     consoles,
     new_parser,
+    parsed,
 )
 from platform.files import search_file
 from platform.files.search_file import PAPER
@@ -54,7 +55,7 @@ exit codes: 0 all trials done, or all that --hours allows, 1 some failed or are 
 def main(argv: list[str] | None = None) -> int:
     console, errors = consoles()
     try:
-        args = _parser().parse_args(argv)
+        args = parsed(_parser(), argv)
         _refuse_lost_results(args)
         if args.format == "json":
             if not args.dry_run:

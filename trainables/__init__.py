@@ -8,6 +8,8 @@ For notebooks and scripts, loaded when they are asked for:
 from importlib import import_module
 from typing import Any
 
+__version__ = "0.1.0"
+
 _SURFACE = {
     "resolve": ("trainables.settings.resolving", "resolve"),  # settings → TrialConfig
     "trial_data": ("trainables.data.trial_data", "build"),  # its images, divided

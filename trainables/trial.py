@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from trainables import __version__
 from trainables.reading import yaml_file
 from trainables.settings.resolving import resolve
 
@@ -21,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Run one resolved trial in the foreground, without Ray, MLflow or Optuna.",
         epilog="example: python -m trainables.trial config.yaml --data-root data --out results/one",
     )
+    parser.add_argument("--version", action="version", version=f"osr-platform {__version__}")
     parser.add_argument("config", type=Path, help="flat YAML of settings, as an MLflow run's config.yaml")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="where image sets are (default: data)")
     parser.add_argument("--download", action="store_true", help="fetch missing sets, where torchvision can")

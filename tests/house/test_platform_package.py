@@ -5,12 +5,14 @@ import os
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from osr import COMMANDS
 from tests.helpers.paths import ROOT
+from trainables import __version__
 
 BIN = Path(sys.executable).parent
 OSR = str(BIN / "osr")
@@ -98,3 +100,25 @@ def test_a_command_that_it_prints_runs_where_it_was_printed(tmp_path: Path) -> N
     said = run(OSR, "report", "--help", cwd=tmp_path).stdout
     told = next(line for line in said.splitlines() if line.endswith("--format html"))
     assert "search_spaces/asymmetric/table06.yaml: no such file" in run(*shlex.split(told), cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("module", [*COMMANDS.values(), "osr"])
+def test_every_command_tells_its_version(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if module == "osr":
+        assert run(OSR, "--version").stdout == f"osr-platform {__version__}\n"
+        return
+    with pytest.raises(SystemExit, match="0"):
+        import_module(module).main(["--version"])
+    assert capsys.readouterr().out == f"osr-platform {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("osr sw", {"sweep "}), ("osr runs di", {"diff "}), ("osr report --f", {"--format", "--from"})],
+)
+def test_a_shell_completes_commands_and_their_options(typed: str, offered: set[str], tmp_path: Path) -> None:
+    answer = tmp_path / "answer"  # what the hook of `register-python-argcomplete osr` reads
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": typed, "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_IFS": "\n"}
+    done = subprocess.run([OSR], env={**os.environ, **asked, "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}, timeout=60)
+    assert done.returncode == 0
+    assert set(answer.read_text().split("\n")) == offered

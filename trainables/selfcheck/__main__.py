@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from trainables import __version__
 from trainables.selfcheck.sections import SECTIONS, apart, here
 from trainables.selfcheck.told import Scope
 
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m trainables.selfcheck",
         description="Show whether methods compute on this machine what they should, and how fast.",
     )
+    parser.add_argument("--version", action="version", version=f"osr-platform {__version__}")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, … (default: the GPU if there is one)")
     parser.add_argument("--quick", action="store_true", help="fewer methods, shorter measurements")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="default: all")
