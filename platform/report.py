@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recompute", action="store_true", help="every number from scores.parquet, not as its run recorded it"
     )
+    parser.add_argument("--sensitivity", action="store_true", help="every claim once more without one split at a time")
     add_data_root(parser, "for figures that need images")
     parser.add_argument("--no-figures", action="store_true", help="leave the figures of a page out")
     parser.add_argument(
@@ -194,7 +195,7 @@ def _table(
 
     profile, changed = chosen(file, reader, args.profile, tuple(map(showable, changing_results(args.set))))
     _say_what_ran(file.profile(profile, changed).name, profile, changed, reader, errors)
-    return table_of(file, profile, changed, reader, recorded, args.score, args.metric)
+    return table_of(file, profile, changed, reader, recorded, args.score, args.metric, args.sensitivity)
 
 
 def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reader | None, errors: Console) -> None:
@@ -304,7 +305,7 @@ def _figures(
     errors: Console,
 ) -> tuple[list[Figure], dict[str, str]]:
     """The figures that the file names, drawn into `folder`; a page of all tables has none: they take long."""
-    if args.all or args.no_figures or reader is None or recorded is None or not table.spec.figures:
+    if args.all or args.no_figures or reader is None or recorded is None or not table.figures:
         return [], {}
     from platform.reports.figures import draw
 

@@ -137,6 +137,8 @@ class Interval:
     low: float
     high: float
     p: float  # where one stopped here: of stage-wise order, as below
+    spread: float  # of a seed within a split
+    strata: int  # splits
 
 
 def interval(differences: Sequence[Sequence[float]], look: Look) -> Interval:
@@ -147,6 +149,7 @@ def interval(differences: Sequence[Sequence[float]], look: Look) -> Interval:
     """
     strata = [list(values[: look.n]) for values in differences]
     mean, splits = float(np.mean(strata)), len(strata)
-    error = pooled(strata) / math.sqrt(splits * look.n)
+    spread = pooled(strata)
+    error = spread / math.sqrt(splits * look.n)
     p = look.before + look.tail(abs(mean) / error, splits) if error else float(mean == 0)
-    return Interval(look.n, mean, mean - look.critical * error, mean + look.critical * error, p)
+    return Interval(look.n, mean, mean - look.critical * error, mean + look.critical * error, p, spread, splits)

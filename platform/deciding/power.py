@@ -46,15 +46,16 @@ def detectable(
 
 
 def needed(
-    difference: float, spread: float, strata: int = 1, wanted: float = POWER, alpha: float = ALPHA
+    difference: float, spread: float, strata: int = 1, wanted: float = POWER, alpha: float = ALPHA, limit: float = 0.0
 ) -> int | None:
     """The fewest units that find `difference` with the `wanted` power; None where `MOST` do not."""
     low, high = 1, 2
-    while power(difference, high, spread, strata, alpha) < wanted:
+    while power(difference, high, spread, strata, alpha, limit) < wanted:
         if high >= MOST:
             return None
         low, high = high, min(2 * high, MOST)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(difference, middle, spread, strata, alpha) >= wanted else (middle, high)
+        enough = power(difference, middle, spread, strata, alpha, limit) >= wanted
+        low, high = (low, middle) if enough else (middle, high)
     return high

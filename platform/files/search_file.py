@@ -94,8 +94,13 @@ class SearchFile:
 
 
 def changing_results(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Those of `--set` that results depend on: how many workers and GPUs made them is no part of a protocol."""
-    return tuple(change for change in overrides if not change.startswith("resources."))
+    """Those of `--set` that results depend on: how many workers, GPUs and hours made them is no part of a protocol."""
+    return tuple(change for change in overrides if not change.startswith(("resources.", "budget")))
+
+
+def changing_trials(changes: Sequence[str]) -> list[str]:
+    """Those that make other trials, and not only another number of them or other intervals."""
+    return [change for change in changes if not change.startswith(("until", "over="))]
 
 
 def load(path: Path) -> SearchFile:

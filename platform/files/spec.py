@@ -39,6 +39,7 @@ FigureName = Literal[
     "grid",  # two settings of a grid against each column: Fig. 4 of BackMix
     "masks",  # estimated foregrounds, and the mixed images: its Figs. 5 and 6
     "confidence",  # max p and entropy, known and unknown: Fig. 1 of its supplement
+    "power",  # of each claim against n; drawn wherever a claim has a spread
     "search",  # a search's history, importances, slices and Pareto front
 ]
 

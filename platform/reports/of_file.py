@@ -26,13 +26,15 @@ def table_of(
     metrics: Metrics | None = None,
     score: str | None = None,
     metric: str | None = None,
+    sensitivity: bool = False,
 ) -> ReportTable:
     """The table as a profile with changes has it; `metrics` gives what runs have not recorded, `score` and `metric`
-    replace those of the file."""
+    replace those of the file; with `sensitivity`, claims are made again without one split each."""
     best = partial(best_of, sweeps=reader.finished_sweeps if reader else lambda _: [])
     spec, paper = file.profile(profile, changed), file.profile(PAPER)
     reduced = not part_of(file.profile(profile), paper)
-    source = TableSource(spec, paper, Path(file.path), profile, changed, reduced, reader, best, score, metric)
+    asked = (score, metric, sensitivity)
+    source = TableSource(spec, paper, Path(file.path), profile, changed, reduced, reader, best, *asked)
     return source.table(metrics or (lambda trial, name: trial.metrics.get(name)))
 
 

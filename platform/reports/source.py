@@ -11,10 +11,12 @@ from typing import Any, Literal
 from platform.deciding.paired import Over, Paired, Verdict, holm, paired, size, verdict
 from platform.deciding.stopping import Decision, decisions, seeds_of, wanted_seeds
 from platform.files.rows import claimed_sign, columns, published_difference, row_list, trials
+from platform.files.search_file import changing_trials
 from platform.files.spec import Claim, Row, Spec
 from platform.files.trial_settings import search_settings
 from platform.planning.best import best_settings
 from platform.planning.captions import say_settings, tested_on, tested_on_all, trained_on, trained_on_all
+from platform.reports.advice import advised
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
 from platform.tracking.evaluations import own_metrics
 from platform.tracking.index import SweepRun
@@ -45,6 +47,7 @@ class TableSource:
     best_of: BestOf
     score: str | None = None
     metric: str | None = None
+    sensitivity: bool = False  # whether claims are made again without one split each
 
     def table(self, metrics: Metrics) -> ReportTable:
         """Read every cell; `metrics` gives those that the run of a trial has not recorded."""
@@ -55,7 +58,7 @@ class TableSource:
             rows = list(_as_decided(spec, rows, decided))
         behind = [trial for _, groups in rows for trials_ in groups.values() for trial in trials_]
         configs = [trial.config for trial in behind]
-        comparable = not self.reduced and not self.changed
+        comparable = not self.reduced and not changing_trials(self.changed)
         counts = {key: count for key, (_, count) in images.items()}
         comparable = comparable and all(trained_on_all(c, counts) for c in configs)
         cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
@@ -77,7 +80,7 @@ class TableSource:
             tuple(map(self._heading, spec.columns)),
             cells,
             (*self._found(images), *self._caption(behind, counts), *_given(rows)),
-            tuple(_with_holm(compared)),
+            tuple(self._advised(list(_with_holm(compared)), cells)),
             own.run_id if own else "",
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
         )
@@ -168,7 +171,8 @@ class TableSource:
         finished = self.reader.finished.get(identity)
         if finished:
             where = (finished.run_id, finished.sweep, finished.git_sha, finished.git_dirty == "true")
-            saw: dict[str, Any] = {"tested": finished.tested, "odin": finished.odin}
+            saw: dict[str, Any] = {"tested": finished.tested, "odin": finished.odin, "device": finished.device}
+            saw |= {"seconds": finished.seconds, "teacher_seconds": self._teacher_seconds(config, images)}
             return ReportTrial(config, identity, "finished", *where, metrics=finished.metrics, **saw)
         if identity in self.reader.running:
             return ReportTrial(config, identity, "running", self.reader.running[identity].run_id, self.spec.name)
@@ -177,6 +181,13 @@ class TableSource:
         if ending not in states:
             return ReportTrial(config, identity, "missing")
         return ReportTrial(config, identity, states[ending], run_id, self.spec.name)
+
+    def _teacher_seconds(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> float:
+        teacher = config.teacher
+        if teacher is None or self.reader is None or any(name not in images for name in teacher.shaped_by):
+            return 0.0
+        found = self.reader.finished.get(teacher.identity({name: images[name][0] for name in teacher.shaped_by}))
+        return found.seconds if found else 0.0
 
     def _cells(
         self, row: Row, groups: Mapping[str, list[ReportTrial]], comparable: bool, metrics: Metrics
@@ -232,6 +243,11 @@ class TableSource:
         made = Comparison(claim, column, published, found, judged, "", decision)
         return replace(made, size=size(made.interval, published)) if judged == "holds" else made
 
+    def _advised(self, compared: Sequence[Comparison], cells: Sequence[Sequence[ReportCell]]) -> Iterator[Comparison]:
+        by_place = {(cell.row, cell.column): cell for line in cells for cell in line}
+        signs = [claimed_sign(self._named, c.claim, c.column) for c in compared if c.claim in self.spec.claims]
+        return advised(self.spec, compared, by_place, signs if self.sensitivity else None)
+
     def _caption(self, behind: Sequence[ReportTrial], counts: Mapping[str, int]) -> Iterator[str]:
         configs = [trial.config for trial in behind]
         if configs:
@@ -246,8 +262,8 @@ class TableSource:
             yield f"Recomputed with {' and '.join(chosen)}: not what the paper shows, so not compared with it."
         if self.reduced:
             yield f"Profile {self.profile}: a reduced run, not the paper's protocol, not comparable with its table."
-        if self.changed:
-            yield f"Changed by hand: {', '.join(self.changed)}: not the protocol of the file."
+        if changed := changing_trials(self.changed):
+            yield f"Changed by hand: {', '.join(changed)}: not the protocol of the file."
         yield from trained_on(configs, counts)
         yield from tested_on((trial.config, trial.tested) for trial in behind if trial.state == "finished")
 
@@ -271,7 +287,7 @@ def _from_the_first(spec: Spec, cells: Mapping[str, Mapping[str, ReportCell]]) -
 
 
 def _paired(one: ReportCell, other: ReportCell, over: Over | None) -> Paired | None:
-    partitions = {trial.config.split: _partition(trial.config) for trial in one.trials}
+    partitions = {trial.config.split: trial.partition for trial in one.trials}
     return paired(one.percents, other.percents, partitions, over)
 
 
@@ -303,14 +319,10 @@ def _tested_sets(trial: ReportTrial, metric: str) -> tuple[str, ...]:
     return ("known", *(() if name.of_known else trial.config.evaluation_sets))
 
 
-def _partition(config: TrialConfig) -> object:
-    return partition(config.protocol, config.split_family, config.split)
-
-
 def _on_partitions(configs: Sequence[TrialConfig]) -> Iterator[str]:
     for protocol, family in dict.fromkeys((c.protocol, c.split_family) for c in configs):
         splits = {c.split: c for c in configs if (c.protocol, c.split_family) == (protocol, family)}
-        distinct = len({_partition(config) for config in splits.values()})
+        distinct = len({partition(protocol, family, split) for split in splits})
         if distinct < len(splits):
             yield (
                 f"The {len(splits)} splits of {protocol} ({family}) are {distinct} distinct partitions of the classes: "

@@ -15,6 +15,7 @@ from platform.deciding.stopping import Decision
 from platform.files.spec import Claim, Spec
 from platform.reports.statistics import beyond_spread, std
 from trainables.images.listing import Content
+from trainables.protocols.protocols import partition
 from trainables.settings.config import TrialConfig
 
 State = Literal["finished", "failed", "interrupted", "stopped", "running", "missing"]
@@ -33,11 +34,19 @@ class ReportTrial:
     git_dirty: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
     tested: Mapping[str, Content] = field(default_factory=dict, repr=False)  # the images that it was tested on
+    device: str = ""
+    seconds: float = 0.0  # of training
+    teacher_seconds: float = 0.0  # of its teacher's; 0 where it has none, or that is not known
     odin: tuple[float, float] | None = None  # the temperature and ε that its ODIN scores are of
 
     @property
     def key(self) -> tuple[int, int]:
         return self.config.split, self.config.seed
+
+    @property
+    def partition(self) -> object:
+        """What its split divides the classes into."""
+        return partition(self.config.protocol, self.config.split_family, self.config.split)
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,20 @@ class ReportCell:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """How many units would decide a claim: find `difference`, in points, with a `power`."""
+
+    n: int | None  # None where no number within reason does
+    unit: str
+    difference: float
+    published: bool  # that difference; else it is the measured one
+    power: float
+    have: int
+    hours: float | None  # of devices, for those that are missing
+    devices: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A paper's claim of two rows in one column, and what our trials say. Differences are in percentage points.
 
@@ -120,6 +143,8 @@ class Comparison:
     size: str  # of the published difference, against the measured interval
     decision: Decision | None = None  # of a table that runs until decided, whose intervals are sequential: no `found`
     holm: float | None = None  # p among all of the table's
+    advice: Advice | None = None  # where it is undecided
+    without: tuple[str, ...] = ()  # what becomes of it without one split each
 
     @property
     def interval(self) -> Paired | Interval | None:
@@ -152,6 +177,12 @@ class ReportTable:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def figures(self) -> list[str]:
+        """Those that the file names, and the power of its claims where their spread is known."""
+        curves = any(one.published and one.interval and one.interval.spread for one in self.comparisons)
+        return [*self.spec.figures, *(["power"] if curves and "power" not in self.spec.figures else [])]
 
     @property
     def title(self) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from platform.deciding.looks import FIRST
 from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.rows import column_groups
+from platform.files.search_file import changing_trials
 from platform.files.spec import Decided, Goal, Resources
 from platform.planning.captions import tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
@@ -228,8 +229,8 @@ def _caption(sweep: Sweep, results: Results, images: ImageSets) -> str:
     text = " ".join(said)
     if sweep.reduced:
         text += f" Profile {sweep.profile}: not the paper's protocol, not comparable with its table."
-    if sweep.changed:
-        text += f" Changed by hand: {', '.join(sweep.changed)}: not the protocol of the file."
+    if changed := changing_trials(sweep.changed):
+        text += f" Changed by hand: {', '.join(changed)}: not the protocol of the file."
     return in_terminal(text)
 
 

@@ -15,6 +15,7 @@ from platform.tracking.reader import Reader
 _MAKERS = {  # the module, which is imported when it is asked for (some need torch), and the function
     "accuracy-auroc": ("from_table", "accuracy_auroc"),
     "grid": ("from_table", "grid"),
+    "power": ("from_claims", "power_curves"),
     "norms": ("from_scores", "norms"),
     "uncertainty": ("from_scores", "uncertainty"),
     "confidence": ("from_scores", "confidence"),
@@ -36,7 +37,7 @@ def draw(
     runs = Runs(table, reader, recorded, data_root)
     figures: list[Figure] = []
     left_out: dict[str, str] = {}
-    for name in table.spec.figures:
+    for name in table.figures:
         module, function = _MAKERS[name]
         make: Callable[[Runs], list[Drawing]] = getattr(import_module(f"{__package__}.{module}"), function)
         try:

@@ -1,0 +1,143 @@
+"""What a report says of claims: of which population, among how many, what would decide them, without one split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from platform.deciding.power import needed
+from platform.planning.plan import Plan
+from platform.reports import forms
+from platform.reports.figures.drawing import Runs
+from platform.reports.figures.from_claims import power_curves
+from platform.reports.recorded import Recorded
+from platform.reports.source import TableSource
+from platform.reports.table import ReportTable
+from platform.tracking.index import SweepRun
+from platform.tracking.reader import Reader
+from tests.helpers.queues import BASE, just_finished, metrics, plan
+
+ROWS = f"""name: rows
+{BASE}
+splits: [0, 1, 2, 3]
+columns: {{AUROC: test/auroc}}
+rows:
+  - {{name: Plain, set: {{}}, published: {{AUROC: 80.0}}}}
+  - {{name: CutMix, set: {{method: cutmix}}, published: {{AUROC: 70.0}}}}
+  - {{name: MixUp, set: {{method: distill, mix: mixup, teacher: {{epochs: 9}}}}, published: {{AUROC: 80.5}}}}
+claims:
+  - {{row: CutMix, over: Plain, columns: [AUROC]}}
+  - {{row: MixUp, over: Plain, columns: [AUROC]}}
+"""
+NOISE = [0.004, -0.006, 0.011, -0.009, 0.002, -0.003]
+
+
+def auroc(row: str, split: int, seed: int) -> float:
+    means = {"Plain": 0.9, "CutMix": 0.8, "MixUp": 0.901}
+    return means[row] + (row != "Plain") * NOISE[(split + 2 * seed) % 6] + 0.05 * (row == "MixUp" and split == 3)
+
+
+def table(text: str, of: Plan | None = None, *, sensitivity: bool = False) -> ReportTable:
+    """The table of a store in which every trial of a plan is finished."""
+    of = of or plan(text)
+    finished = {}
+    for cell in of.cells:
+        values = metrics(auroc(cell.place.row, cell.config.split, cell.config.seed))
+        trial = replace(just_finished(cell.identity, values), seconds=360.0)
+        finished[cell.identity] = trial
+        if cell.config.teacher:
+            teacher = of.identity(cell.config.teacher)
+            finished[teacher] = replace(just_finished(teacher, values), seconds=720.0)
+    run = SweepRun("", "rows", True, "paper", "", json.loads(json.dumps(of.images.trained_on)), {})
+    spec = plan(text).sweeps[0].spec
+    source = TableSource(
+        spec, spec, Path("rows.yaml"), "paper", (), False, Reader("", finished, sweeps=[run]), lambda f, p: {},
+        sensitivity=sensitivity,
+    )  # fmt: skip
+    return source.table(lambda trial, name: trial.metrics.get(name))
+
+
+def said(of: ReportTable) -> list[str]:
+    return [forms.compared(one, 1) for one in of.comparisons]
+
+
+def test_a_line_says_over_what_and_whether_n_was_fixed() -> None:
+    cutmix, _ = said(table(ROWS))
+    assert "n = 4 partitions, fixed, over splits, p = 0.000, Holm 0.000: holds" in cutmix
+    seeds = ROWS.replace("splits: [0, 1, 2, 3]", "splits: [0, 1]\nseeds: [0, 1, 2]\nover: seeds")
+    assert "n = 3 seeds, fixed, over seeds" in said(table(seeds))[0]
+
+
+def test_an_undecided_claim_says_what_n_would_decide_it_and_what_that_costs() -> None:
+    of = table(ROWS)
+    mixup = of.comparisons[1]
+    assert mixup.found is not None
+    assert mixup.found.spread is not None
+    n = needed(0.5, mixup.found.spread)
+    assert n is not None
+    hours = (n - 4) * (360 + 360 + 720) / 3600  # both rows and the teacher
+    expected = f"; n = {n} partitions would find the published +0.5 (power 80%), {n - 4} more, {hours:.2g} core-hours"
+    assert said(of)[1].endswith(f"undecided{expected}")
+    assert of.comparisons[0].advice is None
+
+
+def test_without_a_split_on_which_it_hangs_a_claim_is_another() -> None:
+    cutmix, mixup = table(ROWS, sensitivity=True).comparisons
+    assert [one.split(" ")[-1] for one in cutmix.without] == ["holds"] * 4
+    assert mixup.without[3].startswith("without split 3 +0.4 [")
+    assert len(mixup.without) == 4
+    assert table(ROWS).comparisons[0].without == ()
+
+
+@pytest.mark.parametrize("form", [forms.markdown, forms.latex, forms.comma_separated])
+def test_every_form_has_holms_value_and_the_population(form: Callable[[ReportTable], str]) -> None:
+    text = form(table(ROWS))
+    assert "fixed, over splits" in text
+    assert "olm" in text
+
+
+def test_a_csv_has_the_interval_and_p_of_a_difference() -> None:
+    of = table(ROWS)
+    lines = [
+        line for line in csv.DictReader(io.StringIO(forms.comma_separated(of))) if line["state"].startswith("paired")
+    ]
+    mixup = of.comparisons[1]
+    assert mixup.found is not None
+    assert [float(lines[1][name]) for name in ("low", "high", "p", "holm")] == [
+        mixup.found.low, mixup.found.high, mixup.p, mixup.holm,
+    ]  # fmt: skip
+    assert (lines[1]["verdict"], lines[1]["interval"]) == ("undecided", "fixed, over splits")
+
+
+UNTIL = ROWS.replace("splits: [0, 1, 2, 3]", "splits: [0, 1, 2]\nseeds: [0, 1, 2, 3, 4]\nuntil: {max_seeds: 5}")
+
+
+def test_until_decided_a_row_is_shown_with_the_seeds_that_its_claims_needed() -> None:
+    of = table(UNTIL.replace("seeds: [0, 1, 2, 3, 4]", "seeds: [0]"), plan(UNTIL))
+    cells = {cell.row: cell for cell in of.all_cells}
+    assert {row: cell.n for row, cell in cells.items()} == {"Plain": 15, "CutMix": 9, "MixUp": 15}
+    cutmix, mixup = said(of)
+    assert "decided after 3 seeds, sequential, over seeds" in cutmix
+    assert "open after 5 seeds, sequential, over seeds" in mixup
+    assert "fixed" not in cutmix + mixup
+    assert all(one.found is None for one in of.comparisons)
+    assert "sequential" in forms.of_differences(of)
+
+
+def test_power_curves_are_of_the_measured_spread() -> None:
+    of = table(ROWS)
+    reader = Reader("", {}, sweeps=[])
+    (drawing,) = power_curves(Runs(of, reader, Recorded(reader), Path()))
+    curve = drawing.data[drawing.data["claim"].str.startswith("MixUp")]
+    n = next(int(one.advice.n) for one in of.comparisons if one.advice and one.advice.n)
+    if n in set(curve["n"]):
+        assert curve[curve["n"] == n]["power"].item() >= 0.8
+    assert curve["power"].is_monotonic_increasing
+    assert of.figures == ["power"]
+    assert "fixed n, over splits" in drawing.caption
