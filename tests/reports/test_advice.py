@@ -47,12 +47,12 @@ def table(text: str, of: Plan | None = None, *, sensitivity: bool = False) -> Re
     """The table of a store in which every trial of a plan is finished."""
     of = of or plan(text)
     finished = {}
-    for cell in of.cells:
-        values = metrics(auroc(cell.place.row, cell.config.split, cell.config.seed))
-        trial = replace(just_finished(cell.identity, values), seconds=360.0)
-        finished[cell.identity] = trial
-        if cell.config.teacher:
-            teacher = of.identity(cell.config.teacher)
+    for request in of.requests:
+        values = metrics(auroc(request.place.row, request.config.split, request.config.seed))
+        trial = replace(just_finished(request.identity, values), seconds=360.0)
+        finished[request.identity] = trial
+        if request.config.teacher:
+            teacher = of.identity(request.config.teacher)
             finished[teacher] = replace(just_finished(teacher, values), seconds=720.0)
     run = SweepRun("", "rows", True, "paper", "", json.loads(json.dumps(of.images.trained_on)), {})
     spec = plan(text).sweeps[0].spec
@@ -115,7 +115,8 @@ def test_a_csv_has_the_interval_and_p_of_a_difference() -> None:
     assert (lines[1]["verdict"], lines[1]["interval"]) == ("undecided", "fixed, over splits")
 
 
-UNTIL = ROWS.replace("splits: [0, 1, 2, 3]", "splits: [0, 1, 2]\nseeds: [0, 1, 2, 3, 4]\nuntil: {max_seeds: 5}")
+SEEDS = "splits: [0, 1, 2]\nseeds: [0, 1, 2, 3, 4]\nuntil: {max_seeds: 5, alpha: 0.01}"
+UNTIL = ROWS.replace("splits: [0, 1, 2, 3]", SEEDS)
 
 
 def test_until_decided_a_row_is_shown_with_the_seeds_that_its_claims_needed() -> None:

@@ -162,7 +162,7 @@ def test_the_page_holds_its_runs_and_figures_and_is_kept_with_the_sweep(folder: 
     assert not re.search(r'(?:src|href)="(?!data:|http://127\.0\.0\.1:5000/#/experiments/\d+/runs/)', text)
     assert "BackMix &amp; more" in text
     pictures = re.findall(r"data:image/png;base64,([^\"]+)", text)
-    assert len(pictures) == 7
+    assert len(pictures) == 8  # those that the file names, and the power of its claims
     assert all(base64.b64decode(p).startswith(b"\x89PNG") for p in pictures)
     assert "teacher: no row with a teacher has a finished trial" in text
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
