@@ -49,6 +49,9 @@ def search_problems(spec: Spec) -> Iterator[Problem]:
         search_order(spec)
     except ValueError as error:
         yield Problem(("search", str(error).split()[0], "when"), str(error))
+    for name in ("split", "seed"):
+        if name in spec.base and f"{name}s" in spec.model_fields_set:
+            yield Problem(("base", name), f"stands beside `{name}s`: take one of them out")
     yield from _objective_problems(spec)
     yield from _optuna_problems(spec)
     for figure in spec.figures:
@@ -206,6 +209,8 @@ def search_trial_problems(spec: Spec) -> Iterator[Problem]:
         return
     validation = validation_settings(spec)
     yield from problems_of({}, (), validation)
+    for i, split in enumerate(spec.splits if "splits" in spec.model_fields_set else []):
+        yield from problems_of({"split": split}, ("splits", i), validation)
     proposed = [
         (name, changes)
         for name, dimension in spec.search.items()

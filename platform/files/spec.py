@@ -26,7 +26,7 @@ from trainables.settings.resolving import Setting, settings_table
 
 SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
-ABLATION_KEYS = (*ROW_KEYS, "splits", "seeds", "columns", "published", "paper", "claims", "over", "until")
+ABLATION_KEYS = (*ROW_KEYS, "columns", "published", "paper", "claims", "over", "until")
 
 
 FigureName = Literal[
@@ -279,7 +279,7 @@ class Spec(Strict):
     rows: Annotated[list[Row], Field(min_length=1)] = []
     grid: Annotated[Grid, Field(min_length=1)] = {}
     leave_one_out: Annotated[list[LeftOut], Field(min_length=1)] = []
-    splits: Numbers = [0]
+    splits: Numbers = [0]  # of every row; of a search, a proposal is judged by the mean over them
     seeds: Numbers = [0]
     columns: Annotated[dict[Name, Column], Field(min_length=1)] = {
         "Acc.": Column(metric="test/accuracy"),

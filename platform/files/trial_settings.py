@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from platform.files.spec import Spec
+from trainables.settings.config import TrialConfig
 from trainables.settings.custom import is_custom
 from trainables.settings.methods import laid_over
 from trainables.settings.resolving import has_teacher, owners_of, resolve, teacher_settings
+
+
+def judged_on(spec: Spec) -> tuple[list[int], list[int]]:
+    """The splits and seeds of a search: a proposal is judged by the mean over them. The file's, else the base's."""
+    splits = spec.splits if "splits" in spec.model_fields_set else [spec.base.get("split", 0)]
+    seeds = spec.seeds if "seeds" in spec.model_fields_set else [spec.base.get("seed", 0)]
+    return splits, seeds
+
+
+def proposed(spec: Spec, settings: Mapping[str, Any]) -> list[TrialConfig]:
+    """The trainings of a proposal, in their order: the first seed on all splits, then the second."""
+    config, (splits, seeds) = resolve({**search_settings(spec), **settings}), judged_on(spec)
+    return [config.at(split, seed) for seed, split in product(seeds, splits)]
 
 
 def search_settings(spec: Spec) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from platform.files.rows import columns, divisions, row_list, trials
 from platform.files.spec import Row, Spec
-from platform.files.trial_settings import search_settings, with_teacher
+from platform.files.trial_settings import proposed, with_teacher
 from platform.tracking.trials import Phase, Place
 from trainables.data.sources import source_of
 from trainables.data.trial_data import TrialData, build, check_split, needed
@@ -51,12 +51,17 @@ class Sweep:
     reduced: bool = False  # whether the profile trains other trials than the file as it stands
     requests: list[Request] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
     waiting: list[Waiting] = field(default_factory=list)
-    search: TrialConfig | None = None  # what proposals are laid over
+    searched: list[TrialConfig] = field(default_factory=list)  # the trainings that proposals are laid over
     planned: int = 0  # the last number of a request, those of rows that wait included
 
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def search(self) -> TrialConfig | None:
+        """The first training of a proposal that changes nothing; None of an ablation."""
+        return self.searched[0] if self.searched else None
 
     @property
     def rows(self) -> list[str]:
@@ -138,12 +143,6 @@ class Plan:
     def requests(self) -> list[Request]:
         return [request for sweep in self.sweeps for request in sweep.requests]
 
-    def teachers(self) -> dict[str, TrialConfig]:
-        """Every teacher that some trial needs, by identity; those of trials that wait for a search apart."""
-        configs = [request.config for request in self.requests] + [s.search for s in self.sweeps if s.search]
-        teachers = (config.teacher for config in configs)
-        return {self.identity(teacher): teacher for teacher in teachers if teacher}
-
     def configs(self, sweep: Sweep, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[TrialConfig]:
         """The trials of a row whose settings are known now, `best` under those of its own."""
         for _, config in trials(sweep.spec, row, best):
@@ -186,8 +185,9 @@ def _fill(plan: Plan, images: ImageSets, best_of: BestOf) -> None:
         each = sum(len(splits_and_seeds) for _, _, splits_and_seeds in divisions(spec))
         first = 1
         if spec.search:
-            sweep.search = resolve(search_settings(spec))
-            images.of(sweep.search)
+            sweep.searched = proposed(spec, {})
+            for config in sweep.searched:
+                images.of(config)
         if spec.search and spec.confirm:
             images.of(resolve(with_teacher(spec, {})))  # the best's: not known yet
             for rank, name in enumerate(spec.confirm.names[: spec.trials]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ from trainables.settings.config import TrialConfig
 
 if TYPE_CHECKING:
     from platform.planning.plan import Request
-    from platform.planning.search import Told
+    from platform.planning.search import Ran, Told
 
 Ending = Literal["finished", "cached", "stopped", "failed", "left out", "not started", "interrupted"]
 
@@ -58,14 +58,16 @@ class Outcome:
         )  # fmt: skip
 
     @classmethod
-    def told(cls, told: Told, request: Request, finished: FinishedTrial | None) -> Outcome:
-        """Of a proposal that another process has told its study; `finished` is its run, where it has one."""
+    def told(cls, told: Told, request: Request, finished: FinishedTrial | None, ran: Ran | None) -> Outcome:
+        """A training of a proposal that another process has told its study: its run, where it finished or not."""
+        if finished:
+            return cls.cached(finished, request)
         at = (request.place, request.config, request.identity)
+        run_id, epoch = (ran.run_id, ran.epoch) if ran else ("", 0)
         if told.status != "finished":
-            return cls(*at, "stopped" if told.status == "stopped" else "failed", told.metrics, told.epoch, told.run_id)
-        found = {**told.metrics, **(own_metrics(finished.metrics, request.config) if finished else {})}
-        run_id = finished.run_id if finished else told.run_id
-        return cls(*at, "cached", found, request.config.epochs, run_id, source=finished)
+            return cls(*at, "stopped" if told.status == "stopped" else "failed", told.metrics, epoch, run_id)
+        alone = told.metrics if request.place.trainings == 1 else {}
+        return cls(*at, "cached", alone, request.config.epochs, run_id)
 
     @property
     def done(self) -> bool:
@@ -83,7 +85,9 @@ class Results:
 
     outcomes: list[Outcome] = field(default_factory=list)
     earlier: list[Outcome] = field(default_factory=list)  # of proposals that other processes saw the end of
+    judged: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)  # by sweep: its finished proposals
     best: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by sweep, once its search has ended
+    spared: int = 0  # trainings that a proposal did not need any more
     interrupted: bool = False
     lost: str = ""  # why the cluster was gone before the sweeps had ended
     undelivered: bool = False  # MLflow does not have all that was recorded
@@ -147,9 +151,21 @@ class Results:
             for column, metric in columns:
                 shown = metric.replace("{score}", "_score_")
                 values = list(self.values(sweep, row, metric, column).values())
-                if values:
-                    name = "/".join(plain(part) for part in (phase, row, column, *shown.split("/")) if part)
-                    yield f"{name}/mean", float(np.mean(values))
-                    yield f"{name}/n", len(values)
-                    if len(values) > 1:
-                        yield f"{name}/std", float(np.std(values, ddof=1))
+                yield from _spread((phase, row, column, *shown.split("/")), values)
+
+    def of_best(self, sweep: str, metrics: Iterable[str]) -> Iterator[tuple[str, float]]:
+        """`search/best/<metric>/<mean|std|n>` of the trainings that the best settings of a search were judged by."""
+        best = self.best.get(sweep, [])[:1]
+        trainings = {o.identity: o.metrics for o in self.of(sweep, "search") if o.done and o.place.searched in best}
+        for metric in metrics:
+            values = [own[metric] for own in trainings.values() if metric in own]
+            yield from _spread(("search", "best", *metric.split("/")), values)
+
+
+def _spread(name: Iterable[str], values: Sequence[float]) -> Iterator[tuple[str, float]]:
+    if values:
+        called = "/".join(plain(part) for part in name if part)
+        yield f"{called}/mean", float(np.mean(values))
+        yield f"{called}/n", len(values)
+        if len(values) > 1:
+            yield f"{called}/std", float(np.std(values, ddof=1))

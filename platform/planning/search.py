@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.searched import applies, search_order
 from platform.files.spec import Spec
+from platform.files.trial_settings import judged_on
 from platform.planning.studies import open_storage, read_storage
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ class Proposal:
     settings: dict[str, Any]
 
 
+class Ran(NamedTuple):
+    """A training of a proposal: its run, and the epoch that it came to."""
+
+    split: int
+    seed: int
+    run_id: str  # of MLflow; empty where that did not answer
+    epoch: float
+
+
 @dataclass(frozen=True)
 class Told:
     """A proposal, and what became of it: `finished`, `stopped`, `failed` or still `running`."""
@@ -47,12 +57,14 @@ class Told:
     proposal: Proposal
     status: str
     metrics: dict[str, float]  # its objectives
-    run_id: str = ""  # of MLflow; empty where that did not answer
-    epoch: float = 0
+    runs: Sequence[Ran] = ()  # of its trainings, those that began
+
+    def ran(self, split: int, seed: int) -> Ran | None:
+        return next((run for run in self.runs if (run.split, run.seed) == (split, seed)), None)
 
 
 # What the study keeps of a trial beside Optuna's own.
-_RUN = "run"  # its run, and the epoch that it came to
+_RUNS = "runs"
 _WITHDRAWN = "withdrawn"  # another process had made the last proposal at the same moment
 
 
@@ -142,7 +154,8 @@ class Study:
         return {name: _written(value, self.spec.search[name]) for name, value in params.items()}
 
     def stops(self, number: int, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Record an epoch's objective; whether the scheduler of the file stops the trial here."""
+        """Record the objective after so many epochs, of all its trainings; whether the scheduler of the file stops the
+        proposal here."""
         value = metrics.get(self.spec.objectives[0].metric)  # None: by a score that another sweep's trial has last
         if self.spec.scheduler is None or value is None:
             return False
@@ -152,14 +165,12 @@ class Study:
             return trial.should_prune()
         return False
 
-    def tell(
-        self, number: int, status: str, metrics: Mapping[str, float], *, run_id: str = "", epoch: float = 0
-    ) -> None:
-        """A proposal's end: `finished`, `stopped` by the scheduler, or `failed`; `run_id` is MLflow's."""
+    def tell(self, number: int, status: str, metrics: Mapping[str, float], runs: Sequence[Ran] = ()) -> None:
+        """A proposal's end: `finished`, `stopped` by the scheduler, or `failed`."""
         state = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(status, TrialState.FAIL)
         values = [metrics[o.metric] for o in self.spec.objectives] if state is TrialState.COMPLETE else None
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process has told it
-            self._trial(number).set_user_attr(_RUN, {"run_id": run_id, "epoch": epoch})
+            self._trial(number).set_user_attr(_RUNS, runs)
             self._study.tell(number, values, state, skip_if_finished=True)
 
     def told(self, number: int) -> Told | None:
@@ -187,12 +198,16 @@ class Study:
         values = trial.values or ([trial.value] if one and trial.value is not None else [])
         metrics = {o.metric: v for o, v in zip(self.spec.objectives, values, strict=False)}
         proposal = Proposal(trial.number, self._settings(trial.params))
-        return Told(proposal, names.get(trial.state, "running"), metrics, **trial.user_attrs.get(_RUN, {}))
+        runs = [Ran(*run) for run in trial.user_attrs.get(_RUNS, ())]
+        return Told(proposal, names.get(trial.state, "running"), metrics, runs)
 
 
 def _name(spec: Spec, context: str) -> str:
     space = {name: [str(_distribution(d)), d.when] for name, d in spec.search.items()}
-    content = json.dumps([context, space, [[o.metric, o.mode] for o in spec.objectives]], sort_keys=True)
+    wanted: list[Any] = [context, space, [[o.metric, o.mode] for o in spec.objectives]]
+    if max(map(len, on := judged_on(spec))) > 1:  # one training is a part of the context
+        wanted.append(on)
+    content = json.dumps(wanted, sort_keys=True)
     return f"{spec.name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
-from platform.files.trial_settings import search_settings
+from platform.files.trial_settings import proposed
 from platform.planning.plan import Plan
 from platform.planning.search import Study
 from platform.tracking.evaluations import lacks
 from platform.tracking.index import FinishedTrial
 from trainables.settings.config import TrialConfig
-from trainables.settings.resolving import resolve
 
 
 @dataclass
@@ -55,17 +54,21 @@ def work(plan: Plan, finished: Mapping[str, FinishedTrial], studies: Mapping[str
         if sweep.search:
             study = studies.get(sweep.name)
             told = list(study.history()) if study else []
-            for ended in (t for t in told if t.status in ("finished", "stopped")):
-                settings = {**search_settings(sweep.spec), **ended.proposal.settings}
-                identity = plan.identity(resolve(settings))
-                if ended.status == "finished" and identity in finished:
-                    todo.cached[identity] = finished[identity]
-                else:
-                    todo.ended.add(identity)
-            open_ = (study.left if study else sweep.spec.trials) + sum(t.status == "running" for t in told)
-            for _ in range(open_):
-                _train(todo, plan, finished, seen, sweep.search, needs)
-            if not open_:
+            for one in told:
+                if one.status == "failed":
+                    continue
+                for config in proposed(sweep.spec, one.proposal.settings):
+                    identity = plan.identity(config)
+                    if one.status == "running":
+                        want(config, identity, needs)
+                    elif identity in finished:
+                        todo.cached[identity] = finished[identity]
+                    elif one.status == "finished" or one.ran(config.split, config.seed):
+                        todo.ended.add(identity)
+            left = study.left if study else sweep.spec.trials
+            for config in left * sweep.searched:
+                _train(todo, plan, finished, seen, config, needs)
+            if not left and not any(one.status == "running" for one in told):
                 searching.remove(sweep.name)
     for sweep in plan.sweeps:
         for waiting in sweep.waiting:

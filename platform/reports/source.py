@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from platform.deciding.paired import Over, Paired, Verdict, holm, paired, size, verdict
@@ -13,7 +14,7 @@ from platform.deciding.stopping import Decision, decisions, seeds_of, wanted_see
 from platform.files.rows import claimed_sign, columns, published_difference, row_list, trials
 from platform.files.search_file import changing_trials
 from platform.files.spec import Claim, Row, Spec
-from platform.files.trial_settings import search_settings
+from platform.files.trial_settings import proposed
 from platform.planning.best import best_settings
 from platform.planning.captions import say_settings, tested_on, tested_on_all, trained_on, trained_on_all
 from platform.reports.advice import advised
@@ -26,7 +27,6 @@ from trainables.protocols.protocols import partition
 from trainables.reading.yaml_file import ConfigError
 from trainables.scoring.metric_names import MetricName, mean_of
 from trainables.settings.config import TrialConfig
-from trainables.settings.resolving import resolve
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
 RowTrials = tuple[Row, dict[str, list[ReportTrial]]]  # a row, with its trials by the column group that they serve
@@ -149,12 +149,14 @@ class TableSource:
     def _found(self, images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
         """A sentence for each of the best settings, with what the search judged them by."""
         for name, settings in self._best.items():
-            tried = self._trial(resolve({**search_settings(self.spec), **settings}), images)
-            found = own_metrics(tried.metrics, tried.config)
-            names = [o.metric for o in self.spec.objectives if o.metric in found]
-            values = ", ".join(f"{metric} {100 * found[metric]:.1f}" for metric in names)
+            tried = [self._trial(config, images) for config in proposed(self.spec, settings)]
+            found = [own_metrics(one.metrics, one.config) for one in tried]
+            names = [o.metric for o in self.spec.objectives if all(o.metric in one for one in found)]
+            values = ", ".join(f"{metric} {100 * fmean(one[metric] for one in found):.1f}" for metric in names)
+            over = f", mean of {len(found)} trainings" if len(found) > 1 else ""
             rank = name.removeprefix("best")
-            yield f"Best settings{rank}: {say_settings(settings)}" + (f" ({values} in the search)." if values else ".")
+            said = f" ({values} in the search{over})." if values else "."
+            yield f"Best settings{rank}: {say_settings(settings)}{said}"
         wanted = self.spec.confirm.names if self.spec.search and self.spec.confirm else []
         if self._best and (lacking := wanted[len(self._best) :]):
             said = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} left out"

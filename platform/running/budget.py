@@ -69,10 +69,12 @@ class HoursLeft:
         sweep = queue.plan.sweep(search)
         waiting = [(of, w.row) for of in queue.plan.sweeps for w in of.waiting if w.search == search]
         later = sum(self.lasts(config) for of, row in waiting for config in queue.plan.configs(of, row))
-        needs = sweep.spec.resources
+        needs, own = sweep.spec.resources, sum(map(self.lasts, sweep.searched))
         if not self.of_devices:
-            later /= max(1, queue.at_once(needs))
-        return self._fits(later + (self.lasts(sweep.search) if sweep.search else 0.0), needs, queue)
+            at_once = max(1, queue.at_once(needs))
+            later /= at_once
+            own /= 1 if sweep.spec.scheduler else min(at_once, max(1, len(sweep.searched)))
+        return self._fits(later + own, needs, queue)
 
     def _fits(self, lasts: float, needs: Resources, queue: Pending) -> bool:
         running = list(queue.running.values())

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from platform.files.spec import Resources
+from platform.files.trial_settings import judged_on
 from platform.planning.best import best_params
 from platform.planning.plan import ImageSets, Plan, Sweep
 from platform.planning.results import Results
@@ -28,7 +29,7 @@ from platform.tracking.index import FinishedTrial
 from platform.tracking.store import End
 from platform.tracking.sweeps import OpenSweep
 from platform.tracking.tracker import LONGEST_TAG, Tracker
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Place, TrialState
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights, kept_weights
 
@@ -178,6 +179,7 @@ def _start(tracker: Tracker, sweep: Sweep, images: ImageSets, again: str) -> Ope
     params = {"profile": sweep.profile, **spec.base}
     if spec.search:
         params |= {"trials": spec.trials, "objective": ", ".join(o.metric for o in spec.objectives)}
+        params |= dict(zip(("splits", "seeds"), judged_on(spec), strict=True))
     key = hashlib.sha256(f"{sweep.profile}\n{spec.model_dump_json(by_alias=True)}".encode()).hexdigest()[:16]
     shown = [o.metric for o in spec.objectives] if spec.search else []
     name = f"sweep {spec.name} ({sweep.profile})"
@@ -198,18 +200,23 @@ def _record(tracker: Tracker, runs: Mapping[str, OpenSweep], plan: Plan, results
     """`cells.json` of every sweep: what each of its requests is, and which run has it."""
     for sweep in plan.sweeps:
         ended = (*results.earlier, *results.outcomes)
-        found = {(o.place.phase, o.place.number): o for o in ended if o.place.sweep == sweep.name}
-        wanted = {(r.place.phase, r.place.number): r for r in sweep.requests}
+        found = {_key(o.place): o for o in ended if o.place.sweep == sweep.name}
+        wanted = {_key(r.place): r for r in sweep.requests}
         requests = []
         for key in sorted({*found, *wanted}):
             request = found.get(key) or wanted[key]
             place = request.place
             entry = {"phase": place.phase, "row": place.row, "column": place.column, "split": place.split}
             entry |= {"seed": place.seed, "identity": request.identity}
+            entry |= {"proposal": place.proposal} if place.phase == "search" else {}
             done = found.get(key)
             entry |= {"status": done.status if done else "planned", "run_id": done.run_id if done else ""}
             requests.append(entry)
         tracker.requests(runs[sweep.name], requests)
+
+
+def _key(place: Place) -> tuple[str, int, int, int]:
+    return (place.phase, place.number, place.seed, place.split)
 
 
 def _found(sweep: Sweep, results: Results) -> tuple[dict[str, float], dict[str, object]]:
@@ -217,4 +224,5 @@ def _found(sweep: Sweep, results: Results) -> tuple[dict[str, float], dict[str, 
     metrics, spec = dict(results.summary(sweep.name, sweep.columns)), sweep.spec
     if (best := results.best.get(sweep.name)) is None:
         return metrics, {}
+    metrics |= results.of_best(sweep.name, [o.metric for o in spec.objectives])
     return metrics, best_params(best, spec.search, spec.confirm.top if spec.confirm else 1)

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
-from platform.files.trial_settings import search_settings
 from platform.planning.blocks import add_seeds, block_of
 from platform.planning.plan import Plan, Request
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
 from platform.running.budget import HoursLeft
 from platform.running.job import Job, Registry
+from platform.running.proposals import OpenProposal, trainings
 from platform.tracking.claims import Elsewhere, Finished
 from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
 from platform.tracking.index import FinishedTrial
-from platform.tracking.runs import PROVISIONAL
 from platform.tracking.trials import Place, TrialState
-from trainables.settings.resolving import resolve
 
 ATTEMPTS = 3  # of a trial whose failure another attempt may cure
 ASK_AGAIN = 5.0  # seconds until one asks what became of a trial that another process trains
@@ -50,20 +48,19 @@ class Queue:
     students: dict[str, list[Job]] = field(default_factory=dict)  # by the identity of the teacher they wait for
     failed: dict[str, TrialState] = field(default_factory=dict)
     taught: set[str] = field(default_factory=set)  # teachers whose weights are where students look
-    searching: dict[str, int] = field(default_factory=dict)  # searches that have not ended: their open proposals
+    searching: dict[str, dict[int, OpenProposal]] = field(default_factory=dict)  # searches that have not ended
     taken: set[tuple[str, int]] = field(default_factory=set)  # searches with the numbers of proposals that came here
     news: set[str] = field(default_factory=set)  # sweeps that run until decided, with results not looked at
-    teachers: dict[str, str] = field(default_factory=dict)  # of searches whose proposals have one: its identity
+    teachers: dict[str, set[str]] = field(default_factory=dict)  # of each search, those of its proposals
 
     def fill(self) -> None:
         """Take in every request of the plan, and what earlier processes proposed without seeing its end."""
-        self.searching = dict.fromkeys(self.studies, 0)
+        self.searching = {name: {} for name in self.studies}
         for request in sorted(self.plan.requests, key=self._block):
             self._add(request)
         for name in self.studies:
-            search = self.plan.sweep(name).search
-            if search and search.teacher:
-                self.teachers[name] = self.plan.identity(search.teacher)
+            taught = [config.teacher for config in self.plan.sweep(name).searched]
+            self.teachers[name] = {self.plan.identity(teacher) for teacher in taught if teacher}
             self._take_ended(name)
             self._take_unfinished(name)
         self._go_on()
@@ -94,7 +91,10 @@ class Queue:
         """How many trials are to come, as far as one can tell: rows that wait for a search may find theirs cached."""
         waiting = ((sweep, w.row) for sweep in self.plan.sweeps for w in sweep.waiting)
         later = sum(1 for sweep, row in waiting for _ in self.plan.configs(sweep, row))
-        return len(self.open) + sum(self.studies[name].left for name in self.searching) + later
+        for name, proposals in self.searching.items():
+            later += self.studies[name].left * len(self.plan.sweep(name).searched)
+            later += sum(len(one.requests) - one.begun for one in proposals.values())
+        return len(self.open) + later
 
     @property
     def done(self) -> bool:
@@ -106,13 +106,14 @@ class Queue:
             return False
         trial = job.trial
         asked = [
-            (self.studies[r.place.sweep], r.place.proposal, own_metrics(trial.metrics, r.config)) for r in job.requests
+            (one, request.place, own_metrics(trial.metrics, request.config))
+            for request in job.requests
+            if (one := self._proposal_of(request.place))
         ]
-        if not all([s.stops(p, int(trial.epoch), own) for s, p, own in asked if p is not None]):
+        if not asked or not all([one.stops(trial.epoch, own) for one, _, own in asked]):
             return False
-        for study, number, own in asked:  # before its run ends: a process that waits for the trial asks the study first
-            if number is not None:
-                study.tell(number, "stopped", own, run_id=_kept(trial.run_id), epoch=trial.epoch)
+        for one, place, own in asked:
+            one.stop(place, trial, own)
         return True
 
     def tries_again(self, job: Job) -> bool:
@@ -170,7 +171,9 @@ class Queue:
 
     def _open(self, request: Request, finished: FinishedTrial | None) -> None:
         place, config = request.place, request.config
-        trial = TrialState(place.sweep, place.number, place.phase, place.row, config, request.identity, place.searched)
+        trial = TrialState(
+            place.sweep, place.number, place.phase, place.row, config, request.identity, place.searched, place.trainings
+        )
         block = self._block(request)
         job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [request], config.teacher, block)
         self.open[request.identity] = job
@@ -189,7 +192,8 @@ class Queue:
         self.students.setdefault(teacher, []).append(job)
         assert job.teacher is not None
         if teacher not in self.open:
-            place = Place(place.sweep, "teacher", f"teacher {job.teacher.backbone}", len(self.students))
+            called = f"teacher {job.teacher.backbone}"
+            place = Place(place.sweep, "teacher", called, len(self.students), trainings=place.trainings)
             self._open(Request(place, job.teacher, teacher), None)
 
     def _untaught(self, job: Job) -> str | None:
@@ -237,9 +241,9 @@ class Queue:
             proposals = {name: proposal for name, proposal in asked.items() if proposal}
             for name, proposal in proposals.items():
                 self._add_proposal(name, proposal)
-            for name in [n for n, waiting in self.searching.items() if waiting == 0 and n not in proposals]:
+            for name in [n for n, waiting in self.searching.items() if not waiting and n not in proposals]:
                 self._take_unfinished(name)
-                if self.searching[name] == 0:
+                if not self.searching[name]:
                     self._confirm(name)
             if not proposals and not self.ready:
                 return None
@@ -250,8 +254,8 @@ class Queue:
         failed fails them all; nor beyond the budget, of which its confirmation is a part."""
         if self.budget and not self.budget.fits_proposal(name, self):
             return False
-        teacher = self.teachers.get(name)
-        return teacher is None or not (teacher in self.failed or (teacher in self.students and self.searching[name]))
+        teachers = self.teachers[name]
+        return not (teachers & self.failed.keys() or (teachers & self.students.keys() and self.searching[name]))
 
     def _take_unfinished(self, name: str) -> None:
         """What other processes proposed: they died, or train it now and are waited for."""
@@ -263,26 +267,31 @@ class Queue:
         """Results of proposals that other processes, before or beside this one, have told the study."""
         for told in self.studies[name].history():
             if told.status != "running" and (name, told.proposal.number) not in self.taken:
-                self._take(self._proposed(name, told.proposal), told)
+                self._take(name, trainings(self.plan, name, told.proposal), told)
 
-    def _take(self, request: Request, told: Told) -> None:
-        number = request.place.proposal
-        assert number is not None
-        self.taken.add((request.place.sweep, number))
-        self.results.earlier.append(Outcome.told(told, request, self.finished.get(request.identity)))
-
-    def _proposed(self, name: str, proposal: Proposal) -> Request:
-        config = resolve({**search_settings(self.plan.sweep(name).spec), **proposal.settings})
-        place = Place(
-            name, "search", name, proposal.number + 1, config.split, config.seed,
-            proposal=proposal.number, searched=proposal.settings,
-        )  # fmt: skip
-        return Request(place, config, self.plan.identity(config))
+    def _take(self, name: str, requests: Sequence[Request], told: Told) -> None:
+        self.taken.add((name, told.proposal.number))
+        for request in requests:
+            found, run = self.finished.get(request.identity), told.ran(request.place.split, request.place.seed)
+            if found or run or not told.runs:  # else it has not begun
+                self.results.earlier.append(Outcome.told(told, request, found, run))
+        if told.status == "finished":
+            self.results.judged.setdefault(name, {})[told.proposal.number] = told.metrics
 
     def _add_proposal(self, name: str, proposal: Proposal) -> None:
-        self.searching[name] += 1
-        self.taken.add((name, proposal.number))
-        self._add(self._proposed(name, proposal))
+        number, requests = proposal.number, trainings(self.plan, name, proposal)
+        self.searching[name][number] = OpenProposal(self.studies[name], number, requests)
+        self.taken.add((name, number))
+        self._begin(requests[0].place)
+
+    def _begin(self, place: Place) -> None:
+        """Begin what may begin of a proposal, as long as it is open: some of it may be cached, or fail at once."""
+        while (one := self._proposal_of(place)) and (request := one.begin()):
+            self._add(request)
+
+    def _proposal_of(self, place: Place) -> OpenProposal | None:
+        """The open proposal that a request is for."""
+        return None if place.proposal is None else self.searching.get(place.sweep, {}).get(place.proposal)
 
     def _confirm(self, name: str) -> None:
         """A search has ended: the rows that waited for it get the best settings that it found."""
@@ -324,13 +333,14 @@ class Queue:
 
         A trial that was stopped or failed there counts for nobody else, and would be trained again.
         """
-        for request in [r for r in job.requests if r.place.proposal is not None]:
-            assert request.place.proposal is not None
-            told = self.studies[request.place.sweep].told(request.place.proposal)
+        for request in list(job.requests):
+            name, number = request.place.sweep, request.place.proposal
+            told = None if number is None else self.studies[name].told(number)
             if told and told.status != "finished":
                 job.requests.remove(request)
-                self.searching[request.place.sweep] -= 1
-                self._take(request, told)
+                if one := self._proposal_of(request.place):  # else this process has told it
+                    del self.searching[name][one.number]
+                    self._take(name, one.requests, told)
         if job.requests or job.identity in self.students:
             return False
         del self.open[job.identity]
@@ -381,16 +391,14 @@ class Queue:
         place = outcome.place
         if self.plan.sweep(place.sweep).spec.until:
             self.news.add(place.sweep)
-        if place.phase == "search":
-            assert place.proposal is not None
-            status = "finished" if outcome.status == "cached" else outcome.status
-            study = self.studies[place.sweep]
-            self.searching[place.sweep] -= 1
-            if outcome.status == "not started":
-                return  # another command goes on with it
-            study.tell(place.proposal, status, outcome.metrics, run_id=_kept(outcome.run_id), epoch=outcome.epoch)
-
-
-def _kept(run_id: str) -> str:
-    """What a study keeps of the run of a trial: nothing where MLflow has not given its id yet."""
-    return "" if run_id.startswith(PROVISIONAL) else run_id
+        if one := self._proposal_of(place):
+            one.outcomes.append(outcome)
+            if outcome.done and not one.done:
+                self._begin(place)
+                return
+            del self.searching[place.sweep][one.number]
+            self.results.spared += len(one.requests) - one.begun
+            if outcome.done:
+                self.results.judged.setdefault(place.sweep, {})[one.number] = one.value()
+            if outcome.status != "not started":  # else another command goes on with it
+                one.tell("finished" if outcome.done else outcome.status)

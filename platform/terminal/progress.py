@@ -28,7 +28,6 @@ class LiveView:
         self.results = results
         self.objectives = objectives  # of each sweep that searches
         self.failed = 0
-        self.best: dict[str, float] = {}
         self._all: TaskID | None = None
         self._total = 0
         self._lines: dict[int, TaskID] = {}  # of trials that are next or running
@@ -108,11 +107,6 @@ class LiveView:
         self._bars.remove_task(self._lines.pop(id(trial)))
         self._said.pop(id(trial), None)
         self._heard.pop(id(trial), None)
-        objective = self.objectives.get(trial.sweep)
-        if objective and trial.phase == "search" and trial.status == "finished":
-            better = max if objective.mode == "max" else min
-            value = trial.metrics[objective.metric]
-            self.best[trial.sweep] = better(self.best.get(trial.sweep, value), value)
         self.failed += trial.status == "failed"
         self._note()
         for warning in trial.warnings:
@@ -132,11 +126,15 @@ class LiveView:
         parts = [f"{running} running"] if running or not starting else []
         parts += [f"[red]{self.failed} failed[/red]"] if self.failed else []
         parts += [f"{starting} starting"] if starting else []
-        parts += [f"best {in_terminal(self.objectives[s].metric)} {v:.3f}" for s, v in self.best.items()]
+        for sweep, proposals in self.results.judged.items():
+            goal = self.objectives[sweep]
+            value = (max if goal.mode == "max" else min)(of[goal.metric] for of in proposals.values())
+            parts.append(f"best {in_terminal(goal.metric)} {value:.3f}")
         if self._all is not None:
             done = len(self.results.outcomes)
             self._total = max(self._total, done + len(self._lines))  # seeds are added until a table is decided
-            self._bars.update(self._all, completed=done, total=self._total, note="  ".join(parts))
+            total = self._total - self.results.spared
+            self._bars.update(self._all, completed=done, total=total, note="  ".join(parts))
 
     def _measured(self, trial: TrialState) -> str:
         objective = self.objectives.get(trial.sweep)

@@ -13,6 +13,7 @@ from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.rows import column_groups
 from platform.files.search_file import changing_trials
 from platform.files.spec import Decided, Goal, Resources
+from platform.files.trial_settings import judged_on
 from platform.planning.captions import tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
 from platform.planning.results import Outcome, Results
@@ -46,9 +47,12 @@ def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "")
     table.add_row("trial", f"{in_terminal(config.method)}, {config.backbone}, {length}, {config.precision}")
     if spec.search:
         ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
-        table.add_row("search", f"{spec.trials} trials by Optuna ({spec.optuna.sampler}): {in_terminal(ranges)}")
+        each = f" of {len(sweep.searched)} trainings each" if len(sweep.searched) > 1 else ""
+        table.add_row("search", f"{spec.trials} trials{each} by Optuna ({spec.optuna.sampler}): {in_terminal(ranges)}")
         judges = " and ".join(_judge(o, config) for o in spec.objectives)
-        table.add_row("judged by", f"{judges}, from training images only{_stops(sweep)}")
+        splits, seeds = judged_on(spec)
+        mean = f", mean over splits {splits} × seeds {seeds}" if len(sweep.searched) > 1 else ""
+        table.add_row("judged by", f"{judges}{mean}, from training images only{_stops(sweep)}")
     rows = sweep.rows
     if rows:
         of = spec.confirm or spec
@@ -157,31 +161,43 @@ def _needs(needs: Resources) -> str:
 def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
     """Every trial of the search, in order, the best one marked, or the Pareto front of several objectives."""
     spec = sweep.spec
-    outcomes = {o.place.proposal: o for o in results.of(sweep.name, "search")}
+    outcomes: dict[int | None, list[Outcome]] = {}
+    for outcome in results.of(sweep.name, "search"):
+        outcomes.setdefault(outcome.place.proposal, []).append(outcome)
     before = {o.place.proposal for o in results.earlier if o.place.sweep == sweep.name}
     several = len(spec.objectives) > 1
     best = {proposal.number for proposal in study.best(len(outcomes) + 1 if several else 1)}
     metrics = list(dict.fromkeys([*(o.metric for o in spec.objectives), "val/accuracy"]))
-    table = Table(title="Search: judged on validation data made from training images", title_justify="left")
+    title = "Search: judged on validation data made from training images"
+    if len(sweep.searched) > 1:
+        title += f", by the mean ± std of {len(sweep.searched)} trainings"
+    table = Table(title=title, title_justify="left")
     for column in ("trial", *spec.search, *metrics, "epochs", "status", "identity"):
         table.add_column(column, justify="left" if column in ("status", "identity") else "right")
     for told in study.history():
         proposal, status = told.proposal, told.status
-        outcome = outcomes.get(proposal.number)
-        found = {**told.metrics, **(outcome.metrics if outcome else {})}
+        own = outcomes.get(proposal.number, [])
+        found = {m: [o.metrics[m] for o in own if m in o.metrics] for m in metrics}
         table.add_row(
             str(proposal.number + 1),
             *(_value(proposal.settings.get(name)) for name in spec.search),
-            *(_value(found.get(metric)) for metric in metrics),
-            f"{outcome.epoch:g}" if outcome else "",
-            outcome.status if outcome and proposal.number not in before else f"{status} before",
-            outcome.identity if outcome else "",
+            *(_mean(found[metric]) or _value(told.metrics.get(metric)) for metric in metrics),
+            f"{sum(o.epoch for o in own):g}" if own else "",
+            _status(own) if own and proposal.number not in before else f"{status} before",
+            own[0].identity + (f" and {len(own) - 1} more" if len(own) > 1 else "") if own else "",
             style="bold green" if proposal.number in best else "red" if status == "failed" else None,
         )
     if several:
         table.caption = "Green: the Pareto front, which no other trial beats in all objectives."
         table.caption_justify = "left"
     return table
+
+
+def _status(trainings: Sequence[Outcome]) -> str:
+    """Of a proposal: that of a training that did not finish, if any."""
+    statuses = [outcome.status for outcome in trainings]
+    done = "finished" if "finished" in statuses else "cached"
+    return next((status for status in statuses if status not in ("finished", "cached")), done)
 
 
 def rows_table(sweep: Sweep, results: Results, images: ImageSets) -> Table:
@@ -277,6 +293,12 @@ def _percent(values: Sequence[float], *, sign: bool = False) -> str:
     """`91.3 ± 0.4` of values in 0..1, with the sample's standard deviation where there is one."""
     mean = f"{100 * np.mean(values):{'+' if sign else ''}.1f}"
     return f"{mean} ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
+
+
+def _mean(values: Sequence[float]) -> str:
+    """`0.913 ± 0.004`, empty of none."""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}" if values else ""
 
 
 def _value(value: object) -> str:

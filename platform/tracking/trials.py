@@ -28,6 +28,7 @@ class Place:
     column: str = ""  # of a table whose columns are trials of their own, the first that this one serves
     proposal: int | None = None  # its number in the study
     searched: Mapping[str, Any] = field(default_factory=dict)
+    trainings: int = 1  # that the proposal is judged by
 
 
 @dataclass
@@ -41,6 +42,7 @@ class TrialState:
     config: TrialConfig
     identity: str
     searched: Mapping[str, Any] = field(default_factory=dict)  # the settings that Optuna proposed
+    trainings: int = 1  # that they are judged by
     evaluates_only: bool = False  # an evaluation added to the finished trial of `run_id`
     run_id: str = ""
     status: Status = "running"
@@ -56,11 +58,12 @@ class TrialState:
 
     @property
     def name(self) -> str:
+        which = f"split {self.config.split}, seed {self.config.seed}"
         if self.phase == "search":
-            return f"search {self.number}"
+            return f"search {self.number}" + (f", {which}" if self.trainings > 1 else "")
         if self.config.pseudo_unknown:
-            return f"{self.row} of the search"
-        return f"{self.row}, split {self.config.split}, seed {self.config.seed}"
+            return f"{self.row} of the search" + (f", {which}" if self.trainings > 1 else "")
+        return f"{self.row}, {which}"
 
     @property
     def reason(self) -> str:

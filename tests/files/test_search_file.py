@@ -7,7 +7,7 @@ import pytest
 from platform.files import search_file
 from platform.files.searched import applies, search_order
 from platform.files.spec import Spec
-from platform.files.trial_settings import search_settings
+from platform.files.trial_settings import judged_on, proposed, search_settings
 from tests.helpers.paths import ROOT
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.resolving import resolve
@@ -161,6 +161,25 @@ def test_the_official_recipe_is_shared_with_the_baseline(tmp_path: Path) -> None
 def test_a_search_trial_holds_out_a_tenth_and_a_third_of_the_classes_and_never_tests(tmp_path: Path) -> None:
     settings = search_settings(load(tmp_path, GOOD)["paper"])
     assert (settings["holdout"], settings["pseudo_unknown"], settings["test"]) == (0.1, 2, False)
+
+
+def test_a_search_is_judged_on_its_splits_and_seeds_else_on_those_of_its_base(tmp_path: Path) -> None:
+    of_base = GOOD.replace("epochs: 4}", "epochs: 4, split: 1, seed: 7}")
+    many = load(tmp_path, GOOD.replace("trials: 3", "trials: 3\nsplits: [0, 1]\nseeds: [5, 6]"))["paper"]
+    assert judged_on(load(tmp_path, GOOD)["paper"]) == ([0], [0])
+    assert judged_on(load(tmp_path, of_base)["paper"]) == ([1], [7])
+    assert [(c.split, c.seed, c.test) for c in proposed(many, {"mask_ratio": 0.5})] == [
+        (0, 5, False),
+        (1, 5, False),
+        (0, 6, False),
+        (1, 6, False),
+    ]
+    assert "base.split: stands beside `splits`" in mistake(
+        tmp_path, of_base.replace("trials: 3", "trials: 3\nsplits: [0]")
+    )
+    assert "splits.1: split 99 is not in 0..4 (digits, family agc)" in mistake(
+        tmp_path, GOOD.replace("trials: 3", "trials: 3\nsplits: [0, 99]")
+    )
 
 
 def test_one_objective_may_be_written_without_a_list(tmp_path: Path) -> None:

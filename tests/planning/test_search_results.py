@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
@@ -193,6 +194,28 @@ def test_no_password_of_a_studys_storage_reaches_the_store(search: Search) -> No
     fitted = fit(search_file.load(search.folder / "toy.yaml"), None, [change], Cluster(2, 0), Console(quiet=True))
     assert fitted.changed == ("optuna.storage=mysql://***@host/db",)  # as tags and captions have it
     assert fitted.spec.optuna.storage == change.partition("=")[2]
+
+
+def test_the_store_and_the_report_of_a_search_by_means_have_the_means(
+    search: Search, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SEARCH + "splits: [1]\nseeds: [0, 1]\nfigures: [search]\n"
+    search.command([0.5, 0.7, 0.9, 0.7, 0.1], text=text, cut=True)
+    search.command([0.3], text=text)
+    (sweep,) = search.reader.sweeps
+    _, metrics, _ = search.reader.runs([sweep.run_id])[sweep.run_id]
+    assert (sweep.params["splits"], sweep.params["seeds"]) == ("[1]", "[0, 1]")
+    of_best = {name: value for name, value in metrics.items() if name.startswith("search/")}
+    assert of_best == pytest.approx(
+        {f"search/best/val/auroc/{n}": v for n, v in {"mean": 0.8, "std": 0.02**0.5, "n": 2}.items()}
+    )
+    found = search.reader.requests(sweep)
+    wanted = [(proposal, 1, seed) for proposal in range(3) for seed in (0, 1)]
+    assert [(r["proposal"], r["split"], r["seed"]) for r in found if r["phase"] == "search"] == wanted
+    page = shown(search, "html", capsys, monkeypatch)
+    assert "(val/auroc 80.0 in the search, mean of 2 trainings)" in page
+    drawn = pd.read_parquet(search.folder / "toy" / "search-history-val-auroc.parquet")
+    assert list(drawn["val/auroc"]) == pytest.approx([0.6, 0.8, 0.2])
 
 
 @pytest.mark.parametrize(("more", "best"), [([0.8, 0.6], 0.9), ([0.8, 0.95], 0.95)])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+from typing import Any
+
 import pandas as pd
 
-from platform.files.trial_settings import search_settings
+from platform.files.trial_settings import proposed
 from platform.planning.search import Tried, plots
 from platform.reports.figures.drawing import Drawing, MissingError, Runs
 from platform.tracking.evaluations import own_metrics
 from trainables.reading import yaml_file
-from trainables.settings.resolving import resolve
 
 
 def search(runs: Runs) -> list[Drawing]:
@@ -20,16 +22,20 @@ def search(runs: Runs) -> list[Drawing]:
         raise MissingError("the search has not run in this profile")
     requests = [r for r in runs.reader.requests(sweep) if r["phase"] == "search" and r["run_id"]]
     found = runs.reader.runs([request["run_id"] for request in requests])
-    config = resolve(search_settings(spec))
+    configs = proposed(spec, {})
+    trainings: dict[int, list[dict[str, Any]]] = {}
+    for number, request in enumerate(requests):
+        if request["run_id"] in found:
+            trainings.setdefault(request.get("proposal", number), []).append(request)
     tried = []
-    for request in requests:
-        if request["run_id"] not in found:
-            continue
-        params, metrics, _ = found[request["run_id"]]
+    for own in trainings.values():
+        params, _, _ = found[own[0]["run_id"]]
         settings = {name: yaml_file.parse(params[name], name).data for name in spec.search if name in params}
-        own = own_metrics(metrics, config)
-        values = [own.get(objective.metric) for objective in spec.objectives]
-        tried.append(Tried(settings, values, request["status"] in ("finished", "cached")))
+        metrics = [own_metrics(found[request["run_id"]][1], configs[0]) for request in own]
+        measured = [[of[o.metric] for of in metrics if o.metric in of] for o in spec.objectives]
+        values = [fmean(each) if each else None for each in measured]
+        done = [request for request in own if request["status"] in ("finished", "cached")]
+        tried.append(Tried(settings, values, len(done) == len(configs)))
     drawn = plots(spec, tried)
     if not drawn:
         raise MissingError("fewer than two trials of the search have finished")
