@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torchvision.transforms import v2
 
 from trainables.data.augmentations import augmix, rand_augment, randomized_quantization
-from trainables.one_trial import pick_device
+from trainables.device import pick_device
 
 Variant = Callable[[], object]
 

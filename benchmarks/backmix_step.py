@@ -19,7 +19,7 @@ import torch
 
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
-from trainables.one_trial import pick_device
+from trainables.device import pick_device
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 

@@ -26,8 +26,8 @@ import torch.nn.functional as F
 
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
+from trainables.device import pick_device
 from trainables.models.confusing import LATENT, Discriminator, Generator
-from trainables.one_trial import pick_device
 from trainables.protocols.protocols import UNKNOWN
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer

@@ -14,7 +14,7 @@ _SURFACE = {
     "resolve": ("trainables.settings.resolving", "resolve"),  # settings → TrialConfig
     "trial_data": ("trainables.data.trial_data", "build"),  # its images, divided
     "run_trial": ("trainables.one_trial", "run_trial"),  # trains it: a Report for each epoch
-    "pick_device": ("trainables.one_trial", "pick_device"),
+    "pick_device": ("trainables.device", "pick_device"),
 }
 
 

@@ -16,8 +16,10 @@ from types import FrameType
 import torch
 
 from trainables.data.trial_data import TrialData, build
+from trainables.device import pick_device
+from trainables.evaluating import evaluate_given
 from trainables.images.listing import DataError
-from trainables.one_trial import Trial, evaluate_given, pick_device
+from trainables.one_trial import Trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import weights_fingerprints

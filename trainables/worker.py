@@ -28,7 +28,9 @@ from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.data.trial_data import TrialData, build
-from trainables.one_trial import Trial, evaluate_again, evaluate_given, pick_device
+from trainables.device import pick_device
+from trainables.evaluating import evaluate_again, evaluate_given
+from trainables.one_trial import Trial
 from trainables.processes import ALONE, Processes
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import weights_fingerprints

@@ -15,9 +15,9 @@ from platform.planning.plan import Plan
 from platform.planning.work import Cost, Estimate, Kind, Work
 from platform.tracking.index import FinishedTrial
 from trainables.data.trial_data import Samples, TrialData
+from trainables.device import pick_device
 from trainables.models.output import Network
 from trainables.objectives import network_of
-from trainables.one_trial import pick_device
 from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.scoring.evaluation import score_samples
 from trainables.settings.config import TrialConfig

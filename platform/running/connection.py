@@ -90,7 +90,7 @@ def cluster() -> Cluster:
 
 def gpu_memory() -> int:
     """Bytes of the smallest GPU; 0 where there is none, or none answers in time."""
-    from trainables.one_trial import gpu_memory as here
+    from trainables.device import gpu_memory as here
 
     if not ray.is_initialized():
         return here()

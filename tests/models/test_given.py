@@ -16,9 +16,10 @@ from torch import nn
 
 from tests.helpers.paths import SHARED
 from trainables.data.trial_data import build
+from trainables.evaluating import evaluate_given, misordered
 from trainables.models.given import load_given
 from trainables.objectives import network_of
-from trainables.one_trial import Trial, evaluate_given, misordered, run_trial
+from trainables.one_trial import Trial, run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.scoring.evaluation import score_samples
 from trainables.settings.config import TrialConfig

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from trainables.data.trial_data import build
-from trainables.one_trial import evaluate_given, run_trial
+from trainables.evaluating import evaluate_given
+from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.given import weights_fingerprints
 from trainables.settings.resolving import resolve

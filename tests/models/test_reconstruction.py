@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from tests.helpers.squares import squares
+from trainables.evaluating import evaluate_again
 from trainables.models.cam import foreground
 from trainables.models.class_statistics import class_statistics, gram
 from trainables.models.head import LinearHead
 from trainables.models.reconstruction import AutoEncoders
 from trainables.objectives import network_of
-from trainables.one_trial import evaluate_again, run_trial
+from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.reconstruction import ORIGINAL, CSSRSettings, RCSSRSettings
 from trainables.settings.resolving import resolve

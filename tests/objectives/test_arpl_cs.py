@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers.squares import squares
+from trainables.evaluating import evaluate_again
 from trainables.models.confusing import LATENT, Discriminator, Generator, TwoNorms, for_generated
 from trainables.objectives.arpl_cs import ArplCs, certainty
-from trainables.one_trial import evaluate_again, run_trial
+from trainables.one_trial import run_trial
 from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer

@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import rotate
 from tests.objectives.test_methods import CPU, noise, trial
 from trainables.data.pools import MemoryPool
 from trainables.data.trial_data import build
+from trainables.evaluating import evaluate_again
 from trainables.mixes.openmix import (
     draw_places,
     kaleidoscope,
@@ -27,7 +28,7 @@ from trainables.mixes.openmix import (
 )
 from trainables.models.dummies import openmix_score
 from trainables.objectives.openmix import OpenMix
-from trainables.one_trial import evaluate_again, run_trial
+from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.training.loop import Trainer
 

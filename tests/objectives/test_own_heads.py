@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from trainables.data.trial_data import build
+from trainables.evaluating import evaluate_again
 from trainables.models.head import LinearHead
 from trainables.models.output import Output
 from trainables.objectives.cross_entropy import CrossEntropy
-from trainables.one_trial import evaluate_again, run_trial
+from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.scoring.evaluation import forward
 from trainables.settings.objectives import CrossEntropySettings

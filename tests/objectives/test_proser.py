@@ -13,11 +13,12 @@ from torch import nn
 
 from tests.objectives.test_methods import CPU, noise, trial
 from trainables.data.trial_data import build
+from trainables.evaluating import evaluate_again
 from trainables.models import build_model
 from trainables.models.dummies import proser_score
 from trainables.models.output import ConvolutionalNetwork
 from trainables.objectives.proser import Proser, changed, hidden_cross_entropy, rows
-from trainables.one_trial import evaluate_again, run_trial
+from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer

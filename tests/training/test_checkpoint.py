@@ -15,7 +15,8 @@ import torch
 
 from tests.helpers.squares import squares
 from trainables.data.trial_data import TrialData
-from trainables.one_trial import Report, Trial, evaluate_again, run_trial
+from trainables.evaluating import evaluate_again
+from trainables.one_trial import Report, Trial, run_trial
 from trainables.settings.config import TrialConfig
 from trainables.settings.methods import METHODS
 from trainables.settings.resolving import resolve

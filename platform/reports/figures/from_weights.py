@@ -8,8 +8,8 @@ import pandas as pd
 from platform.reports.figures.drawing import Drawing, MissingError, Runs, canvas, which
 from platform.reports.table import ReportTrial
 from trainables.data.trial_data import TrialData, build
+from trainables.device import pick_device
 from trainables.images.listing import DataError
-from trainables.one_trial import pick_device
 from trainables.scoring import inspection
 from trainables.settings.config import TrialConfig
 
