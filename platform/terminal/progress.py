@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -17,17 +18,26 @@ from platform.terminal.text import in_terminal
 from platform.tracking.trials import TrialState
 
 LINES_PER_TRIAL = 5  # of a trial's epochs, where the output is no terminal
+EVERY = 60.0  # seconds between two lines about all trials, where the output is no terminal
 SHOWN = 20  # running trials with a line of their own
 
 
 class LiveView:
     """A `Listener` with a bar for all trials, and a line for each that has a worker, with the time that it has left."""
 
-    def __init__(self, console: Console, results: Results, objectives: Mapping[str, Goal]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        results: Results,
+        objectives: Mapping[str, Goal],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.console = console
         self.results = results
         self.objectives = objectives  # of each sweep that searches
         self.failed = 0
+        self.clock = clock
+        self._told = clock()  # when a log had its last line about all trials
         self._all: TaskID | None = None
         self._total = 0
         self._lines: dict[int, TaskID] = {}  # of trials that are next or running
@@ -43,6 +53,7 @@ class LiveView:
             console=console,
             expand=True,
             disable=not console.is_terminal,
+            get_time=clock,
         )
 
     def __enter__(self) -> LiveView:
@@ -102,6 +113,7 @@ class LiveView:
             self._said[id(trial)] = step
             line = f"{in_terminal(trial.name)} epoch {int(trial.epoch)}/{trial.config.epochs}  {self._measured(trial)}"
             self.console.print(line, soft_wrap=True)
+        self._note_all()
 
     def ended(self, trial: TrialState) -> None:
         self._bars.remove_task(self._lines.pop(id(trial)))
@@ -136,6 +148,20 @@ class LiveView:
             total = self._total - self.results.spared
             self._bars.update(self._all, completed=done, total=total, note="  ".join(parts))
 
+    def _note_all(self) -> None:
+        """How far all trials are, which a log gets a line about from time to time."""
+        assert self._all is not None
+        _, *lines = self._bars.tasks
+        self._bars.update(self._all, running=sum(line.percentage / 100 for line in lines))
+        if self.console.is_terminal or self.clock() - self._told < EVERY:
+            return
+        self._told = self.clock()
+        task = self._bars.tasks[0]
+        left = f"{(task.total or 0) - task.completed:g} left, about {left_of(task)}"
+        self.console.print(
+            f"{task.completed:g} of {task.total:g} trials done, {left}  {task.fields['note']}", soft_wrap=True
+        )
+
     def _measured(self, trial: TrialState) -> str:
         objective = self.objectives.get(trial.sweep)
         searched = [objective.metric] if objective and trial.phase == "search" else None
@@ -150,11 +176,14 @@ class _Left(TextColumn):
     def __init__(self) -> None:
         super().__init__("")
 
-    def render(self, task: object) -> Text:
-        elapsed, done = getattr(task, "elapsed", None), getattr(task, "completed", 0)
-        began = getattr(task, "fields", {}).get("began", 0)
-        total = getattr(task, "total", None)
-        if not elapsed or not total or done <= began:
-            return Text("-:--:--", style="progress.remaining")
-        seconds = int(elapsed / (done - began) * (total - done))
-        return Text(f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}", style="progress.remaining")
+    def render(self, task: Task) -> Text:
+        return Text(left_of(task), style="progress.remaining")
+
+
+def left_of(task: Task) -> str:
+    """Hours, minutes and seconds; what runs counts as far as it is."""
+    done, began = task.completed + task.fields.get("running", 0.0), task.fields.get("began", 0)
+    if not task.elapsed or not task.total or done <= began:
+        return "-:--:--"
+    seconds = int(task.elapsed / (done - began) * (task.total - done))
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

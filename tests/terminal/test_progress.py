@@ -76,3 +76,21 @@ def test_a_terminal_shows_an_escape_sequence_of_a_setting_and_does_not_obey_it(v
     assert r"\x1b]0;mine\x07" in line
     assert r"optimizer [red]\x1b[2J" in line
     assert "\x1b" not in line
+
+
+def test_a_log_is_told_each_minute_how_far_all_trials_are() -> None:
+    now = [0.0]
+    console = Console(file=io.StringIO(), width=160)
+    live = LiveView(console, Results(), {}, clock=lambda: now[0])
+    live.begin(6)
+    one = trial(1)
+    live.started(one)
+    live.placed(one)
+    for now[0], one.epoch in ((20, 1), (59, 2), (61, 3), (100, 6), (121, 9)):  # type: ignore[assignment]
+        live.reported(one)
+    told = [line for line in console.file.getvalue().splitlines() if "trials done" in line]  # type: ignore[attr-defined]
+    # 3 of 15 epochs of one trial of six in 61 seconds: the other 5.8 trials take 61 / 0.2 · 5.8 = 1769 seconds.
+    assert told == [
+        "0 of 6 trials done, 6 left, about 0:29:29  1 running",
+        "0 of 6 trials done, 6 left, about 0:18:09  1 running",  # 121 / 0.6 · 5.4 = 1089
+    ]
