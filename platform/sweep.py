@@ -94,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("terminal", "json"), default="terminal", help="of a dry run")
     hours = "start no trial that would not end within H hours; of all devices on a cluster that is joined"
     parser.add_argument("--hours", type=float, metavar="H", help=f"{hours} (default: the file's budget, else no limit)")
+    parser.add_argument(
+        "--notify", metavar="CMD", help="a command that is told by JSON on its stdin when all has ended, failed or not"
+    )
     parser.add_argument("--fresh", action="store_true", help="train again what is finished, and search anew")
     parser.add_argument("--address", help="a running Ray cluster to join (default: RAY_ADDRESS, else this machine)")
     parser.add_argument(

@@ -127,6 +127,19 @@ class Results:
         earlier = {o.identity for o in self.earlier if o.status != "failed"}
         return len(earlier | {o.identity for o in self.outcomes if o.status == "cached"})
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of every trial."""
+        return {
+            "trained": self.trials("finished", "stopped"),
+            "evaluated": self.evaluated,
+            "cached": self.cached,
+            "failed": self.trials("failed"),
+            "left out": self.trials("left out"),
+            "not started": self.trials("not started"),
+            "interrupted": self.trials("interrupted"),
+        }
+
     def rows(self, sweep: str) -> list[str]:
         return list(dict.fromkeys(o.place.row for o in self.of(sweep, "confirm", "row")))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +30,11 @@ from platform.running.cluster import Cluster, ClusterError, local_cluster
 from platform.running.execute import Locations, execute
 from platform.running.fitting import fit, refuse
 from platform.running.interrupt import Interrupt
+from platform.running.notice import notify
 from platform.terminal.prospects import plan_as_json, prospects_table
 from platform.terminal.reading import ReadingBars
 from platform.terminal.summary import summarise
-from platform.terminal.tables import sweep_table, work_table
+from platform.terminal.tables import ending, sweep_table, work_table
 from platform.tracking.address import check_writable, free_bytes
 from platform.tracking.errors import TrackingError
 from platform.tracking.index import FinishedTrial
@@ -229,6 +231,12 @@ def _carry_out(
     store = ["--tracking-uri", tracker.shown] if typed.args.tracking_uri else []
 
     def tell(results: Results) -> int:
+        code = show(results)
+        if typed.args.notify:
+            notify(typed.args.notify, _told(plan, results, code, time.monotonic() - started, typed.again), typed.say)
+        return code
+
+    def show(results: Results) -> int:
         minutes = (time.monotonic() - started) / 60
         summarise(typed.console, plan, place.local / "studies", results, tracker, store, minutes)
         if results.lost:
@@ -274,3 +282,21 @@ def _carry_out(
     if results.lost:
         end(results)
     return tell(results)
+
+
+def _told(plan: Plan, results: Results, code: int, seconds: float, again: str) -> dict[str, Any]:
+    """What `--notify` tells, for programs: how the sweeps of the command ended."""
+    failed = "lost its cluster" if results.lost else "failed in part"
+    how = {DONE: "finished", INTERRUPTED: "interrupted"}.get(code, failed)
+    names = [sweep.name for sweep in plan.sweeps]
+    return {
+        "text": f"{', '.join(names)} {how}: {ending(results, seconds / 60)}",
+        "status": how,
+        "exit_code": code,
+        "sweeps": names,
+        "runs": results.runs,
+        "trials": results.counts,
+        "seconds": round(seconds, 1),
+        "host": socket.gethostname(),
+        "command": again,
+    }

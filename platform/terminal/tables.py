@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -252,15 +252,7 @@ def _caption(sweep: Sweep, results: Results, images: ImageSets) -> str:
 
 def ending(results: Results, minutes: float) -> str:
     """What became of every trial, in one line."""
-    counts: Mapping[str, int] = {
-        "trained": results.trials("finished", "stopped"),
-        "evaluated": results.evaluated,
-        "cached": results.cached,
-        "failed": results.trials("failed"),
-        "left out": results.trials("left out"),
-        "not started": results.trials("not started"),
-        "interrupted": results.trials("interrupted"),
-    }
+    counts = results.counts
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("trained", "failed"))
     return f"{sum(counts.values())} trials in {minutes:.1f} minutes: {said}"
 

@@ -1,5 +1,6 @@
 """The whole command with real Ray, Optuna and MLflow, small: what it prints, what it records, how it stops."""
 
+import json
 import os
 import re
 import signal
@@ -90,6 +91,23 @@ def test_the_same_command_again_trains_nothing_and_counts_every_trial(finished: 
     assert best.findall(done.stdout) == best.findall(finished[1])
 
 
+def test_a_command_of_ones_own_is_told_that_all_has_ended(finished: tuple[Path, str]) -> None:
+    folder = finished[0]
+    done = here(command.main, folder, "toy.yaml", "--notify", "cat > told.json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((folder / "told.json").read_text())
+    (folder / "told.json").unlink()
+    assert (told["status"], told["exit_code"], told["sweeps"]) == ("finished", 0, ["toy"])
+    assert told["trials"]["cached"] == 8
+    assert re.fullmatch(r"toy finished: 8 trials in 0\.\d minutes: 0 trained, 8 cached, 0 failed", told["text"])
+
+
+def test_a_command_of_ones_own_that_fails_is_a_line_and_changes_nothing(finished: tuple[Path, str]) -> None:
+    done = here(command.main, finished[0], "toy.yaml", "--notify", "echo no such chat >&2; exit 3")
+    assert done.returncode == 0
+    assert "\n--notify: the command ended with 3: no such chat\n" in done.stdout
+
+
 def test_it_prints_no_wall_of_rays_lines(finished: tuple[Path, str]) -> None:
     foreign = [line for line in finished[1].splitlines() if re.search(r"ray|tune|WARNING|INFO|pid=", line)]
     assert not foreign
@@ -178,7 +196,7 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> Non
     text = SPEC.replace("cut_size: {float: [0.04, 0.4]}", "lr: {choice: [0.1, 1e12]}")
     text = re.sub(r"confirm: .*", "confirm: {}", text)
     folder = project(tmp_path, text.replace("optuna: {seed: 6}", "optuna: {sampler: random, seed: 1}"))
-    process = sweep(folder, "--set", "scheduler=null", "--set", "epochs=1")
+    process = sweep(folder, "--set", "scheduler=null", "--set", "epochs=1", "--notify", "cat > told.json")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
     failed = [r for r in runs(folder) if r.info.status == "FAILED" and r.data.tags["kind"] == "trial"]
@@ -189,12 +207,14 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> Non
     assert "FloatingPointError" in artifact(failed[0], "traceback.txt").read_text()
     assert output.count("failed: FloatingPointError: the loss is nan: try a lower lr") == len(failed)
     assert "Traceback" not in output
+    told = json.loads((folder / "told.json").read_text())
+    assert (told["status"], told["exit_code"], told["trials"]["failed"]) == ("failed in part", 1, len(failed))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_no_run_running_and_no_process(tmp_path: Path, how: signal.Signals) -> None:
     folder = project(tmp_path, SPEC)
-    process = sweep(folder, "--set", "epochs=20", "--set", "scheduler=null")
+    process = sweep(folder, "--set", "epochs=20", "--set", "scheduler=null", "--notify", "cat > told.json")
     assert process.stdout is not None
     for line in process.stdout:
         if "epoch 4/20" in line:
@@ -209,6 +229,9 @@ def test_an_interrupt_leaves_no_run_running_and_no_process(tmp_path: Path, how: 
     assert "Traceback" not in output
     statuses = {r.data.tags["kind"]: r.info.status for r in runs(folder)}
     assert statuses == {"sweep": "KILLED", "trial": "KILLED"}
+    told = json.loads((folder / "told.json").read_text())
+    assert (told["status"], told["exit_code"]) == ("interrupted", 130)
+    assert told["trials"]["interrupted"] > 0
     deadline = time.monotonic() + 20
     while _processes_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.5)
