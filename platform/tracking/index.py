@@ -9,7 +9,7 @@ How the file follows the store of runs:
   further back), until one begins as it did. All pages after that one are read again.
 - So a change is seen only if it moves the runs after it. Whoever changes what a finished run counts for ends it again.
 
-Of a run that does not count, the same is kept: people look at what failed as well.
+Runs that do not count are kept in the same way: people look at what failed as well.
 
 A report needs a few other runs too. They are kept for as long as a SQLite store has not changed at all: then nothing is
 asked, and MLflow, whose import takes longer than a report, is not imported. The file can be deleted at any time: it is

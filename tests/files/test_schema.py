@@ -17,7 +17,7 @@ from trainables.settings.explained import settings_of
 from trainables.settings.methods import METHODS
 from trainables.settings.resolving import SETTINGS
 
-FILES = [*sorted((ROOT / "search_spaces").rglob("*.yaml")), ROOT / "examples/noise_mix.yaml"]
+FILES = [*sorted((ROOT / "search_spaces").rglob("*.yaml")), *sorted((ROOT / "examples").glob("*.yaml"))]
 VALIDATOR = Draft202012Validator(schema())
 
 

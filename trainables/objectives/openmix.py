@@ -1,7 +1,6 @@
-"""OpenMix ("OpenMix+", TCSVT 2023): cross-entropy with more classes than the known ones, of which images are
-that are mixed with themselves.
+"""OpenMix ("OpenMix+", TCSVT 2023): cross-entropy with extra classes, for images that are mixed with themselves.
 
-What a batch is of, per known image, with the released code's shares 1 : 4 : 1 : 1:
+What a batch holds for each known image, in the released code's shares 1 : 4 : 1 : 1, and of which class that is:
 
     the image, by its mix                                   its class
     OpenMixup     x / 2 + rot(x) / 2                        no known class
@@ -10,8 +9,8 @@ What a batch is of, per known image, with the released code's shares 1 : 4 : 1 :
     OpenCutmix    its object filled with itself             no known class
                   a trivial mask filled, beside its object  its class
 
-The loss is the mean over all of them, but for images whose object is too small or too large, or touched by the trivial
-mask: they have no part in it. A trivial mask is another image's object, half as large, anywhere.
+A trivial mask is another image's object, half as large, anywhere. The loss is the mean over all of these images. Left
+out are those whose object is too small or too large, and those where the trivial mask touches it.
 
 OpenMix+ adds a regulariser for the known classes, which its code does not have: it is missing here. Nor does the code
 say what ranks an image as known; the score here is ours. What is mixed is the stored image, which is then cropped and

@@ -16,7 +16,7 @@ KNOWN = "known"  # the set of known samples; one shown otherwise, for an unknown
 
 
 def metrics_of(table: pd.DataFrame, part: str, num_classes: int, default_score: str) -> dict[str, float]:
-    """`<part>/<set>/<score>/<metric>` for every unknown set and every score in the table, in 0..1.
+    """Compute `<part>/<set>/<score>/<metric>` for every unknown set and every score in the table, in 0..1.
 
     `<part>/<set>/feature_cosine` is BackMix's FT-Cos, the mean cosine similarity of the features of all pairs of a
     known sample and one of the set, in -1..1. `<part>/auc` is of known samples alone, each class against the others;
