@@ -171,7 +171,7 @@ def _name(run: Run) -> str:
 
 
 def _trained(client: MlflowClient, run: Run) -> Trained:
-    steady = [name for name in run.data.metrics if name != "train/images_per_second"]
+    steady = [name for name in run.data.metrics if "second" not in name]
     points = {name: client.get_metric_history(run.info.run_id, name) for name in steady}
     files = Path(run.info.artifact_uri.removeprefix("file://"))
     return Trained(

@@ -96,8 +96,11 @@ class Trial:
                 self._write()  # what ends the evaluation or the recording costs no training
             speed = trainer.steps_per_epoch * trainer.batch_size / epoch.seconds
             metrics = {"train/loss": loss, "train/lr": epoch.lr, "train/images_per_second": speed}
+            began = time.perf_counter()
             if self.processes.first and (self.data.validation or last):
                 metrics |= evaluate(self.config, self.data, trainer.model, self.device, out if last else None)
+            before = self.history[-1][1].get("train/seconds", 0.0) if self.history else 0.0
+            metrics["train/seconds"] = before + epoch.seconds + time.perf_counter() - began
             trainer.end_epoch()
             self.history.append((number, metrics))
             if not last and (number == 1 or self._unsaved() >= RARE * self._writing):

@@ -50,7 +50,7 @@ def numbers(folder: Path) -> dict[tuple[str, str, str], tuple[dict[str, float], 
     found = {}
     for run in trials(folder):
         tags = run.data.tags
-        metrics = {name: value for name, value in run.data.metrics.items() if name != "train/images_per_second"}
+        metrics = {name: value for name, value in run.data.metrics.items() if "second" not in name}
         files = [artifact(run, name).read_bytes() for name in ("scores.parquet", "weights.pt")]
         found[tags["row"], tags["split"], tags["seed"]] = (metrics, files[0], files[1])
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -167,6 +168,18 @@ def test_the_speed_of_an_epoch_is_that_of_its_steps_before_and_after_the_interru
     assert before > 0
     (report,) = resumed.reports(tmp_path / "out")
     assert report.metrics["train/images_per_second"] < 36 / before
+
+
+def test_the_seconds_of_a_trial_go_on_after_an_interruption(tmp_path: Path) -> None:
+    config = trial(method="plain")
+    run_until(start(config, tmp_path), 7, tmp_path / "out")  # in the third epoch
+    resumed = start(config, tmp_path)
+    before, began = resumed.trainer.begin_epoch().seconds, time.perf_counter()
+    (last,) = resumed.reports(tmp_path / "out")
+    here = time.perf_counter() - began
+    first, second, all_three = (m["train/seconds"] for _, m in resumed.history)
+    assert 0 < first < second < all_three == last.metrics["train/seconds"]
+    assert all_three <= second + before + here
 
 
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
