@@ -19,6 +19,7 @@ from trainables.images.encoded import Encoded
 from trainables.models.output import Network
 from trainables.objectives import network_of
 from trainables.settings.config import TrialConfig
+from trainables.settings.custom import reason
 
 OUTSIDE = 700 * 2**20  # bytes of a process beside its tensors: CUDA's context, and what libraries take (docs/gpu.md)
 MOST = 8  # trials on a GPU: six kept one 96 to 100 % busy (docs/gpu.md), and more of them only wait for each other
@@ -28,14 +29,13 @@ MARGIN = 1.3  # what algorithms of convolutions work in, and what lies unused be
 
 def gpu_bytes(config: TrialConfig, data: TrialData) -> int:
     """Bytes of a GPU that a process of this trial takes at most while it trains."""
-    with FakeTensorMode():
-        network = network_of(config, len(data.classes), data.image_size)
-        parameters = _bytes(network.parameters())
-        state = {"adam": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
-        tensors = parameters * (1 + state) + _bytes(network.buffers())
-        tensors += max(parameters, _kept(network, config, data.image_size))  # gradients take the place of the latter
-        if config.teacher:
-            tensors += _bytes(network_of(config.teacher, len(data.classes), data.image_size).state_dict().values())
+    network = network_of(config, len(data.classes), data.image_size)
+    parameters = _bytes(network.parameters())
+    state = {"adam": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
+    tensors = parameters * (1 + state) + _bytes(network.buffers())
+    tensors += max(parameters, _kept(network, config, data.image_size))  # gradients take the place of the latter
+    if config.teacher:
+        tensors += _bytes(network_of(config.teacher, len(data.classes), data.image_size).state_dict().values())
     return OUTSIDE + round(MARGIN * (tensors + _of_images(data)))
 
 
@@ -63,9 +63,13 @@ def largest(sweep: Sweep, images: ImageSets) -> tuple[int, TrialConfig]:
 def pack(sweep: Sweep, images: ImageSets, memory: int) -> str:
     """What to say of the GPU memory of a sweep's trials, of `memory` bytes in all. Where `auto` is asked for, as many
     trials share a GPU as fit."""
-    need, config = largest(sweep, images)
-    said = f"about {need / 2**30:.1f} GiB of a GPU for the largest trial ({config.method}, {config.backbone})"
     auto = sweep.spec.resources.gpus_per_worker == "auto"
+    try:
+        need, config = largest(sweep, images)
+    except Exception as error:  # whatever a network of one's own does that takes numbers
+        said = f"could not be told without a GPU: {reason(error)}"
+        return f"{said}; auto gives each trial a whole one" if auto else said
+    said = f"about {need / 2**30:.1f} GiB of a GPU for the largest trial ({config.method}, {config.backbone})"
     if not memory:
         return f"{said}; no GPU tells its size, so auto gives each trial a whole one" if auto else said
     share = gpu_share(need, memory)
@@ -79,7 +83,6 @@ def pack(sweep: Sweep, images: ImageSets, memory: int) -> str:
 def _kept(network: Network, config: TrialConfig, image_size: int) -> int:
     """Bytes of what the pass of a batch keeps for the backward pass, and of the largest gradient on the way."""
     batch = config.batch_size * config.objective_settings.images_a_sample
-    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -87,12 +90,13 @@ def _kept(network: Network, config: TrialConfig, image_size: int) -> int:
         kept[storage._cdata] = storage
         return tensor
 
-    images = torch.empty(batch, 3, image_size, image_size)
     with (
+        FakeTensorMode(allow_non_fake_inputs=True),  # not while a network is made: that may look at its numbers
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"),
     ):
-        network(images)
+        network.to_empty(device="cpu")(torch.empty(batch, 3, image_size, image_size))
+        own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     sizes = [storage.nbytes() for key, storage in kept.items() if key not in own]
     return sum(sizes) + 2 * max(sizes)
 

@@ -91,6 +91,12 @@ def test_a_larger_batch_and_what_keeps_more_take_more() -> None:
     assert tensors(optimizer="adam", lr=0.001) - tensors() == pytest.approx(weights, abs=2)
 
 
+@pytest.mark.parametrize("backbone", ["vit-ti8", "timm:mobilenetv3_small_050"])
+def test_a_network_that_looks_at_its_numbers_while_it_is_made_is_counted(backbone: str) -> None:
+    weights = sum(4 * p.numel() for p in network_of(config(backbone=backbone), len(DATA.classes), 32).parameters())
+    assert tensors(backbone=backbone) > 2.5 * weights
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_takes_at_least_what_plain_does(method: str) -> None:
     assert tensors(method=method) > 0.98 * tensors()  # a head of points has no bias
@@ -105,8 +111,8 @@ def test_the_shares_of_trials_that_fit_are_no_more_than_a_gpu_as_ray_counts() ->
     assert gpu_share(10, 10_000) == 1 / MOST
 
 
-def planned(resources: str = "") -> Plan:
-    spec = Spec.model_validate(yaml.safe_load(TABLE + resources))
+def planned(resources: str = "", backbone: str = "wrn10-1") -> Plan:
+    spec = Spec.model_validate(yaml.safe_load(TABLE.replace("wrn10-1", backbone) + resources))
     return make_plan([Sweep(Path("toy.yaml"), spec, "paper", ())], ImageSets(Path()), lambda path, profile: {})
 
 
@@ -131,3 +137,30 @@ def test_what_is_asked_for_by_number_stays() -> None:
     plan = planned("resources: {gpus_per_worker: 0.5}\n")
     pack(plan.sweeps[0], plan.images, 2**40)
     assert plan.sweeps[0].spec.resources.gpus == 0.5
+
+
+def test_a_network_whose_pass_depends_on_numbers_is_told_and_planned_one_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deciding_network.py").write_text(
+        """
+from torch import nn
+from trainables.models.output import Network, Output
+
+class Deciding(Network):
+    def __init__(self, num_classes, image_size):
+        super().__init__()
+        self.num_features = 3
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, images):
+        features = images.mean(dim=(2, 3))
+        features = features if features.sum() > 0 else -features
+        return Output(self.head(features), features, None)
+"""
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan = planned("resources: {gpus_per_worker: auto}\n", "deciding_network:Deciding")
+    said = pack(plan.sweeps[0], plan.images, 2**40)
+    assert said.startswith("could not be told without a GPU: DataDependentOutputException")
+    assert plan.sweeps[0].spec.resources.gpus == 1.0
