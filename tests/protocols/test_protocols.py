@@ -60,6 +60,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.
         ("cifar10", "agc", 6, 4),
         ("tiny-imagenet", "agc", 20, 180),
         ("imagenet30", "backmix", 10, 20),
+        ("strong-correlation", "backmix", 5, 5),
         ("cub", "ssb", 100, 100),
         ("stanford-cars", "ssb", 98, 98),
         ("aircraft", "ssb", 50, 50),
@@ -78,9 +79,10 @@ def test_every_split_knows_as_many_classes_as_published(protocol: str, family: s
 )
 def test_the_semantic_shift_benchmark_has_three_unknown_sets(protocol: str, easy: int, medium: int, hard: int) -> None:
     sets = evaluation_sets(protocol, "ssb")
-    assert sets == tuple(f"{protocol}-{level}" for level in ("easy", "medium", "hard"))
-    listed = [unknown_classes(protocol, "ssb", 0, name) or () for name in sets]
+    assert sets == tuple(f"{protocol}-{level}" for level in ("easy", "medium", "hard", "medium-hard"))
+    *listed, both = [unknown_classes(protocol, "ssb", 0, name) or () for name in sets]
     assert [len(classes) for classes in listed] == [easy, medium, hard]
+    assert both == (*listed[1], *listed[2])  # what tables call Hard
     together = {*known_classes(protocol, "ssb", 0), *(c for classes in listed for c in classes)}
     assert together == set(range(PROTOCOLS[protocol].num_classes))
 

@@ -146,6 +146,7 @@ def test_threshold95_is_the_highest_that_accepts_95_percent(r: m.Ranking) -> Non
     above = r.known[r.known > t]
     assert len(above) == 0 or np.mean(r.known >= above.min()) < 0.95
     assert m.tnr95(r) == np.mean(r.unknown < t)
+    assert m.fpr95(r) == pytest.approx(np.mean(r.unknown >= t))
 
 
 def test_threshold95_counts_in_whole_numbers() -> None:

@@ -41,7 +41,7 @@ def test_what_is_there_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str
     trees.cub(tmp_path / "data")
     main(["--data-root", "data"])
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ cub "))
-    assert "3 of 3 here" in line
+    assert "4 of 4 here" in line
     assert line.rstrip(" │").endswith("200 + 200")  # of 5,994 + 5,794
 
 
@@ -151,7 +151,7 @@ def test_one_protocol_shows_every_set_and_how_to_get_it(capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "20 / 180" in said
     assert "imagenet21k-easy" in said
-    assert "write one, an image a line" in said
+    assert "release winter21 of" in said
 
 
 def test_a_contact_sheet_of_known_and_unknown_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

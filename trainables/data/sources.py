@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainables.data.composed import COCO_CLASSES, Coco, Landscapes, Waterbirds
 from trainables.images.archives import Aircraft, Cub, CutDigits, Digits, MedMNIST, Photos, TinyImageNet
+from trainables.images.imagenet21k import LEVELS, ImageNet21k
 from trainables.images.layouts import (
     Array,
     ClassFolders,
@@ -133,6 +134,14 @@ def _mos(folder: str, md5: str) -> Images:
 
 _CSI = "not to be fetched by a program: see Datasets in the README of the CSI authors (github.com/alinlab/CSI)"
 
+# Classes of ImageNet-1k that come with one background each (BackMix, supplement, Table VIII): hare, hot pot, taxicab,
+# cardoon, dog sled, parachute, container ship, great white shark, entertainment center, and of its lizards, since the
+# paper names none, the whiptail.
+_STRONG_CORRELATION = (
+    *("n02326432", "n07590611", "n02930766", "n07730033", "n03218198"),
+    *("n03888257", "n03095699", "n01484850", "n03290653", "n01685808"),
+)
+
 _SOURCES: tuple[Source, ...] = (
     Source("digits", 10, _divided(0, 0), (Digits(),)),
     Source("cut-digits", 10, _divided(0, 0), (CutDigits(),)),
@@ -174,6 +183,13 @@ _SOURCES: tuple[Source, ...] = (
         _divided(39_000, 3_000),
         (ClassFolders({"train": "one_class_train", "test": "one_class_test"}, 30), _parquet("imagenet30")),
         f"ImageNet30 is {_CSI}; unpack one_class_train.tar and one_class_test.tar",
+    ),
+    Source(
+        "strong-correlation",
+        10,
+        _divided(0, 500),
+        (ClassFolders({"train": "imagenet/train", "test": "imagenet/val"}, 10, _STRONG_CORRELATION),),
+        "image-net.org, after signing in: ImageNet-1k, of which this set takes ten classes",
     ),
     Source("cub", 200, _divided(5_994, 5_794), (Cub(), _parquet("cub"))),
     Source(
@@ -273,14 +289,14 @@ _SOURCES: tuple[Source, ...] = (
     ),
     *(
         Source(
-            f"imagenet21k-{name}",
+            f"imagenet21k-{level}",
             1,
-            {ALL: 0},
-            (FileList({ALL: f"imagenet21k/{name}.txt"}, "imagenet21k", labels=False),),
-            "the lists of Ren et al. (2023) were not found in public: write one, an image a line, paths below "
-            "imagenet21k/ as the archive of ImageNet-21k unpacks",
+            {ALL: 0},  # with the list of one's own, as many as it has
+            (FileList({ALL: f"imagenet21k/{level}.txt"}, "imagenet21k", labels=False), ImageNet21k(level)),
+            "image-net.org, after signing in: the release winter21 of ImageNet-21k, of which this set takes 50 images "
+            "of each class",
         )
-        for name in ("easy", "hard")
+        for level in LEVELS
     ),
 )
 

@@ -118,6 +118,12 @@ def tnr95(r: Ranking) -> float:
     return float(np.mean(r.unknown < threshold95(r.known)))
 
 
+def fpr95(r: Ranking) -> float:
+    """Share of the unknown accepted by the highest threshold that accepts at least 95 % of the known: 1 - `tnr95`, as
+    BackMix's supplement (VI) has it. OpenOOD's metric of that name is another: there the unknown are the positives."""
+    return 1 - tnr95(r)
+
+
 def tnr95_arpl(r: Ranking) -> float:
     """The same at the point of ARPL's walk whose TPR is *nearest* to 0.95, from either side."""
     known, unknown = r.path
@@ -264,6 +270,7 @@ RANKING_METRICS: dict[str, Callable[[Ranking], float]] = {
     "auroc.arpl": auroc_arpl,
     "tnr95": tnr95,
     "tnr95.arpl": tnr95_arpl,
+    "fpr95": fpr95,
     "dtacc": dtacc,
     "auin": auin,
     "auin.arpl": auin_arpl,
