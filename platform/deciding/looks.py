@@ -1,11 +1,11 @@
 """Looking at a difference again and again, and being wrong in all looks together with probability alpha at most.
 
 A t interval of 95 % is right in 95 of 100 cases where one looks once. Who looks after every seed and stops at the first
-interval without zero is wrong four times as often. Here each look spends a part of alpha (Lan & DeMets 1983): after n
-of N seeds, alpha (n/N)^RHO is spent in all (Kim & DeMets 1987). The critical value of a look is that at which just this
-part is spent, given that no look before has stopped. The intervals mean ± critical value × standard error then all
-contain the truth, together, with probability 1 - alpha at least (repeated confidence intervals, Jennison & Turnbull
-1989), whatever rule one stops by.
+interval without zero is wrong three to six times as often. Here each look spends a part of alpha (Lan & DeMets 1983):
+after n of N seeds, alpha (n/N)^RHO is spent in all (Kim & DeMets 1987). The critical value of a look is that at which
+just this part is spent, given that no look before has stopped. The intervals mean ± critical value × standard error
+then all contain the truth, together, with probability 1 - alpha at least (repeated confidence intervals, Jennison &
+Turnbull 1989), whatever rule one stops by.
 
 The critical values are exact for normal differences of unknown spread. S splits give S differences a seed. Rotate them
 so that the first coordinate y is sqrt(S) times their mean: under no difference all S are alike and independent. Let U

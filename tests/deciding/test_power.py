@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from scipy.integrate import quad
 
+from platform.deciding.looks import looks
 from platform.deciding.power import MOST, detectable, needed, power
 
 
@@ -51,3 +52,14 @@ def test_no_number_within_reason_finds_next_to_nothing() -> None:
     assert needed(1e-4, 1.0) is None
     assert needed(0.0, 1.0) is None
     assert MOST == 10_000
+
+
+@pytest.mark.parametrize(("n", "strata"), [(8, 1), (4, 5)])
+def test_the_power_of_a_look_is_what_a_noncentral_t_has_beyond_its_critical_value(n: int, strata: int) -> None:
+    limit = looks(n, strata)[-1].critical
+    shift = 0.8 * np.sqrt(strata * n)
+    expected = stats.nct.sf(limit, strata * (n - 1), shift) + stats.nct.cdf(-limit, strata * (n - 1), shift)
+    assert power(0.8, n, 1.0, strata, limit=limit) == pytest.approx(expected, abs=1e-8)
+    found = detectable(n, 1.0, strata, limit=limit)
+    assert found is not None
+    assert needed(found + 1e-6, 1.0, strata, limit=limit) == n
