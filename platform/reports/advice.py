@@ -48,7 +48,7 @@ class Advisor:
         finished = [[trial for trial in trials if trial.state == "finished"] for trials in both]
         if not all(finished):
             return None, ""
-        on_gpu = all(trial.device != "cpu" for trials in finished for trial in trials)
+        on_gpu = all("cpu" not in trial.device for trials in finished for trial in trials)
         needs = self.spec.resources if on_gpu else self.spec.resources.sharing(0.0)
         seconds = sum(fmean(trial.seconds for trial in trials) for trials in finished)
         seconds += max(trial.teacher_seconds for trials in finished for trial in trials)

@@ -73,7 +73,9 @@ def metrics(value: float = 0.9, sets: tuple[str, ...] = ("digits",)) -> dict[str
 
 def just_finished(identity: str, of: Mapping[str, float]) -> FinishedTrial:
     details = json.dumps({"params": {}, "metrics": dict(of)})
-    return FinishedTrial(identity, "earlier", "other", "row", "row", "sha", "false", time.time(), 1.0, "cpu", details)
+    return FinishedTrial(
+        identity, "earlier", "other", "row", "row", "sha", "false", time.time(), 1.0, "cpu, 1 threads", details
+    )
 
 
 def end(queue: Queue, job: Job, status: str = "finished", **values: Any) -> None:

@@ -74,8 +74,9 @@ def test_a_line_says_over_what_and_whether_n_was_fixed() -> None:
     assert "n = 3 seeds, fixed, over seeds" in said(table(seeds))[0]
 
 
-def test_an_undecided_claim_says_what_n_would_decide_it_and_what_that_costs() -> None:
-    of = table(ROWS)
+@pytest.mark.parametrize("asked", ["", "resources: {cpus_per_worker: 1, gpus_per_worker: 1}\n"])
+def test_an_undecided_claim_says_what_n_would_decide_it_and_what_that_costs_where_it_ran(asked: str) -> None:
+    of = table(ROWS + asked)
     mixup = of.comparisons[1]
     assert mixup.found is not None
     assert mixup.found.spread is not None
