@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.files.check_rows import too_many_trials
-from platform.files.dimensions import Choice, FloatRange, IntRange
+from platform.files.dimensions import Choice, FloatRange, IntRange, within
 from platform.files.searched import search_order
 from platform.files.spec import Row, Spec
 from platform.files.trial_settings import validation_settings, with_teacher
@@ -54,6 +54,12 @@ def search_problems(spec: Spec) -> Iterator[Problem]:
             yield Problem(("base", name), f"stands beside `{name}s`: take one of them out")
     yield from _objective_problems(spec)
     yield from _optuna_problems(spec)
+    for i, start in enumerate(spec.start_from):
+        for name, value in start.items() if isinstance(start, dict) else ():
+            if name not in spec.search:
+                yield Problem(("start_from", i, name), f"is not searched{nearest(name, spec.search)}")
+            elif not within(value, spec.search[name]):
+                yield Problem(("start_from", i, name), f"{shown(value)} is not in what is searched")
     for figure in spec.figures:
         if figure == "grid":
             yield Problem(("figures",), "grid shows two settings of a grid against each other: a search has none")
@@ -88,7 +94,7 @@ def _dimension_problems(name: str, dimension: Dimension, spec: Spec) -> Iterator
 
 def _condition_problems(path: KeyPath, other: str, wanted: list[Any], spec: Spec) -> Iterator[Problem]:
     if other in spec.search:
-        if not any(_within(value, spec.search[other]) for value in wanted):
+        if not any(within(value, spec.search[other]) for value in wanted):
             yield Problem(path, f"is never true: the search of {other} has no {_either(wanted)}")
     elif other in spec.base:
         if spec.base[other] not in wanted:
@@ -102,14 +108,6 @@ def _condition_problems(path: KeyPath, other: str, wanted: list[Any], spec: Spec
 
 def _either(wanted: list[Any]) -> str:
     return " or ".join(shown(value) for value in wanted)
-
-
-def _within(value: Any, dimension: Dimension) -> bool:
-    if isinstance(dimension, Choice):
-        return value in dimension.choices
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    low, high = dimension.bounds
-    return number and low <= value <= high and (isinstance(dimension, FloatRange) or value == int(value))
 
 
 def ends(dimension: Dimension) -> list[Any]:
@@ -235,7 +233,7 @@ def _proposed(spec: Spec, name: str, value: Any) -> dict[str, Any] | None:
     changes = {name: value}
     for other, wanted in spec.search[name].when.items():
         if other in spec.search:
-            first = next(v for v in wanted if _within(v, spec.search[other]))
+            first = next(v for v in wanted if within(v, spec.search[other]))
             more = _proposed(spec, other, first)
             if more is None or any(changes.get(n, v) != v for n, v in more.items()):
                 return None

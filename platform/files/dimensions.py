@@ -119,6 +119,18 @@ class Choice(_Dimension):
     _once = field_validator("choices")(distinct)
 
 
+def within(value: Any, dimension: FloatRange | IntRange | Choice) -> bool:
+    """Whether a dimension has a value."""
+    if isinstance(dimension, Choice):
+        return value in dimension.choices
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    low, high = dimension.bounds
+    whole = isinstance(dimension, FloatRange) or value == int(value)
+    steps = (value - low) / dimension.step if dimension.step else 0.0
+    return low <= value <= high and whole and abs(steps - round(steps)) < 1e-9
+
+
 def _kind(value: Any) -> str | None:
     if isinstance(value, FloatRange | IntRange | Choice):
         return {FloatRange: "<float>", IntRange: "<int>", Choice: "<choice>"}[type(value)]

@@ -33,6 +33,8 @@ def schema() -> dict[str, Any]:
     keys["search"] = {"type": "object", "properties": described, "additionalProperties": dimension}
     one = keys["objective"]["items"]
     keys["objective"] = {"anyOf": [one, {"type": "array", "items": one}]}
+    start = {"anyOf": [{"type": "string"}, _SETTINGS]}
+    keys["start_from"] = {"anyOf": [*start["anyOf"], {"type": "array", "items": start}]}
     keys["until"] = {"anyOf": [{"const": "decided"}, {"$ref": "#/$defs/Decided"}]}
     column = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Column"}]}
     keys["columns"] = {"type": "object", "additionalProperties": column}

@@ -56,7 +56,7 @@ class SearchFile:
         changes = [_parse_override(text, self._settings) for text in overrides]
         spec, problems = _check(_override(self.profiles[name], changes))
         if spec and not problems:
-            problems = list(_best_of_problems(spec, name))
+            problems = [*_best_of_problems(spec, name), *_start_problems(spec, name)]
         if spec is None or problems:
             lines = (f"{self._where(name, p.path, overrides, changes)}: {_text(p)}" for p in problems)
             raise ConfigError([Problem((), line) for line in lines])
@@ -202,6 +202,19 @@ def _best_of_problems(spec: Spec, profile: str) -> Iterator[Problem]:
         for name in search.search:
             if not search.table[name].belongs_to(owners_of(changes)):
                 yield Problem(path, f"searches {name}, which {called(changes)} has not")
+
+
+def _start_problems(spec: Spec, profile: str) -> Iterator[Problem]:
+    """Files that a search cannot start from."""
+    for i, start in enumerate(spec.start_from):
+        if isinstance(start, str) and "://" not in start:
+            try:
+                load_search(Path(start), profile)
+            except ConfigError as error:
+                said = (
+                    f"{str(error).splitlines()[0]}. A search starts from what searches have seen, which is never a test"
+                )
+                yield Problem(("start_from", i), said)
 
 
 def _parse_override(text: str, settings: Mapping[str, Any]) -> tuple[list[str], Any]:

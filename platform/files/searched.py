@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from platform.files.dimensions import within
 from platform.files.spec import Spec
 
 
@@ -24,6 +25,17 @@ def search_order(spec: Spec) -> list[str]:
         if name not in ordered:
             add(name, ())
     return list(ordered)
+
+
+def lies_in(spec: Spec, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a search may have proposed of `values`, which are all of a trial's settings; None where one is outside."""
+    settings: dict[str, Any] = {}
+    for name in search_order(spec):
+        if applies(spec, name, settings):
+            if name not in values or not within(values[name], spec.search[name]):
+                return None
+            settings[name] = values[name]
+    return settings
 
 
 def applies(spec: Spec, name: str, proposed: Mapping[str, Any]) -> bool:

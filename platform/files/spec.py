@@ -24,7 +24,7 @@ from platform.files.names import Name, SweepName
 from trainables.reading.values import shown
 from trainables.settings.resolving import Setting, settings_table
 
-SEARCH_KEYS = ("search", "objective", "optuna", "trials", "scheduler", "validation", "confirm")
+SEARCH_KEYS = ("search", "objective", "optuna", "start_from", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
 ABLATION_KEYS = (*ROW_KEYS, "columns", "published", "paper", "claims", "over", "until")
 
@@ -246,6 +246,15 @@ def _objective_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
+def _starts(value: Any) -> Any:
+    starts = value if isinstance(value, list) else [value]
+    if not all(isinstance(start, str | dict) and start for start in starts):
+        raise ValueError(
+            "write a search file, an MLflow store (sqlite:///…), settings to ask first, or a list of these"
+        )
+    return starts
+
+
 def named_in(data: Any, *settings: str) -> Iterator[str]:
     """What stands as one of `settings` anywhere in a part of a file: a name, or those in the list of a grid."""
     if isinstance(data, list):
@@ -271,6 +280,7 @@ class Spec(Strict):
         Goal()
     ]
     optuna: Optuna = Optuna()
+    start_from: Annotated[list[Any], BeforeValidator(_starts)] = []
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 0
     scheduler: Scheduler | None = None
     validation: Validation = Validation()

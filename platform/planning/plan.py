@@ -10,6 +10,7 @@ from typing import Any
 from platform.files.rows import columns, divisions, row_list, trials
 from platform.files.spec import Row, Spec
 from platform.files.trial_settings import proposed, with_teacher
+from platform.planning.search import Start
 from platform.tracking.trials import Phase, Place
 from trainables.data.sources import source_of
 from trainables.data.trial_data import TrialData, build, check_split, needed
@@ -52,6 +53,7 @@ class Sweep:
     requests: list[Request] = field(default_factory=list)  # rows × columns × splits × seeds, as far as they are known
     waiting: list[Waiting] = field(default_factory=list)
     searched: list[TrialConfig] = field(default_factory=list)  # the trainings that proposals are laid over
+    start: Start = field(default_factory=Start)
     planned: int = 0  # the last number of a request, those of rows that wait included
 
     @property

@@ -41,6 +41,20 @@ class Proposal:
     settings: dict[str, Any]
 
 
+class Known(NamedTuple):
+    """What settings are known to give, though this study has not proposed them."""
+
+    settings: dict[str, Any]
+    metrics: dict[str, float]  # its objectives
+
+
+class Start(NamedTuple):
+    """What a search starts from."""
+
+    known: Sequence[Known] = ()
+    guesses: Sequence[Mapping[str, Any]] = ()  # which are proposed first
+
+
 class Ran(NamedTuple):
     """A training of a proposal: its run, and the epoch that it came to."""
 
@@ -58,6 +72,7 @@ class Told:
     status: str
     metrics: dict[str, float]  # its objectives
     runs: Sequence[Ran] = ()  # of its trainings, those that began
+    known: bool = False  # before the study began
 
     def ran(self, split: int, seed: int) -> Ran | None:
         return next((run for run in self.runs if (run.split, run.seed) == (split, seed)), None)
@@ -65,6 +80,7 @@ class Told:
 
 # What the study keeps of a trial beside Optuna's own.
 _RUNS = "runs"
+_KNOWN = "known"  # before the study began
 _WITHDRAWN = "withdrawn"  # another process had made the last proposal at the same moment
 
 
@@ -114,7 +130,22 @@ class Study:
     def _counted(self, before: int | None = None) -> int:
         """Proposals that are done or under way in any process, those with a number below `before` alone."""
         there = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        return len(there) if before is None else sum(trial.number < before for trial in there)
+        numbers = [trial.number for trial in there if _KNOWN not in trial.user_attrs]
+        return len(numbers) if before is None else sum(number < before for number in numbers)
+
+    def begin_with(self, start: Start) -> None:
+        """Tell it what is known, and have it propose the guesses first; both but once, however often this is called."""
+        tried = [self._settings(trial.params) for trial in self._trials()]
+        for one in start.known:
+            if one.settings not in tried:
+                tried.append(one.settings)
+                values = [one.metrics[o.metric] for o in self.spec.objectives]
+                distributions = {name: _distribution(self.spec.search[name]) for name in one.settings}
+                more: dict[str, Any] = {"params": one.settings, "user_attrs": {_KNOWN: True}}
+                self._study.add_trial(optuna.trial.create_trial(values=values, distributions=distributions, **more))
+        for guess in start.guesses:
+            if not any(guess.items() <= settings.items() for settings in tried):
+                self._study.enqueue_trial(dict(guess), skip_if_exists=True)
 
     @property
     def left(self) -> int:
@@ -190,7 +221,8 @@ class Study:
 
     def history(self) -> Iterator[Told]:
         """Every proposal with how it ended, in order."""
-        return (self._told(trial) for trial in self._trials() if _WITHDRAWN not in trial.user_attrs)
+        states = set(TrialState) - {TrialState.WAITING}
+        return (self._told(trial) for trial in self._trials(*states) if _WITHDRAWN not in trial.user_attrs)
 
     def _told(self, trial: FrozenTrial) -> Told:
         names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
@@ -199,7 +231,7 @@ class Study:
         metrics = {o.metric: v for o, v in zip(self.spec.objectives, values, strict=False)}
         proposal = Proposal(trial.number, self._settings(trial.params))
         runs = [Ran(*run) for run in trial.user_attrs.get(_RUNS, ())]
-        return Told(proposal, names.get(trial.state, "running"), metrics, runs)
+        return Told(proposal, names.get(trial.state, "running"), metrics, runs, _KNOWN in trial.user_attrs)
 
 
 def _name(spec: Spec, context: str) -> str:
@@ -240,36 +272,61 @@ def _written(value: Any, dimension: FloatRange | IntRange | Choice) -> Any:
     return float(low + round((Decimal(str(value)) - low) / step) * step)
 
 
+def made_with(spec: Spec) -> dict[str, str]:
+    """Optuna's version, since another may propose otherwise, and its sampler and pruner with all that they are told."""
+
+    def said(made: tuple[type, dict[str, Any]]) -> str:
+        return f"{made[0].__name__}({', '.join(f'{name}={value}' for name, value in made[1].items())})"
+
+    return {"version": optuna.__version__, "sampler": said(_sampler_of(spec)), "pruner": said(_pruner_of(spec))}
+
+
 def _pruner(spec: Spec) -> optuna.pruners.BasePruner:
     """Early stopping. Optuna's own, since what it decides by is in the study's storage and so outlives the process."""
+    kind, told = _pruner_of(spec)
+    return kind(**told)
+
+
+def _pruner_of(spec: Spec) -> tuple[type[optuna.pruners.BasePruner], dict[str, Any]]:
     if spec.scheduler is None:
-        return optuna.pruners.NopPruner()
+        return optuna.pruners.NopPruner, {}
     if asha := spec.scheduler.asha:
-        return optuna.pruners.SuccessiveHalvingPruner(asha.grace_epochs, asha.reduction_factor)
+        told = {"min_resource": asha.grace_epochs, "reduction_factor": asha.reduction_factor}
+        return optuna.pruners.SuccessiveHalvingPruner, told
     median = spec.scheduler.median
     assert median is not None
-    return optuna.pruners.MedianPruner(median.startup_trials, median.grace_epochs)
+    told = {"n_startup_trials": median.startup_trials, "n_warmup_steps": median.grace_epochs}
+    return optuna.pruners.MedianPruner, told
 
 
 def _sampler(spec: Spec, number: int) -> optuna.samplers.BaseSampler:
     """The sampler that the file names, seeded for the proposal of a number. All but `random` look at what has ended:
     with several trials at a time their order of finishing shapes what is proposed."""
+    kind, told = _sampler_of(spec)
     seed = int(np.random.SeedSequence([spec.optuna.seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():  # TPE's `group` is experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return kind(**{**told, "seed": seed})
+
+
+def _sampler_of(spec: Spec) -> tuple[type[optuna.samplers.BaseSampler], dict[str, Any]]:
+    """With the search's seed, of which each proposal has its own."""
+    told: dict[str, Any] = {"seed": spec.optuna.seed}
     # The default of 10 random first trials would leave a short search no search at all.
     startup = min(10, max(3, (spec.trials or 0) // 3))
     match spec.optuna.sampler:
         case "random":
-            return optuna.samplers.RandomSampler(seed=seed)
+            return optuna.samplers.RandomSampler, told
         case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup)
+            return optuna.samplers.CmaEsSampler, told | {"n_startup_trials": startup}
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+            return optuna.samplers.GPSampler, told | {"n_startup_trials": startup}
         case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, startup))
+            return optuna.samplers.NSGAIISampler, told | {"population_size": max(4, startup)}
+    # Without `group`, a condition would make TPE look at nothing.
     conditional = any(d.when for d in (spec.search or {}).values())
-    with warnings.catch_warnings():  # `group` is experimental; without it, a condition would make TPE look at nothing
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=conditional)
+    told |= {"n_startup_trials": startup, "multivariate": True, "group": conditional}
+    return optuna.samplers.TPESampler, told
 
 
 @dataclass(frozen=True)

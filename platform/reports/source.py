@@ -157,6 +157,12 @@ class TableSource:
             rank = name.removeprefix("best")
             said = f" ({values} in the search{over})." if values else "."
             yield f"Best settings{rank}: {say_settings(settings)}{said}"
+        own = next(self._own_sweeps(), None) if self.spec.search else None
+        if own and "optuna.version" in own.params:
+            made = (own.params[f"optuna.{name}"] for name in ("version", "sampler", "pruner"))
+            yield "Settings were proposed by Optuna {} with {} and {}.".format(*made)
+        if own and (known := own.params.get("known_results", "0")) != "0":
+            yield f"The search began with {known} results that were known, measured on such validation data."
         wanted = self.spec.confirm.names if self.spec.search and self.spec.confirm else []
         if self._best and (lacking := wanted[len(self._best) :]):
             said = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} left out"

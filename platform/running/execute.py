@@ -17,7 +17,7 @@ from platform.files.trial_settings import judged_on
 from platform.planning.best import best_params
 from platform.planning.plan import ImageSets, Plan, Sweep
 from platform.planning.results import Results
-from platform.planning.search import Study
+from platform.planning.search import Study, made_with
 from platform.running.budget import HoursLeft
 from platform.running.cluster import LostError
 from platform.running.interrupt import Interrupt, ignored
@@ -82,6 +82,8 @@ def execute(
             if sweep.search
         }
         for sweep in plan.sweeps:
+            if sweep.search:
+                studies[sweep.name].begin_with(sweep.start)
             runs[sweep.name] = _start(tracker, sweep, plan.images, again)
             results.runs[sweep.name] = runs[sweep.name].run_id
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
@@ -180,6 +182,8 @@ def _start(tracker: Tracker, sweep: Sweep, images: ImageSets, again: str) -> Ope
     if spec.search:
         params |= {"trials": spec.trials, "objective": ", ".join(o.metric for o in spec.objectives)}
         params |= dict(zip(("splits", "seeds"), judged_on(spec), strict=True))
+        params["optuna"] = made_with(spec)
+        params |= {"known_results": len(sweep.start.known)} if spec.start_from else {}
     key = hashlib.sha256(f"{sweep.profile}\n{spec.model_dump_json(by_alias=True)}".encode()).hexdigest()[:16]
     shown = [o.metric for o in spec.objectives] if spec.search else []
     name = f"sweep {spec.name} ({sweep.profile})"

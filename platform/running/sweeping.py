@@ -24,6 +24,7 @@ from platform.planning.claims import prospects
 from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
+from platform.planning.starting import start
 from platform.planning.work import Estimate, Work, work
 from platform.running.budget import HoursLeft
 from platform.running.cluster import Cluster, ClusterError, local_cluster
@@ -92,11 +93,14 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
         with ReadingBars(console) as reading:
             images = ImageSets(args.data_root, args.download, reading)
             past = tracker.sweeps if tracker else reader.finished_sweeps if reader else None
-            plan = make_plan(sweeps, images, partial(best_of, sweeps=past or (lambda name: [])))
+            best = partial(best_of, sweeps=past or (lambda name: []))
+            plan = make_plan(sweeps, images, best)
         with console.status("looking for what is finished …"):
             there = tracker.finished() if tracker else reader.finished if reader else {}
             finished = {} if args.fresh else dict(there)
             add_all_seeds(plan, finished)
+            for sweep in sweeps:
+                sweep.start = start(plan, sweep, finished, _trials_of, best)
             todo = work(plan, finished, {} if args.fresh else _studies(plan, place.local / "studies"))
         guess = _show(typed, plan, todo, finished, cluster, hours)
         _warn_of_disk(guess, uri, typed.say)
@@ -130,6 +134,14 @@ def _join(args: argparse.Namespace, files: Sequence[SearchFile]) -> Cluster:
 
     parts = {n for f in files for s in ("objective", "mix", "backbone") for n in f.named(s, args.set)}
     return connection.connect(args.address, parts, {n for f in files for n in f.named("protocol", args.set)})
+
+
+def _trials_of(uri: str) -> Mapping[str, FinishedTrial]:
+    """The finished trials of another store. Raises `TrackingError` where it is not there, or does not answer."""
+    reader = Reader.open(uri)
+    if reader is None:
+        raise TrackingError(f"start_from: there is no store {showable(uri)}")
+    return reader.finished
 
 
 def _studies(plan: Plan, folder: Path) -> dict[str, Study]:

@@ -14,7 +14,7 @@ from platform.files.rows import column_groups
 from platform.files.search_file import changing_trials
 from platform.files.spec import Decided, Goal, Resources
 from platform.files.trial_settings import judged_on
-from platform.planning.captions import tested_on, trained_on
+from platform.planning.captions import say_settings, tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Study
@@ -53,6 +53,10 @@ def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "")
         splits, seeds = judged_on(spec)
         mean = f", mean over splits {splits} × seeds {seeds}" if len(sweep.searched) > 1 else ""
         table.add_row("judged by", f"{judges}{mean}, from training images only{_stops(sweep)}")
+    if spec.start_from:
+        guesses = [in_terminal(say_settings(guess)) for guess in sweep.start.guesses]
+        first = f"; proposed first: {'; '.join(guesses)}" if guesses else ""
+        table.add_row("starts from", f"{len(sweep.start.known)} known results, measured on such validation data{first}")
     rows = sweep.rows
     if rows:
         of = spec.confirm or spec
@@ -183,7 +187,7 @@ def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
             *(_value(proposal.settings.get(name)) for name in spec.search),
             *(_mean(found[metric]) or _value(told.metrics.get(metric)) for metric in metrics),
             f"{sum(o.epoch for o in own):g}" if own else "",
-            _status(own) if own and proposal.number not in before else f"{status} before",
+            "known" if told.known else _status(own) if own and proposal.number not in before else f"{status} before",
             own[0].identity + (f" and {len(own) - 1} more" if len(own) > 1 else "") if own else "",
             style="bold green" if proposal.number in best else "red" if status == "failed" else None,
         )

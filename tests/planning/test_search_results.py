@@ -10,11 +10,9 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -23,123 +21,11 @@ from rich.console import Console
 from platform import report
 from platform.files import search_file
 from platform.files.spec import Spec
-from platform.planning.best import best_of, best_settings
-from platform.planning.plan import ImageSets, Sweep, make_plan
-from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.running.cluster import Cluster
-from platform.running.execute import _conclude, _record, _start, _Store
 from platform.running.fitting import fit
-from platform.running.queue import Queue
-from platform.tracking import outbox
-from platform.tracking.reader import Reader
-from platform.tracking.tracker import Tracker
-from tests.helpers.database import new_database
+from tests.helpers.searches import SEARCH, Search
 from tests.helpers.sweeps import project
-from trainables.storage.folder import Folder
-
-SEARCH = """\
-name: toy
-base: {method: plain, protocol: digits, backbone: wrn10-1, epochs: 3, images_per_class: 20}
-search: {lr: {float: [0.01, 0.1]}}
-trials: 3
-confirm: {splits: [0]}
-"""
-
-
-@dataclass
-class Search:
-    """A folder in which commands search, one after the other."""
-
-    folder: Path
-    uri: str
-
-    def command(
-        self,
-        values: Sequence[float],
-        *,
-        text: str = SEARCH,
-        changed: Sequence[str] = (),
-        cut: bool = False,
-        tested: Mapping[str, float] | None = None,
-    ) -> Results:
-        """Trials of the search end with `values`; with `cut` there is an interrupt when they are used up. Those of a
-        row that is confirmed end with its value of `tested`, else with 0.5."""
-        content = {**yaml.safe_load(text), **dict(map(yaml_pair, changed))}
-        file = self.folder / "toy.yaml"
-        file.write_text(text)
-        of = Sweep(file, Spec.model_validate(content), "paper", tuple(changed))
-        plan = make_plan([of], ImageSets(Path()), lambda path, profile: {})
-        tracker = Tracker(self.uri, self.folder / "outbox", lambda said: None)
-        assert of.search
-        results, study = Results(), Study(of.spec, plan.identity(of.search), self.folder / "studies")
-        runs = {of.name: _start(tracker, of, plan.images, "again")}
-        store = _Store(tracker, runs, Folder.at(self.folder / "teachers"), fresh=False)
-        queue = Queue(plan, store, results, {of.name: study}, lambda needs: 1, lambda said: None)
-        queue.finished |= tracker.finished()
-        queue.fill()
-        _record(tracker, runs, plan, results)
-        coming = iter(values)
-        while job := queue.next():
-            trial = job.trial
-            tracker.started(trial)
-            value = next(coming, None) if trial.phase == "search" else (tested or {}).get(trial.row, 0.5)
-            if value is None:
-                assert cut
-                results.interrupted = True
-                for interrupted in queue.interrupt():
-                    tracker.ended(interrupted)
-                break
-            trial.status, trial.epoch = "finished", trial.config.epochs
-            scores = [f"test/digits/{score}/{metric}" for score in ("msp", "mls") for metric in ("auroc", "oscr")]
-            trial.metrics = (
-                {"val/pseudo-unknown/msp/auroc": value}
-                if trial.phase == "search"
-                else {**dict.fromkeys(scores, value), "test/accuracy": value}
-            )
-            tracker.reported(trial)
-            tracker.ended(trial)
-            queue.ended(job)
-        _conclude(tracker, runs, plan, results, "KILLED" if results.interrupted else "FINISHED")
-        assert tracker.close(30) == []
-        return results
-
-    @property
-    def reader(self) -> Reader:
-        found = Reader.open(self.uri)
-        assert found is not None
-        return found
-
-    def tried(self, changed: str = "") -> list[tuple[float, str]]:
-        """From `cells.json` of the newest sweep: of each trial of the search its val/auroc and lr."""
-        reader = self.reader
-        sweep = next(s for s in reader.sweeps if s.changed == changed)
-        ids = [request["run_id"] for request in reader.requests(sweep) if request["phase"] == "search"]
-        found = reader.runs(ids)
-        return [(found[i][1]["val/pseudo-unknown/msp/auroc"], found[i][0]["lr"]) for i in ids]
-
-    def best(self, changed: str = "") -> dict[str, Any]:
-        """As reports read it."""
-        return best_settings(next(s for s in self.reader.sweeps if s.changed == changed))
-
-    def best_elsewhere(self) -> dict[str, Any]:
-        """As a row of another file takes it."""
-        tracker = Tracker(self.uri, self.folder / "another outbox", lambda said: None)
-        found = best_of(self.folder / "toy.yaml", "paper", tracker.sweeps)
-        tracker.close(30)
-        return dict(found)
-
-
-def yaml_pair(change: str) -> tuple[str, Any]:
-    key, _, value = change.partition("=")
-    return key, yaml.safe_load(value)
-
-
-@pytest.fixture
-def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
-    monkeypatch.setattr(outbox, "INTERVAL", 0.1)
-    monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
-    return Search(tmp_path, f"sqlite:///{new_database(tmp_path)}")
 
 
 def lr_of(tried: Sequence[tuple[float, str]], value: float) -> dict[str, float]:
@@ -194,6 +80,19 @@ def test_no_password_of_a_studys_storage_reaches_the_store(search: Search) -> No
     fitted = fit(search_file.load(search.folder / "toy.yaml"), None, [change], Cluster(2, 0), Console(quiet=True))
     assert fitted.changed == ("optuna.storage=mysql://***@host/db",)  # as tags and captions have it
     assert fitted.spec.optuna.storage == change.partition("=")[2]
+
+
+def test_the_store_and_the_report_say_what_of_optuna_proposed(
+    search: Search, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search.command([0.7, 0.9, 0.5], text=SEARCH + "scheduler: {asha: {grace_epochs: 1}}\noptuna: {seed: 4}\n")
+    sampler = "TPESampler(seed=4, n_startup_trials=3, multivariate=True, group=False)"
+    pruner = "SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)"
+    (sweep,) = search.reader.sweeps
+    said = {name.removeprefix("optuna."): v for name, v in sweep.params.items() if name.startswith("optuna.")}
+    assert said == {"version": optuna.__version__, "sampler": sampler, "pruner": pruner}
+    sentence = f"Settings were proposed by Optuna {optuna.__version__} with {sampler} and {pruner}."
+    assert sentence in shown(search, "markdown", capsys, monkeypatch).replace("\\_", "_")
 
 
 def test_the_store_and_the_report_of_a_search_by_means_have_the_means(
