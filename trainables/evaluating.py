@@ -82,7 +82,7 @@ def evaluate_given(config: TrialConfig, data: TrialData, device: torch.device, o
     load_given(model, config, data.classes)
     model.to(device).to(memory_format=torch.channels_last)
     metrics = evaluate(config, data, model, device, out, fitted=True)
-    if not config.test:
+    if not config.test or config.objective_settings.image_text:  # which has its order from the classes' names
         return metrics
     known = pd.read_parquet(out / "scores.parquet", columns=["set", "label", "prediction"]).query("set == 'known'")
     if order := misordered(known["label"].to_numpy(), known["prediction"].to_numpy(), len(data.classes)):

@@ -32,8 +32,11 @@ def gpu_bytes(config: TrialConfig, data: TrialData) -> int:
     network = network_of(config, len(data.classes), data.image_size)
     parameters = _bytes(network.parameters())
     state = {"adam": 2, "sgd": 1 if config.momentum else 0}[config.optimizer]
-    tensors = parameters * (1 + state) + _bytes(network.buffers())
-    tensors += max(parameters, _kept(network, config, data.image_size))  # gradients take the place of the latter
+    if config.train == "head":
+        network.freeze()
+    learnt = _bytes(parameter for parameter in network.parameters() if parameter.requires_grad)
+    tensors = parameters + learnt * state + _bytes(network.buffers())
+    tensors += max(learnt, _kept(network, config, data.image_size))  # gradients take the place of the latter
     if config.teacher:
         tensors += _bytes(network_of(config.teacher, len(data.classes), data.image_size).state_dict().values())
     return OUTSIDE + round(MARGIN * (tensors + _of_images(data)))
@@ -54,7 +57,8 @@ def largest(sweep: Sweep, images: ImageSets) -> tuple[int, TrialConfig]:
         for config in filter(None, (student, student.teacher)):
             teacher = config.teacher.backbone if config.teacher else ""
             shape = (config.backbone, config.batch_size, config.precision, config.optimizer, config.momentum > 0)
-            key = (*shape, config.objective, config.objective_settings.images_a_sample, teacher, id(data))
+            mix = config.mix if config.objective_settings.image_text else ""  # BackMix asks where such a model looks
+            key = (*shape, config.objective, mix, config.objective_settings.images_a_sample, teacher, id(data))
             if key not in needs:
                 needs[key] = (gpu_bytes(config, data), config)
     return max(needs.values(), key=lambda need: need[0])
@@ -98,7 +102,7 @@ def _kept(network: Network, config: TrialConfig, image_size: int) -> int:
         network.to_empty(device="cpu")(torch.empty(batch, 3, image_size, image_size))
         own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     sizes = [storage.nbytes() for key, storage in kept.items() if key not in own]
-    return sum(sizes) + 2 * max(sizes)
+    return sum(sizes) + 2 * max(sizes, default=0)
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:

@@ -39,6 +39,7 @@ TOTALS = {
     "backmix/supp2": (64, 5924.9),
     "backmix/supp6": (192, 12352.3),
     "backmix/supp9": (12, 880.1),
+    "backmix/supp5": (126, 11206.2),
     "backmix/table1": (32, 2250.8),
     "backmix/table2": (63, 4836.1),
     "backmix/table3": (30, 1849.3),
@@ -47,6 +48,7 @@ TOTALS = {
     "backmix/table6": (80, 7242.7),
     "backmix/table7": (20, 1817.3),
     "backmix/table8": (9, 843.3),
+    "backmix/table9": (24, 2186.9),
 }
 FILES = sorted(
     [f"asymmetric/{name}" for name in TRANSCRIBED["asymmetric"]] + [f"backmix/{n}" for n in TRANSCRIBED["backmix"]]

@@ -12,12 +12,14 @@ import yaml
 from platform.files.spec import Spec
 from platform.planning.memory import MARGIN, MOST, OUTSIDE, gpu_bytes, gpu_share, largest, pack
 from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
+from tests.helpers.clips import TINY
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.objectives import network_of
 from trainables.selfcheck.subjects import drawn
 from trainables.settings.config import TrialConfig
 from trainables.settings.methods import METHODS
+from trainables.settings.objectives import OBJECTIVES
 from trainables.settings.resolving import resolve
 
 DATA = drawn(60, 32)
@@ -97,9 +99,15 @@ def test_a_network_that_looks_at_its_numbers_while_it_is_made_is_counted(backbon
     assert tensors(backbone=backbone) > 2.5 * weights
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m, parts in METHODS.items() if not OBJECTIVES[parts["objective"]].image_text])
 def test_every_method_takes_at_least_what_plain_does(method: str) -> None:
     assert tensors(method=method) > 0.98 * tensors()  # a head of points has no bias
+
+
+def test_frozen_towers_have_no_gradients_and_their_attention_is_kept_where_backmix_looks() -> None:
+    towers = sum(4 * p.numel() for p in network_of(config(method="coop", **TINY), len(DATA.classes), 32).parameters())
+    assert towers < tensors(method="coop", **TINY) < 1.6 * towers
+    assert tensors(method="coop", mix="backmix", **TINY) > tensors(method="coop", **TINY) + 4 * 128 * 2 * 2 * 17**2
 
 
 def test_the_shares_of_trials_that_fit_are_no_more_than_a_gpu_as_ray_counts() -> None:

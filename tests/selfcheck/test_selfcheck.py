@@ -34,8 +34,8 @@ def test_on_a_gpu_a_section_runs_in_a_process_of_its_own() -> None:
 
 def test_every_method_objective_and_mix_is_tried() -> None:
     tried = cases(quick=False).values()
-    assert {config.method for config in tried} >= METHODS.keys()
-    assert {config.objective for config in tried} == OBJECTIVES.keys()
+    assert {config.method for config in tried} >= METHODS.keys() - {"clip"}  # which trains nothing
+    assert {config.objective for config in tried} == OBJECTIVES.keys() - {"clip"}
     assert {config.mix for config in tried} == MIXES.keys()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.helpers.clips import TINY
 from tests.helpers.squares import squares
 from trainables.data.trial_data import TrialData
 from trainables.evaluating import evaluate_again
@@ -29,8 +30,10 @@ from trainables.training.teacher import untrained_weights
 
 CPU = torch.device("cpu")
 BACKMIX = {"method": "backmix", "cut_size": 0.1}
+PROMPTED = ("coop", "locoop", "vpt")  # clip trains nothing
 CASES: dict[str, dict[str, object]] = {
-    **{method: {"method": method, "gan_width": 4} for method in METHODS},
+    **{method: {"method": method, "gan_width": 4} for method in METHODS if method not in ("clip", *PROMPTED)},
+    **{method: {"method": method, "mix": "backmix", "warmup_epochs": 0, **TINY} for method in PROMPTED},
     "backmix, official": {**BACKMIX, "recipe": "official"},
     "backmix, random bank": {**BACKMIX, "bank_init": "random", "bank_read": "normalise"},
     "backmix, bank of the last epoch": {**BACKMIX, "bank_refresh": "epoch"},

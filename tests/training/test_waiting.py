@@ -6,18 +6,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.clips import TINY
 from tests.helpers.reads import NothingReadBack
 from tests.helpers.squares import config, squares
 from trainables.settings.methods import METHODS
+from trainables.settings.objectives import OBJECTIVES
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
 
 OFFICIAL = ["plain", "cutout", "mixup", "cutmix", "decoupled-cutmix", "backmix", "distill", "asymmetric"]
-STEPS = [(m, "paper", p) for m in METHODS for p in (0.0, 1.0)] + [(m, "official", 1.0) for m in OFFICIAL]
+TRAINED = [method for method in METHODS if method != "clip"]
+STEPS = [(m, "paper", p) for m in TRAINED for p in (0.0, 1.0)] + [(m, "official", 1.0) for m in OFFICIAL]
 
 
 def trainer_of(method: str, recipe: str, probability: float, device: str, folder: Path) -> Trainer:
-    trial = config(method=method, recipe=recipe, backbone="wrn10-1", batch_size=8, mix_probability=probability)
+    network = TINY if OBJECTIVES[METHODS[method]["objective"]].image_text else {"backbone": "wrn10-1"}
+    mix = {"mix": "backmix"} if network is TINY and probability else {}  # and foregrounds by their attention
+    trial = config(
+        method=method, recipe=recipe, batch_size=8, warmup_epochs=0, mix_probability=probability, **network, **mix
+    )
     data, _ = squares(images=24)
     if len(trial.training_sets) > 1:
         data = replace(data, outliers=squares(images=12)[0].train)

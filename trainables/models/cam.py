@@ -9,14 +9,16 @@ import math
 
 import torch
 
-from trainables.models.output import Output
+from trainables.models.output import Attention, Output
 
 
 def foreground(output: Output, labels_B: torch.Tensor) -> torch.Tensor:
     """How much each position speaks for the true class: B,h,w in 0..1, float32, outside the graph.
 
-    `foreground_probability` where the network gives evidence, else `grad_cam`.
+    `foreground_probability` where the network gives evidence, `relevance` where it gives attention, else `grad_cam`.
     """
+    if output.attention is not None:
+        return relevance(output.attention, labels_B)
     if output.evidence_BKhw is not None:
         return foreground_probability(output.evidence_BKhw.detach(), labels_B)
     assert output.tokens_BNC is not None
@@ -39,6 +41,30 @@ def grad_cam(logits_BK: torch.Tensor, tokens_BNC: torch.Tensor, labels_B: torch.
     cam_BN = cam_BN / cam_BN.amax(dim=1, keepdim=True).clamp_min(torch.finfo(cam_BN.dtype).tiny)
     side = math.isqrt(cam_BN.shape[1])
     return cam_BN.view(-1, side, side)
+
+
+def relevance(attention: Attention, labels_B: torch.Tensor) -> torch.Tensor:
+    """How much the class token attends to each patch for the sake of the true class (BackMix, supplement D; Chefer et
+    al., ICCV 2021, Eq. 5 and 6), B,h,w, moved and stretched to 0..1.
+
+    R <- R + A R from the first block to the last, R = 1 before it, A the mean over heads of the positive part of
+    attention times the gradient of the true class's logit. Of R the class token's row is asked for alone, which costs
+    no product of matrices: r <- r + r A from the last block to the first. A row of equal values is 0.
+    """
+    score = attention.logits_BK.gather(1, labels_B[:, None]).sum()  # each image's attention moves its own logit only
+    with torch.autocast(labels_B.device.type, enabled=False):
+        gradients = torch.autograd.grad(score, attention.maps, retain_graph=True)
+        B, N = len(labels_B), attention.maps[0].shape[-1]
+        row_B1N = torch.zeros(B, 1, N, device=labels_B.device)
+        row_B1N[:, :, 0] = 1
+        for map_BHNN, gradient_BHNN in zip(reversed(attention.maps), reversed(gradients), strict=True):
+            A_BNN = (map_BHNN.detach() * gradient_BHNN).relu().mean(dim=1).float()
+            row_B1N = row_B1N + row_B1N @ A_BNN
+    patches_BN = row_B1N[:, 0, attention.first :]
+    low_B1, high_B1 = patches_BN.amin(dim=1, keepdim=True), patches_BN.amax(dim=1, keepdim=True)
+    patches_BN = (patches_BN - low_B1) / (high_B1 - low_B1).clamp_min(torch.finfo(patches_BN.dtype).tiny)
+    side = math.isqrt(patches_BN.shape[1])
+    return patches_BN.view(-1, side, side)
 
 
 def foreground_probability(evidence_BKhw: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:

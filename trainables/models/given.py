@@ -12,9 +12,11 @@ from pathlib import Path
 
 import torch
 
+from trainables.models.image_text import ImageText
 from trainables.models.libraries import open_clip_state, timm_state
 from trainables.models.output import Network
 from trainables.models.weight_files import State, misfits, read_state
+from trainables.protocols.class_names import class_names
 from trainables.settings.backbones import parse_backbone
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import TORCHVISION, find_weights
@@ -48,6 +50,10 @@ def load_given(model: Network, config: TrialConfig, classes: Sequence[int]) -> N
     A head without a bias gets one of 0. Raises `WeightsError` that lists what is missing, what is left over and what
     has another shape.
     """
+    if isinstance(model, ImageText):
+        names = class_names(config.protocol)
+        model.give(config.weights_file or str(config.weights), [names[c] for c in classes])
+        return
     name, state = _read(config)
     expected = model.state_dict()
     found = _in_our_layout(state, _rules(config.backbone), expected)

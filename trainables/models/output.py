@@ -11,10 +11,19 @@ import torch
 from torch import nn
 
 
+class Attention(NamedTuple):
+    """How the blocks of a transformer attend, and logits in the graph of that."""
+
+    maps: tuple[torch.Tensor, ...]  # of each block in turn, B,heads,N,N: from a token to what it attends to
+    logits_BK: torch.Tensor
+    first: int  # the first token that is a patch; the class token is 0
+
+
 class Output(NamedTuple):
     """B batch, K classes, C feature channels, h w positions of the last map, N tokens.
 
-    A convolutional network gives evidence, a ViT gives tokens: `trainables.models.cam.foreground` reads either.
+    A convolutional network gives evidence, a ViT tokens, a frozen image tower attention where somebody asks for it:
+    `trainables.models.cam.foreground` reads any of them.
     """
 
     logits_BK: torch.Tensor  # float32, also under autocast
@@ -22,12 +31,14 @@ class Output(NamedTuple):
     evidence_BKhw: torch.Tensor | None  # what each position says of each class: a linear head's class activation maps
     tokens_BNC: torch.Tensor | None = None  # input of the last block, in the graph: class token, then h * w patches
     more: Mapping[str, torch.Tensor] = MappingProxyType({})  # what an objective's own head says besides; B rows each
+    attention: Attention | None = None
 
 
 class Network(nn.Module):
     """A backbone with its head: images B,3,H,W to an `Output`."""
 
     num_features: int  # C
+    cam_by_gradient = False  # whether a foreground is told by the graph of the pass that it comes from
     frozen = False  # all but the classifier
 
     @property

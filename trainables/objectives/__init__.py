@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from trainables.models import build_model
 from trainables.models.output import Network
 from trainables.objectives.arpl_cs import ArplCs
 from trainables.objectives.asymmetric import Asymmetric
 from trainables.objectives.base import Objective
+from trainables.objectives.clip import Clip
+from trainables.objectives.coop import CoOp
 from trainables.objectives.cross_entropy import CrossEntropy
 from trainables.objectives.cssr import CSSR
 from trainables.objectives.cutmixpick import CutMixPick
 from trainables.objectives.distill import Distill
+from trainables.objectives.locoop import LoCoOp
 from trainables.objectives.openmix import OpenMix
 from trainables.objectives.outliers import CatImg, FtAvg, OutlierExposure
 from trainables.objectives.points import Arpl, Gcpl, Rpl
 from trainables.objectives.proser import Proser
 from trainables.objectives.teacher_free import TeacherFree
+from trainables.objectives.vpt import Vpt
 from trainables.settings.config import TrialConfig
 from trainables.settings.custom import custom_part, is_custom
 
@@ -36,6 +39,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "rpl": Rpl,
     "arpl": Arpl,
     "arpl-cs": ArplCs,
+    "clip": Clip,
+    "coop": CoOp,
+    "locoop": LoCoOp,
+    "vpt": Vpt,
 }
 
 
@@ -46,7 +53,4 @@ def objective_class(name: str) -> type[Objective]:
 
 def network_of(config: TrialConfig, num_classes: int, image_size: int) -> Network:
     """The freshly initialised network of a trial, as its objective needs it, by torch's global generator."""
-    objective = objective_class(config.objective)
-    network = build_model(config.backbone, num_classes, image_size, objective.head, config.objective_settings)
-    objective.equip(network)
-    return network
+    return objective_class(config.objective).network(config, num_classes, image_size)

@@ -16,11 +16,13 @@ from torch import nn
 
 from trainables.data.pools import ImagePool
 from trainables.mixes.base import Batch, Mix
+from trainables.models import build_model
 from trainables.models.cam import foreground
 from trainables.models.head import Head, LinearHead
 from trainables.models.output import Network, Output
 from trainables.objectives.losses import mixed_cross_entropy, soft_cross_entropy
 from trainables.processes import ALONE, Processes
+from trainables.settings.config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class Objective(nn.Module, ABC):
         self.settings = settings
         self.mix = mix
         self.given = given
+
+    @classmethod
+    def network(cls, config: TrialConfig, num_classes: int, image_size: int) -> Network:
+        """The freshly initialised network of a trial, by torch's global generator."""
+        network = build_model(config.backbone, num_classes, image_size, cls.head, config.objective_settings)
+        cls.equip(network)
+        return network
 
     @classmethod
     def equip(cls, network: Network) -> None:

@@ -20,6 +20,7 @@ class ObjectiveSettings:
     parts: ClassVar[int] = 1  # of a batch that the network sees one after the other
     starts_from_teacher: ClassVar[bool] = False  # whether its teacher is what its network is before it trains
     own_head: ClassVar[bool] = False  # whether its logits are others than those of a linear head
+    image_text: ClassVar[bool] = False  # whether its network is a model of images and texts, with frozen towers
 
     @property
     def images_a_sample(self) -> int:

@@ -11,9 +11,11 @@ import yaml
 
 from trainables.protocols.protocols import evaluation_sets, images_key, known_classes, protocol_of, stored_size
 from trainables.reading.values import Range
+from trainables.settings.backbones import map_side
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.given import by_name
 from trainables.settings.identity import identity
+from trainables.settings.libraries import clip_patches, image_text
 from trainables.settings.methods import method_of
 from trainables.settings.mixes import MixSettings
 from trainables.settings.objectives import CatImgSettings
@@ -73,7 +75,7 @@ class TrialConfig:
     randaugment_ops: Annotated[int, Range(1, 14)] = 1  # N of either; the asymmetric code has (1, 9) for every set
     randaugment_magnitude: Annotated[int, Range(0, 30)] = 9  # M of either
     precision: Literal["fp32", "bf16"] = "fp32"
-    images_per_class: Annotated[int, Range(2)] | None = None  # the training set cut to so many first; None: all
+    images_per_class: Annotated[int, Range(1)] | None = None  # the training set cut to so many first; None: all
     holdout: Annotated[float, Range(0, 0.5)] = 0.0  # share of the known training images kept for validation
     pseudo_unknown: Annotated[int, Range(0)] = 0  # known classes kept out of training, unknown in validation
 
@@ -125,6 +127,13 @@ class TrialConfig:
     def seen_size(self) -> int:
         """The side of the images that the network sees, in px."""
         return self.image_size or protocol_of(self.protocol).image_size
+
+    @property
+    def map_side(self) -> int:
+        """How many positions the maps of what it sees have along one side. The image tower of an image-text model sees
+        every image at the side that it was made for."""
+        of_tower = self.objective_settings.image_text and image_text(self.backbone)
+        return clip_patches(self.backbone) if of_tower else map_side(self.backbone, self.seen_size)
 
     @property
     def flips(self) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trainables.protocols.class_names import class_names
 from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
-from trainables.settings.backbones import convolutional, map_side, one_size, parse_backbone, stride
+from trainables.settings.backbones import convolutional, one_size, parse_backbone, stride
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.dummies import OpenMixSettings
-from trainables.settings.given import check_name
+from trainables.settings.given import RANDOM, check_name
+from trainables.settings.image_text import ClipSettings
+from trainables.settings.libraries import OPEN_CLIP, image_text
 from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
 from trainables.settings.points import ArplCsSettings
@@ -65,7 +68,38 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
     yield from _of_schedule(config)
     yield from _of_weights(config)
+    yield from _of_image_text(config)
     yield from _of_method(config)
+
+
+def _of_image_text(config: TrialConfig) -> Iterator[Problem]:
+    """What a method needs whose network is a model of images and texts."""
+    learnt = config.objective_settings
+    if not learnt.image_text:
+        if config.weights == RANDOM:
+            yield Problem(("weights",), f"{RANDOM} are towers of an image-text model, and {config.objective} has none")
+        return
+    method = config.objective
+    if not image_text(config.backbone):
+        take = f"take a CLIP whose towers are transformers, as {OPEN_CLIP}ViT-B-16-quickgelu"
+        yield Problem(("backbone",), f"{method} opens up a model of images and texts, and this is none: {take}")
+        return
+    if config.weights is None:
+        said = f"{method} leaves its towers as they are given: name their weights, or write {RANDOM} to try it out"
+        yield Problem(("weights",), said)
+    wanted = "none" if isinstance(learnt, ClipSettings) else "head"
+    if config.train != wanted:
+        what = "nothing" if wanted == "none" else "prompts alone"
+        yield Problem(("train",), f"{method} trains {what}, its towers are frozen: write train: {wanted}")
+    if config.head != "split":
+        yield Problem(("head",), f"{method} has its own, in the order of the split: leave it out")
+    for template in getattr(learnt, "templates", ()):
+        if template.count("{}") != 1 or template.count("{") != 1:
+            yield Problem(("templates",), f"{template!r}: write {{}} once, where the name of a class belongs")
+    try:
+        class_names(config.protocol)
+    except ValueError as error:
+        yield Problem(("protocol",), str(error))
 
 
 def _of_weights(config: TrialConfig) -> Iterator[Problem]:
@@ -113,7 +147,7 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("openmixup",), "makes no image, nor do opencutout and opencutmix: nothing is left to learn from")
     image_size = config.seen_size
     try:
-        side = map_side(config.backbone, image_size)
+        side = config.map_side
     except ValueError as error:
         yield Problem(("backbone",), str(error))
         return
@@ -152,7 +186,8 @@ def _of_backmix(config: TrialConfig, mix: BackMixSettings, side: int) -> Iterato
             f"{config.backbone!r} sees an image of {config.seen_size} px as one position: BackMix cannot tell object "
             "from background there",
         )
-    if config.seen_size % (px := stride(config.backbone, config.seen_size)):
+    px = stride(config.backbone, config.seen_size)
+    if config.seen_size % px and not config.objective_settings.image_text:
         yield Problem(
             ("image_size",),
             f"{config.seen_size} px are no multiple of the {px} px of {config.backbone!r}'s stride: BackMix lays its "

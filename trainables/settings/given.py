@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainables.settings.config import TrialConfig
 
 TORCHVISION = "torchvision:"
+RANDOM = "random"  # towers of an image-text model as they are drawn, always the same: to try what is done with them
 # What torchvision calls the networks of which it has weights, by what they are called here.
 NETWORKS: Mapping[str, str] = {
     "resnet18": "resnet18",
@@ -34,7 +35,7 @@ NETWORKS: Mapping[str, str] = {
 
 def by_name(weights: str) -> bool:
     """Whether weights are named as a library knows them; else they are a file."""
-    return weights.startswith(TORCHVISION) or of_library(weights)
+    return weights == RANDOM or weights.startswith(TORCHVISION) or of_library(weights)
 
 
 def check_name(weights: str, backbone: str) -> None:

@@ -9,11 +9,13 @@ import importlib
 import math
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from trainables.reading.yaml_file import nearest
 
 TIMM, OPEN_CLIP = "timm:", "open_clip:"
+TINY = Path(__file__).with_name("tiny.json")  # a model of open_clip, small enough to try what is done with one
 INSTALL = "uv sync --extra pretrained, or pip install 'osr-platform[pretrained]'"
 
 
@@ -26,11 +28,14 @@ def library(name: str) -> Any:
     """The package that `name` begins with. Raises `ValueError` that says how to install it."""
     package = name.partition(":")[0]
     try:
-        return importlib.import_module(package)
+        found = importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
         raise ValueError(f"{name!r} takes the package {package}, which is not installed: {INSTALL}") from error
+    if package == "open_clip" and TINY.stem not in found.list_models():
+        found.add_model_config(TINY)
+    return found
 
 
 def check_network(name: str) -> None:
@@ -84,6 +89,31 @@ def clip_config(name: str) -> dict[str, Any]:
         raise ValueError(f"open_clip has no model {network!r}{nearest(network, known)}: see open_clip.list_models()")
     config: dict[str, Any] = open_clip.get_model_config(network)
     return config
+
+
+def image_text(name: str) -> bool:
+    """Whether a backbone is a model of images and texts that is opened up here: one of open_clip's whose towers are
+    transformers as CLIP's own, which end in an image's class token and in a text's last word."""
+    if not name.startswith(OPEN_CLIP):
+        return False
+    config = clip_config(name)
+    image, text = config["vision_cfg"], config["text_cfg"]
+    usual = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
+    usual_of_text = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+    known = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"}
+    return (
+        config.keys() <= known
+        and image.keys() <= usual
+        and text.keys() <= usual_of_text
+        and isinstance(image["layers"], int)
+    )
+
+
+def clip_patches(name: str) -> int:
+    """Patches along one side of an image in `open_clip:NAME`, whose image tower is a transformer."""
+    image = clip_config(name)["vision_cfg"]
+    side: int = image["image_size"] // image["patch_size"]
+    return side
 
 
 def check_clip_weights(weights: str) -> None:

@@ -28,6 +28,10 @@ METHODS: dict[str, dict[str, str]] = {
     "rpl": {"objective": "rpl"},
     "arpl": {"objective": "arpl"},
     "arpl-cs": {"objective": "arpl-cs"},
+    "clip": {"objective": "clip", "mix": "none"},
+    "coop": {"objective": "coop"},
+    "locoop": {"objective": "locoop"},
+    "vpt": {"objective": "vpt"},
 }
 
 

@@ -14,6 +14,7 @@ from trainables.reading.values import Positive, Range, Share, Weight
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.distillation import CutMixPickSettings
 from trainables.settings.dummies import OpenMixSettings, ProserSettings
+from trainables.settings.image_text import ClipSettings, CoOpSettings, LoCoOpSettings, VptSettings
 from trainables.settings.mixes import MixSettings, Recipes
 from trainables.settings.points import ArplCsSettings, ArplSettings, GcplSettings, RplSettings
 from trainables.settings.reconstruction import CSSRSettings, RCSSRSettings
@@ -190,4 +191,8 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "rpl": RplSettings,
     "arpl": ArplSettings,
     "arpl-cs": ArplCsSettings,
+    "clip": ClipSettings,
+    "coop": CoOpSettings,
+    "locoop": LoCoOpSettings,
+    "vpt": VptSettings,
 }

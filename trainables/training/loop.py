@@ -31,7 +31,6 @@ from trainables.objectives import network_of, objective_class
 from trainables.objectives.base import Given
 from trainables.processes import ALONE, Processes, over_processes
 from trainables.protocols.protocols import protocol_of
-from trainables.settings.backbones import map_side, parse_backbone
 from trainables.settings.config import TrialConfig
 from trainables.settings.given import weights_fingerprints
 from trainables.settings.seeds import seeds
@@ -98,7 +97,7 @@ class Trainer:
             pool=self.pool,
             num_classes=len(data.classes),
             image_size=data.image_size,
-            map_side=map_side(config.backbone, data.image_size),
+            map_side=config.map_side,
             crop_padding=config.crop_padding,
             crop_fill=config.crop_fill,
             flip=data.flip,
@@ -110,7 +109,7 @@ class Trainer:
         )
         given = Given(
             num_features=self.model.num_features,
-            cam_by_gradient=parse_backbone(config.backbone).family == "vit",
+            cam_by_gradient=self.model.cam_by_gradient,
             num_teacher_features=frozen.num_features if frozen else 0,
             teacher=frozen,
             network=self.model,

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from trainables.data.trial_data import TrialData
+from trainables.models.given import load_given
+from trainables.models.image_text import ImageText
 from trainables.models.output import Network
 from trainables.objectives import network_of
 from trainables.settings.config import TrialConfig
@@ -59,6 +61,8 @@ def read_weights(config: TrialConfig, data: TrialData, weights: Path, device: to
     if not weights.is_file():
         raise WeightsError(f"the weights are not at {weights} on {socket.gethostname()}")
     model = network_of(config, len(data.classes), data.image_size)
+    if isinstance(model, ImageText):  # what it has learnt is a part of it
+        load_given(model, config, data.classes)
     try:
         if not is_whole(weights):
             raise ValueError("its bytes are not those that were written")
