@@ -206,7 +206,7 @@ def test_a_truncated_file_is_refused(small: Any, tmp_path: Path) -> None:
 
 
 def test_a_name_that_torchvision_lacks_is_told_with_those_that_it_has() -> None:
-    config = given("torchvision:resnet18/IMAGENET", backbone="resnet18", image_size=96)
+    config = given("torchvision:resnet18/IMAGENET", backbone="resnet18", image_size=96, normalisation="imagenet")
     with pytest.raises(WeightsError, match="torchvision has no IMAGENET of resnet18; it has IMAGENET1K_V1"):
         load_given(network_of(config, 6, 96), config, range(6))
 

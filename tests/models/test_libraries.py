@@ -111,6 +111,8 @@ def test_backmix_and_heads_of_objectives_go_on_a_network_of_timm_that_ends_in_ma
     changed = resolve({**small, "method": "cssr", "backbone": "timm:convnext_atto"})
     with pytest.raises(ValueError, match="convnext_atto changes its maps after they are pooled, and takes a linear"):
         network_of(changed, 6, 64)
+    with pytest.raises(ValueError, match="convnext_atto shows no maps, by which backmix tells object from background"):
+        network_of(resolve({**small, "method": "backmix", "backbone": "timm:convnext_atto"}), 6, 64)
 
 
 def test_the_image_tower_of_open_clip_is_read_from_the_file_of_both(clip: Any, tmp_path: Path) -> None:

@@ -59,6 +59,12 @@ def trial(**settings: Any) -> TrialConfig:
             {"weights": "torchvision:resnet50/IMAGENET1K_V2", "backbone": "resnet18", "image_size": 32},
             "weights: 'torchvision:resnet50/IMAGENET1K_V2' is not torchvision:resnet18/NAME",
         ),
+        (
+            {"backbone": "resnet18", "weights": "torchvision:resnet18/IMAGENET1K_V1", "head": "new", "train": "head"},
+            "normalisation: 'torchvision:resnet18/IMAGENET1K_V1' were trained with imagenet, and what is frozen",
+        ),
+        ({"backbone": "timm:resnet10t"}, "backbone: 'timm:resnet10t' sees an image of 32 px as one position"),
+        ({"backbone": "open_clip:RN50"}, "backbone: 'open_clip:RN50' shows no maps, by which BackMix tells object"),
         ({"weights": "torchvision:wrn40-4/X"}, "weights: torchvision has no weights of wrn40-4; it has of resnet18"),
         ({"evaluate": ["cifar1000"]}, "evaluate: 'cifar1000' is not an unknown set of cifar10"),
         ({"pseudo_unknown": 5, "test": False}, "pseudo_unknown: leaves fewer than 2 of 6 known classes"),

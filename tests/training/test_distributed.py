@@ -21,6 +21,7 @@ import torch.multiprocessing
 from PIL import Image
 from torch import nn
 
+from tests.helpers.clips import TINY
 from trainables.data.augment import HALF
 from trainables.data.kept import ImageSet
 from trainables.data.pools import StreamedPool
@@ -46,6 +47,8 @@ CPU = torch.device("cpu")
 WORKERS = 2
 BATCH = 13  # one process has seven images of it, the other six
 MIXED = {"method": "asymmetric", "mix_probability": 1.0}
+
+PROMPTED = {**TINY, "lr": 0.1, "warmup_epochs": 0}
 
 CASES: dict[str, dict[str, object]] = {
     "plain": {"method": "plain"},
@@ -76,6 +79,9 @@ CASES: dict[str, dict[str, object]] = {
     "rpl, a radius for each class": {"method": "rpl", "radius": "per-class"},
     "arpl, backmix, maps by gradient": {"method": "arpl", "mix": "backmix", "cam": "gradient"},
     "arpl-cs": {"method": "arpl-cs", "gan_width": 4},
+    "coop": {"method": "coop", **PROMPTED},
+    "locoop, backmix": {"method": "locoop", "mix": "backmix", **PROMPTED},
+    "vpt, backmix": {"method": "vpt", "mix": "backmix", **PROMPTED},
 }
 HALF_OF_THE_STEPS = {"mix_probability": 0.5}  # raw and mixed ones take turns by chance
 
@@ -138,10 +144,9 @@ def gradients(case: str, folder: Path, processes: Processes = ALONE) -> Result:
     loss = trainer.objective.loss(trainer.trained, torch.arange(BATCH).flip(0))
     loss.backward()
     result: Result = {"loss": loss.detach()}
-    result |= {f"network.{name}": p.grad for name, p in trainer.model.named_parameters()}
+    result |= {f"network.{name}": p.grad for name, p in trainer.model.named_parameters() if p.requires_grad}
     result |= {f"objective.{i}": p.grad for i, p in enumerate(trainer.objective.parameters())}
-    result |= {f"statistics.{name}": b for name, b in trainer.model.named_buffers()}
-    return result | bank(trainer)
+    return result | statistics(trainer) | bank(trainer)
 
 
 def after_an_epoch(case: str, folder: Path, processes: Processes = ALONE) -> Result:
@@ -152,7 +157,13 @@ def after_an_epoch(case: str, folder: Path, processes: Processes = ALONE) -> Res
     trainer.objective.double()
     result = everything(trainer)
     fit_head(trainer.model, noise().train, CPU, "fp32")
-    return result | {f"statistics.{name}": value for name, value in trainer.model.named_buffers()}
+    return result | statistics(trainer)
+
+
+def statistics(trainer: Trainer) -> Result:
+    """Those of batches and heads; frozen towers have none."""
+    buffers = trainer.model.named_buffers()
+    return {f"statistics.{name}": value for name, value in buffers if not name.startswith("towers.")}
 
 
 def everything(trainer: Trainer) -> Result:

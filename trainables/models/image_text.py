@@ -29,7 +29,7 @@ class ImageText(Network):
     Its state dict is that of the head alone: the towers are given, by `give`, whenever the network is made.
     """
 
-    cam_by_gradient = True
+    shows_maps = cam_by_gradient = True
 
     def __init__(self, backbone: str, num_classes: int, seen: Statistics | None, looked_at: bool) -> None:
         """`seen`: how its images are normalised. `looked_at`: whether somebody asks where it looks; then a pass with
@@ -77,7 +77,7 @@ class ImageText(Network):
         x_KLW = text.ln_final(text.transformer(x_KLW, attn_mask=text.attn_mask[:length, :length]))
         last_KW = x_KLW[torch.arange(len(x_KLW), device=x_KLW.device), ends_K]
         with torch.autocast(last_KW.device.type, enabled=False):
-            return F.normalize(last_KW.float() @ text.text_projection, dim=-1)
+            return F.normalize(last_KW.to(text.text_projection.dtype) @ text.text_projection, dim=-1)
 
     def patches(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         """Images, enlarged to the side that the tower was made for, as the tokens that its first block sees. B,N,C."""
@@ -103,7 +103,7 @@ class ImageText(Network):
         tower = self.towers.visual
         x = tower.ln_post(class_BC)
         with torch.autocast(x.device.type, enabled=False):
-            return F.normalize(x.float() @ tower.proj, dim=-1)
+            return F.normalize(x.to(tower.proj.dtype) @ tower.proj, dim=-1)
 
     @property
     def blocks(self) -> Sequence[Any]:

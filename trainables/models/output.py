@@ -38,6 +38,7 @@ class Network(nn.Module):
     """A backbone with its head: images B,3,H,W to an `Output`."""
 
     num_features: int  # C
+    shows_maps = False  # whether its output has what `trainables.models.cam.foreground` reads
     cam_by_gradient = False  # whether a foreground is told by the graph of the pass that it comes from
     frozen = False  # all but the classifier
 
@@ -63,6 +64,7 @@ class Network(nn.Module):
 class ConvolutionalNetwork(Network):
     """Feature maps, and an objective's head on them."""
 
+    shows_maps = True
     head: nn.Module  # of `trainables.models.head`
 
     @abstractmethod

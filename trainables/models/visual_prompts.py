@@ -59,7 +59,7 @@ class VisuallyPrompted(ImageText):
                 maps.append(weights_BHNN)
             else:
                 x_BNC = block(x_BNC)
-        features_BC = self.towers.visual.ln_post(x_BNC[:, 0]).float()
+        features_BC = self.towers.visual.ln_post(x_BNC[:, 0]).to(self.head.linear.weight.dtype)
         with torch.autocast(images_BCHW.device.type, enabled=False):
             logits_BK = self.head.linear(features_BC)
         attention = Attention(tuple(maps), logits_BK, 1 + self.T) if maps else None

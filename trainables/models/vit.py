@@ -12,7 +12,7 @@ from trainables.models.output import Network, Output
 class ViT(Network):
     """Twelve blocks with heads of 64 channels. The class token after the last norm is the features."""
 
-    cam_by_gradient = True
+    shows_maps = cam_by_gradient = True
 
     def __init__(self, width: int, patch: int, image_size: int, num_classes: int) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainables.mixes import mix_class
 from trainables.models.output import Network
 from trainables.objectives.arpl_cs import ArplCs
 from trainables.objectives.asymmetric import Asymmetric
@@ -52,5 +53,10 @@ def objective_class(name: str) -> type[Objective]:
 
 
 def network_of(config: TrialConfig, num_classes: int, image_size: int) -> Network:
-    """The freshly initialised network of a trial, as its objective needs it, by torch's global generator."""
-    return objective_class(config.objective).network(config, num_classes, image_size)
+    """The freshly initialised network of a trial, as its objective needs it, by torch's global generator. Raises
+    `ValueError` where the trial's mix would look at its foreground, and it shows none."""
+    network = objective_class(config.objective).network(config, num_classes, image_size)
+    if mix_class(config.mix).looks and not network.shows_maps:
+        said = f"{config.backbone} shows no maps, by which {config.mix} tells object from background"
+        raise ValueError(f"{said}: take a convolutional network that pools its last maps by their mean, or a vit-…")
+    return network

@@ -82,6 +82,11 @@ def convolutional(name: str) -> bool:
     return timm_network(name).stride is not None if family == "timm" else family not in ("vit", "own", "open_clip")
 
 
+def shows_maps(name: str) -> bool:
+    """Whether backbone `name` shows what each position of an image is to it: a ViT does by its tokens."""
+    return convolutional(name) or parse_backbone(name).family == "vit"
+
+
 def one_size(name: str) -> bool:
     """Whether backbone `name` is made for images of one size."""
     family = parse_backbone(name).family

@@ -8,10 +8,10 @@ from trainables.protocols.class_names import class_names
 from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
-from trainables.settings.backbones import convolutional, one_size, parse_backbone, stride
+from trainables.settings.backbones import convolutional, one_size, parse_backbone, shows_maps, stride
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
 from trainables.settings.dummies import OpenMixSettings
-from trainables.settings.given import RANDOM, check_name
+from trainables.settings.given import RANDOM, check_name, check_normalisation
 from trainables.settings.image_text import ClipSettings
 from trainables.settings.libraries import OPEN_CLIP, image_text
 from trainables.settings.mixes import BackMixSettings
@@ -68,8 +68,10 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("momentum",), "Nesterov needs a momentum above 0, or nesterov: false")
     yield from _of_schedule(config)
     yield from _of_weights(config)
-    yield from _of_image_text(config)
-    yield from _of_method(config)
+    of_towers = list(_of_image_text(config))
+    yield from of_towers
+    if not any(problem.path == ("backbone",) for problem in of_towers):  # else it has no maps of which more can be said
+        yield from _of_method(config)
 
 
 def _of_image_text(config: TrialConfig) -> Iterator[Problem]:
@@ -112,6 +114,12 @@ def _of_weights(config: TrialConfig) -> Iterator[Problem]:
         check_name(config.weights, config.backbone)
     except ValueError as error:
         yield Problem(("weights",), str(error))
+        return
+    if config.train != "all":
+        try:
+            check_normalisation(config.weights, config.normalisation)
+        except ValueError as error:
+            yield Problem(("normalisation",), str(error))
     if config.train != "none":
         return
     if config.head == "new":
@@ -180,6 +188,11 @@ def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:
 
 
 def _of_backmix(config: TrialConfig, mix: BackMixSettings, side: int) -> Iterator[Problem]:
+    if not config.objective_settings.image_text and not shows_maps(config.backbone):
+        if not config.objective_settings.own_head:  # else it has been said
+            message = f"{config.backbone!r} shows no maps, by which BackMix tells object from background"
+            yield Problem(("backbone",), f"{message}: take a convolutional network or a vit-…")
+        return
     if side == 1:
         yield Problem(
             ("backbone",),

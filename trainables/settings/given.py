@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from trainables.reading.finding import from_here
 from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.settings.backbones import parse_backbone
-from trainables.settings.libraries import OPEN_CLIP, TIMM, check_clip_weights, check_timm_weights, of_library
+from trainables.settings.libraries import (
+    OPEN_CLIP,
+    TIMM,
+    check_clip_weights,
+    check_timm_weights,
+    normalisation_of,
+    of_library,
+)
 
 if TYPE_CHECKING:
     from trainables.settings.config import TrialConfig
@@ -52,6 +59,18 @@ def check_name(weights: str, backbone: str) -> None:
         if (network := weights.rpartition("/")[0]) != backbone:
             raise ValueError(f"{weights!r} are of backbone {network or f'{OPEN_CLIP}NAME'}, not of {backbone}")
         check_clip_weights(weights)
+
+
+def check_normalisation(weights: str, normalisation: str) -> None:
+    """Raises `ValueError` where a name that a library knows is that of weights which were trained otherwise."""
+    if weights.startswith(TORCHVISION):
+        theirs = "imagenet"
+    elif of_library(weights):
+        theirs = normalisation_of(weights)
+    else:
+        return
+    if theirs not in (normalisation, ""):
+        raise ValueError(f"{weights!r} were trained with {theirs}, and what is frozen expects that: write {theirs}")
 
 
 def _check_torchvision(weights: str, backbone: str) -> None:

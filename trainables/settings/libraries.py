@@ -129,3 +129,17 @@ def check_clip_weights(weights: str) -> None:
         other = f"{network}-quickgelu" if quick else network.removesuffix("-quickgelu")
         activation = "QuickGELU" if quick else "GELU"
         raise ValueError(f"{weights!r} were trained with {activation}: write {OPEN_CLIP}{other}, in backbone too")
+
+
+# What images were normalised with, by the standard deviation of red, as `normalisation` calls it.
+_BY_DEVIATION = {0.229: "imagenet", 0.26862954: "clip", 0.5: "unit", 1.0: "none"}
+
+
+def normalisation_of(weights: str) -> str:
+    """What a library's weights were trained with, as `normalisation` calls it; empty where that has no name for it."""
+    if weights.startswith(TIMM):
+        std = library(weights).get_pretrained_cfg(weights.removeprefix(TIMM)).std
+    else:
+        network, _, tag = weights.removeprefix(OPEN_CLIP).rpartition("/")
+        std = library(weights).get_pretrained_cfg(network, tag)["std"]
+    return _BY_DEVIATION.get(std[0], "")
