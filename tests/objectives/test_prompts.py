@@ -14,9 +14,9 @@ from scipy.special import log_softmax, softmax
 from tests.helpers.clips import TINY, fitted
 from tests.objectives.test_methods import CPU, noise
 from trainables.data.trial_data import build
+from trainables.evaluating import evaluate_again, evaluate_given
 from trainables.models.image_text import ImageText
 from trainables.objectives.locoop import entropy_elsewhere
-from trainables.evaluating import evaluate_again, evaluate_given
 from trainables.one_trial import run_trial
 from trainables.protocols.class_names import class_names
 from trainables.reading.yaml_file import ConfigError
