@@ -56,7 +56,7 @@ def test_a_network_of_ones_own_is_trained_given_and_named_by_its_source(module: 
     names = {given.identity(prints), config.identity(prints), resolve({"method": "plain"}).identity(prints)}
     assert len(names) == 3
     mixed = {"method": "backmix", "backbone": f"{module}:Tiny"}
-    with pytest.raises(ConfigError, match="sees an image of 32 px as one position: BackMix cannot tell"):
+    with pytest.raises(ConfigError, match="shows no maps, by which BackMix tells object from background"):
         resolve(mixed)
     with pytest.raises(ConfigError, match="is no mix, objective or backbone: derive it from"):
         resolve({"method": "plain", "backbone": f"{module}:NoNetwork"})
