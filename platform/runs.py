@@ -38,6 +38,8 @@ EXAMPLES = """examples:
       one trial or sweep by its identity, its run or its name, or by what these begin with
   python -m platform.runs diff "Plain, split 0" "CutMix, split 0"
       what is not the same about two trials: settings, code, versions, metrics
+  python -m platform.runs stop "Plain, split 0"
+      ask the sweep that trains it to end this trial; the others go on, and the same sweep later goes on with it
   python -m platform.runs clean images teachers --dry-run
       what lies under --storage, in the cache and deleted in MLflow, and what each is good for; removes what is named
 
@@ -84,13 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--json", action="store_true", help="the same for programs, with every metric")
     compared.set_defaults(do=_diff)
 
+    ended = commands.add_parser("stop", help="ask a running sweep to end one trial, which keeps a checkpoint")
+    ended.add_argument("id", help="as of show")
+    ended.set_defaults(do=_stop)
+
     cleaned = commands.add_parser("clean", help="what lies on the disk, what it is good for; removes what is chosen")
     cleaned.add_argument("what", nargs="*", metavar="what", help=f"to remove: {', '.join(REMOVABLE)}")
     cleaned.add_argument("--storage", type=Path, default=Path("results"), help="as of a sweep (default: results)")
     cleaned.add_argument("--dry-run", action="store_true", help="name what would be removed, and remove nothing")
     cleaned.set_defaults(do=_clean)
 
-    for one in (listed, shown, compared, cleaned):
+    for one in (listed, shown, compared, ended, cleaned):
         add_tracking_uri(one)
     return parser
 
@@ -164,6 +170,22 @@ def _diff(args: argparse.Namespace, console: Console, errors: Console) -> int:
         print(json.dumps(asdict(difference(*trials)), indent=1))
         return DONE
     _print(tables.diff_tables(*trials), console)
+    return DONE
+
+
+def _stop(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    from platform.tracking.index import TrialRun
+
+    records = _records(args, errors)
+    run = records.find(args.id)
+    who = f"process {run.tags.get('pid')} on {run.tags.get('host')}"
+    if not isinstance(run, TrialRun):
+        raise ConfigError([Problem((), f"{args.id} is a sweep: Ctrl-C or SIGTERM ends it ({who})")])
+    if (status := records.status(run)) != "running":
+        raise ConfigError([Problem((), f"{args.id} is {status}: only a trial that is running can be ended")])
+    records.reader.ask_to_end(run)
+    said = f"asked {who} to end {args.id} within seconds, with a checkpoint: the same sweep again goes on with it"
+    console.print(said, markup=False, soft_wrap=True)
     return DONE
 
 

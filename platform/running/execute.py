@@ -111,7 +111,14 @@ def execute(
                 site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
                 with view:
                     view.begin(queue.expected)
-                    run = launch.Run(queue, (tracker, view, *([budget] if budget else [])), site, interrupt, view.say)
+                    run = launch.Run(
+                        queue,
+                        (tracker, view, *([budget] if budget else [])),
+                        site,
+                        interrupt,
+                        view.say,
+                        lambda: tracker.to_end,
+                    )
                     launch.work_off(run, worker(), held, joined=joined)
             except LostError as error:
                 results.interrupted, results.lost = True, str(error)

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,8 @@ class Run:
     site: Site
     interrupt: Interrupt
     say: Callable[[str], None]
+    to_end: Callable[[], Set[str]] = frozenset  # the identities of trials that somebody asks to end
+    ending: set[str] = field(default_factory=set)  # of those, Tune's names
     jobs: dict[str, Job] = field(default_factory=dict)  # by Tune's name of the trial
     marks: dict[str, int] = field(default_factory=dict)  # of those on several workers, by which to find their groups
     marked: int = BYTE  # the latest mark
@@ -141,6 +143,8 @@ class Run:
         if result["last"]:
             trial.status, trial.tested = "finished", {name: Content(*c) for name, c in result["tested"].items()}
         self._tell(trial, result["epoch"], result["metrics"])
+        if trial_id in self.ending and trial.status == "running":
+            return True
         return bool(result["metrics"]) and trial.status == "running" and self.queue.stops(job)
 
     def _tell(self, trial: TrialState, epoch: float, metrics: dict[str, float]) -> None:
@@ -154,18 +158,20 @@ class Run:
             self._ended(trial_id)
 
     def _ended(self, trial_id: str) -> None:
+        asked = trial_id in self.ending
         job = self._over(trial_id)
         trial = job.trial
         folder = self.site.storage / "trials" / trial.identity
         if trial.status == "running":
-            trial.status = "stopped"
+            trial.status = "interrupted" if asked else "stopped"
         if trial.status == "finished":
             try:
                 self._collect(job, folder / "files")
             except OSError:  # a full disk, or a store that does not answer
                 trial.status, trial.error, job.curable = "failed", showable(traceback.format_exc()), True
         over = self._end(job)
-        goes_on = not over or (trial.status == "failed" and job.curable)  # from the checkpoints, now or another time
+        # From the checkpoints, now or another time.
+        goes_on = not over or trial.status == "interrupted" or (trial.status == "failed" and job.curable)
         if not trial.recorded:
             return
         with suppress(OSError):  # what cannot be removed costs no more than its room
@@ -185,6 +191,7 @@ class Run:
 
     def _over(self, trial_id: str) -> Job:
         self.marks.pop(trial_id, None)
+        self.ending.discard(trial_id)
         return self.jobs.pop(trial_id)
 
     def lost(self, trial_id: str, error: str) -> None:
@@ -211,6 +218,15 @@ class Run:
         if kept:
             ray.wait(kept, num_returns=len(kept), timeout=SECONDS_TO_KEEP)
         self.leave()
+
+    def end_asked(self, actors: Mapping[str, Any]) -> None:
+        """Have the trials that somebody asks to end, by Tune's names, keep a checkpoint; the next report ends them."""
+        asked = self.to_end()
+        for trial_id, job in self.jobs.items():
+            if job.identity in asked and trial_id not in self.ending and (actor := actors.get(trial_id)):
+                self.ending.add(trial_id)
+                self.say(f"{job.trial.name} ends, as `runs stop` asks: it keeps a checkpoint")
+                actor.interrupt.remote()
 
     def leave(self) -> None:
         """What runs is for another command to go on with."""
@@ -257,8 +273,10 @@ class _Relay(tune.Callback):
         self.run = run
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        actors = {t.trial_id: t.temporary_state.ray_actor for t in trials if t.trial_id in self.run.jobs}
+        self.run.end_asked(actors)
         if self.run.interrupt.asked:
-            self.run.keep([t.temporary_state.ray_actor for t in trials if t.trial_id in self.run.jobs])
+            self.run.keep(list(actors.values()))
         self.run.check()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -400,5 +400,5 @@ class Queue:
             self.results.spared += len(one.requests) - one.begun
             if outcome.done:
                 self.results.judged.setdefault(place.sweep, {})[one.number] = one.value()
-            if outcome.status != "not started":  # else another command goes on with it
+            if outcome.status not in ("not started", "interrupted"):  # else another command goes on with it
                 one.tell("finished" if outcome.done else outcome.status)

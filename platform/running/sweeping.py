@@ -257,6 +257,8 @@ def _carry_out(
         if budget and (left := results.trials("not started")):
             console = typed.console
             console.print(f"{budget.hours:g} hours were too few for {left} trials. With more, the same goes on.")
+        if not results.interrupted and (ended := results.trials("interrupted")):
+            typed.console.print(f"{ended} trials were ended by `runs stop`: the same command goes on with them.")
         if results.interrupted or failed or results.undelivered:
             what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
             what = "This goes on from here:" if results.interrupted else what

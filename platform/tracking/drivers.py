@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # who only looks needs no MLflow
     from platform.tracking.store import Store
 
 BEAT = 30.0  # seconds between two signs of life
+LOOK = 5.0  # seconds between two looks for what people ask of it
 SILENCE = 180.0  # seconds without one after which a driver on another machine counts as dead
+_END = "end."  # what the tag of a sweep's run begins with that asks for the end of a trial
 _DRIFT = 2.0  # seconds by which the start of a process may read differently, after the clock was set
 
 
@@ -99,10 +101,13 @@ class Drivers:
 
 
 class Heartbeat:
-    """Signs of life on the runs of the open sweeps, for drivers on other machines."""
+    """Signs of life on the runs of the open sweeps, for drivers on other machines; and what people ask of this one
+    there."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, driver: str) -> None:
         self.sweeps: set[str] = set()  # run ids
+        self.to_end: set[str] = set()  # identities of trials that this driver is asked to end
+        self._driver = driver
         self._store = store
         self._latest = time.time()  # sign of life
         self._lapsed = 0.0  # when one came late
@@ -121,12 +126,19 @@ class Heartbeat:
     def _beat(self) -> None:
         from mlflow.exceptions import MlflowException
 
-        while not self._ended.wait(BEAT):
+        looks = 0
+        while not self._ended.wait(LOOK):
+            looks += 1
+            beats = looks % round(BEAT / LOOK) == 0
             try:
                 for run_id in list(self.sweeps):
-                    self._store.log(run_id, tags=sign_of_life())
+                    if beats:
+                        self._store.log(run_id, tags=sign_of_life())
+                    self.to_end |= asked_to_end(self._store.run(run_id).data.tags, self._driver)
             except (MlflowException, OSError):
                 continue  # the outbox tells
+            if not beats:
+                continue
             now = time.time()  # not monotonic: a machine that slept shows as well
             if now - self._latest > SILENCE / 2:
                 self._lapsed = now
@@ -143,6 +155,16 @@ def lives(tags: Mapping[str, str], heartbeat: str) -> bool:
 def sign_of_life() -> dict[str, str]:
     """As the tag of a sweep's run."""
     return {"heartbeat": str(time.time())}
+
+
+def asking_to_end(identity: str, driver: str) -> dict[str, str]:
+    """The tag of a sweep's run that asks a driver, and none after it, to end a trial."""
+    return {f"{_END}{identity}": driver}
+
+
+def asked_to_end(tags: Mapping[str, str], driver: str) -> set[str]:
+    """The identities that a driver is asked to end."""
+    return {name.removeprefix(_END) for name, of in tags.items() if name.startswith(_END) and of == driver}
 
 
 def _recent(heartbeat: str) -> bool:

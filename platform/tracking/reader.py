@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform.tracking import index
 from platform.tracking.address import index_file, sqlite_file, state
+from platform.tracking.drivers import asking_to_end
 from platform.tracking.errors import TrackingError, masked
 from platform.tracking.index import REQUESTS, FinishedTrial, Others, SweepRun, TrialRun
 from trainables.reading.addresses import showable
@@ -110,6 +111,12 @@ class Reader:
     def erase(self, run_ids: Sequence[str]) -> None:
         """Remove deleted runs for good, with their files."""
         self.store.erase(run_ids)
+
+    def ask_to_end(self, trial: TrialRun) -> None:
+        """Ask the process that trains it to end it, with a checkpoint."""
+        with self.store.told():
+            tags = asking_to_end(trial.identity, trial.tags["driver"])
+            self.store.log(trial.tags["sweep"], tags=tags)
 
     def keep(self, run_id: str, folder: Path, under: str) -> None:
         """Everything that a folder holds becomes files of a run."""

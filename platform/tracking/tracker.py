@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Tracker:
         self._store = Store(uri)
         self._index = self._store.index
         self._drivers = Drivers(self._store)
-        self._heartbeat = Heartbeat(self._store)
+        self._heartbeat = Heartbeat(self._store, self._drivers.me.driver)
         self._claims = Claims(self._store, self._drivers)
         self._delivery = Delivery(self._store, self._claims, self._drivers, self._heartbeat, say)
         self._open: dict[str, _Open] = {}  # by run id
@@ -166,6 +166,11 @@ class Tracker:
             return f"See it at\n  {without_user(self._store.uri).rstrip('/')}{page}"
         start = command("mlflow", "ui", "--backend-store-uri", self._store.shown)
         return f"See it with\n  {start}\nat\n  http://127.0.0.1:5000{page}"
+
+    @property
+    def to_end(self) -> Set[str]:
+        """The identities of trials that somebody asked this process to end."""
+        return self._heartbeat.to_end
 
     def close(self, timeout: float = 60) -> list[str]:
         """End as KILLED what is still open, and deliver what can be in `timeout` seconds. Returns what to tell.
