@@ -30,6 +30,7 @@ from rich.table import Table
 from trainables.data.trial_data import build
 from trainables.images.listing import DataError
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 from trainables.storage.cache import cache_folder
 from trainables.worker import Worker
@@ -74,7 +75,7 @@ def orders(config: TrialConfig, data_root: Path, storage: Path, count: int) -> I
         trial = resolve({**config.settings(), "seed": seed})
         yield {
             "settings": trial.settings(),
-            "identity": trial.identity(fingerprints),
+            "identity": identity_of(trial, fingerprints),
             "teacher": "",
             "evaluates_only": False,
             "workers": 1,

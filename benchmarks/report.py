@@ -27,6 +27,7 @@ from benchmarks.index import copies, one_run
 from platform.files import search_file
 from platform.files.rows import columns, row_list, trials
 from platform.tracking.tracker import Tracker
+from trainables.settings.identity import identity_of
 
 ROOT = Path(__file__).parents[1]
 METRICS = 20
@@ -106,7 +107,7 @@ def _wanted() -> Iterator[tuple[str, str, str, list[str], tuple[str, ...]]]:
         spec = search_file.load(path).profile("paper")
         for row in row_list(spec):
             for group, config in () if row.published_only else trials(spec, row):
-                identity = config.identity(dict.fromkeys(config.shaped_by, PRINT))
+                identity = identity_of(config, dict.fromkeys(config.shaped_by, PRINT))
                 shown = [m.replace("{score}", config.score) for g, m in columns(spec) if g == group]
                 names = {n for m in shown for n in _names(m, config.evaluation_sets, config.score)}
                 yield str(path.relative_to(ROOT)), row.name, identity, sorted(names), config.shaped_by

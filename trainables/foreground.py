@@ -22,7 +22,7 @@ from trainables.images.listing import DataError
 from trainables.one_trial import Trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
-from trainables.settings.given import weights_fingerprints
+from trainables.settings.identity import identity_of, weights_fingerprints
 from trainables.storage.folder import Folder
 from trainables.storage.weights import WeightsError, keep_weights, kept_weights, weights_path
 from trainables.training.checkpoint import Checkpoints
@@ -47,7 +47,7 @@ def run(config: TrialConfig, args: argparse.Namespace) -> int:
         return 2
     print(f"{config.method} on {config.protocol}, family {config.split_family}: {len(data.train):,} training images")
     try:
-        identity = config.identity(data.fingerprints | weights_fingerprints(config))
+        identity = identity_of(config, data.fingerprints | weights_fingerprints(config))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -134,7 +134,7 @@ def stop_on_signal() -> Iterator[Event]:
 def _find_or_train(config: TrialConfig, data_root: Path, device: torch.device, folder: Path, stop: Event) -> Path:
     """The weights of the teacher `config`, by its identity."""
     data = build(config, data_root)
-    identity = config.identity(data.fingerprints | weights_fingerprints(config))
+    identity = identity_of(config, data.fingerprints | weights_fingerprints(config))
     path, kept = weights_path(folder, identity), Folder.at(folder)
     if kept_weights(kept, identity) is not None:
         print(f"its teacher is there: {path}")

@@ -33,7 +33,7 @@ from trainables.evaluating import evaluate_again, evaluate_given
 from trainables.one_trial import Trial
 from trainables.processes import ALONE, Processes
 from trainables.settings.config import TrialConfig
-from trainables.settings.given import weights_fingerprints
+from trainables.settings.identity import weights_fingerprints
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.storage.weights import WeightsError, kept_weights

@@ -17,6 +17,7 @@ from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest,
 from trainables.scoring.metric_names import MetricName
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
 from trainables.settings.config import EXTRA_SCORES, TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import called, check_settings, owners_of, resolve
 
 # Of what a row may not change: the first are the file's lists, the others would put numbers of other data in a column.
@@ -260,7 +261,7 @@ def _without_nothing(configs: list[tuple[KeyPath, Row, dict[str, Any], TrialConf
 
 def _blind(config: TrialConfig) -> str:
     """Hash what shapes the weights, but for the images."""
-    return config.identity(dict.fromkeys(config.shaped_by, ""))
+    return identity_of(config, dict.fromkeys(config.shaped_by, ""))
 
 
 def _split_problems(spec: Spec, configs: list[TrialConfig]) -> Iterator[Problem]:

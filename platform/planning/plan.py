@@ -16,7 +16,7 @@ from trainables.data.sources import source_of
 from trainables.data.trial_data import TrialData, build, check_split, needed
 from trainables.images.listing import Content, DataError, MissingImagesError, Progress
 from trainables.settings.config import TrialConfig
-from trainables.settings.given import weights_fingerprints
+from trainables.settings.identity import identity_of, weights_fingerprints
 from trainables.settings.resolving import resolve
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]  # the best settings that another search has found, in a profile
@@ -136,7 +136,7 @@ class Plan:
 
     def identity(self, config: TrialConfig) -> str:
         self.images.of(config)
-        return config.identity(self.images.fingerprints)
+        return identity_of(config, self.images.fingerprints)
 
     def sweep(self, name: str) -> Sweep:
         return next(sweep for sweep in self.sweeps if sweep.name == name)

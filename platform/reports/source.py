@@ -27,6 +27,7 @@ from trainables.protocols.protocols import partition
 from trainables.reading.yaml_file import ConfigError
 from trainables.scoring.metric_names import MetricName, mean_of
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 
 BestOf = Callable[[Path, str], Mapping[str, Any]]
 RowTrials = tuple[Row, dict[str, list[ReportTrial]]]  # a row, with its trials by the column group that they serve
@@ -175,7 +176,7 @@ class TableSource:
             config = replace(config, score=self.score)
         if self.reader is None or any(name not in images for name in config.shaped_by):
             return ReportTrial(config, "", "missing")
-        identity = config.identity({name: images[name][0] for name in config.shaped_by})
+        identity = identity_of(config, {name: images[name][0] for name in config.shaped_by})
         finished = self.reader.finished.get(identity)
         if finished:
             where = (finished.run_id, finished.sweep, finished.git_sha, finished.git_dirty == "true")
@@ -194,7 +195,7 @@ class TableSource:
         teacher = config.teacher
         if teacher is None or self.reader is None or any(name not in images for name in teacher.shaped_by):
             return 0.0
-        found = self.reader.finished.get(teacher.identity({name: images[name][0] for name in teacher.shaped_by}))
+        found = self.reader.finished.get(identity_of(teacher, {name: images[name][0] for name in teacher.shaped_by}))
         return found.seconds if found else 0.0
 
     def _cells(

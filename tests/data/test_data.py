@@ -27,6 +27,7 @@ from trainables.protocols.protocols import (
     unknown_classes,
 )
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 needs_cifar = pytest.mark.skipif(not (SHARED / "cifar10").is_dir(), reason="the real CIFAR-10 is not on this machine")
@@ -53,7 +54,7 @@ def test_cifar_plus_10_and_50_are_one_training_on_other_unknown_images() -> None
         unknown_classes("cifar-plus", "osrci", 0, "cifar-plus-10") or ()
     )
     prints = build(ten, SHARED).fingerprints
-    assert ten.identity(prints) == fifty.identity(prints)
+    assert identity_of(ten, prints) == identity_of(fifty, prints)
 
 
 @needs_cifar

@@ -14,6 +14,7 @@ from platform.files.search_file import changing_results
 from platform.files.spec import Spec
 from platform.files.trial_settings import with_teacher
 from trainables.reading.yaml_file import ConfigError
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 BASE = "name: toy\nbase: {method: asymmetric, backbone: wrn10-1, teacher: {backbone: wrn16-1}, epochs: 4}\n"
@@ -110,7 +111,7 @@ def test_a_trial_of_a_file_is_the_one_that_is_written_by_hand(
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
     of_file, by_hand = (resolve(s) for s in (with_teacher(spec, {}), base))
     assert of_file == by_hand
-    assert of_file.identity(IMAGES) == by_hand.identity(IMAGES)
+    assert identity_of(of_file, IMAGES) == identity_of(by_hand, IMAGES)
 
 
 def test_a_row_takes_its_settings_from_the_best_of_a_search(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_two_thousand_rows_are_checked_and_ten_thousand_trials_resolved_in_time(
     spec = search_file.load(tmp_path / "toy.yaml").profile("paper")
     checked = time.process_time()
     changes = [{**(row.set or {}), "split": s, "seed": 0} for row in row_list(spec) for s in spec.splits]
-    identities = {resolve(with_teacher(spec, c)).identity(IMAGES) for c in changes}
+    identities = {identity_of(resolve(with_teacher(spec, c)), IMAGES) for c in changes}
     resolved = time.process_time()
     assert len(identities) == 10_000
     assert checked - started < 5  # CPU seconds; read twice: once for all profiles, once for this one, 1 s in all

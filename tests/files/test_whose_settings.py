@@ -12,6 +12,7 @@ from platform.files.spec import Spec
 from tests.helpers.paths import ROOT
 from trainables.protocols.protocols import protocol_of
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 SEARCH_SPACES = ROOT / "search_spaces"
@@ -123,11 +124,11 @@ def test_svhn_is_mirrored_unless_flip_says_otherwise() -> None:
     mirrored, left = (resolve({**settings, **more}) for more in ({}, {"flip": False}))
     assert mirrored.flips
     assert not left.flips
-    assert mirrored.identity({"svhn": "images"}) != left.identity({"svhn": "images"})
+    assert identity_of(mirrored, {"svhn": "images"}) != identity_of(left, {"svhn": "images"})
     assert protocol_of("mnist").flip is protocol_of("digits").flip is False
 
 
 def test_flip_written_as_the_protocol_has_it_is_the_same_trial() -> None:
     settings = {"method": "plain", "protocol": "cifar10"}
     said, unsaid = (resolve({**settings, **more}) for more in ({"flip": True}, {}))
-    assert said.identity({"cifar10": "images"}) == unsaid.identity({"cifar10": "images"})
+    assert identity_of(said, {"cifar10": "images"}) == identity_of(unsaid, {"cifar10": "images"})

@@ -23,7 +23,7 @@ from trainables.one_trial import Trial, run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.scoring.evaluation import score_samples
 from trainables.settings.config import TrialConfig
-from trainables.settings.given import weights_fingerprints
+from trainables.settings.identity import identity_of, weights_fingerprints
 from trainables.settings.resolving import resolve
 from trainables.storage.folder import Folder
 from trainables.storage.weights import WeightsError
@@ -262,20 +262,20 @@ def test_the_content_of_a_file_makes_the_identity_and_not_its_name(small: Any, t
 
     def identity(name: str, **settings: Any) -> str:
         config = given(tmp_path / name, **settings)
-        return config.identity({"digits": "fingerprint", **weights_fingerprints(config)})
+        return identity_of(config, {"digits": "fingerprint", **weights_fingerprints(config)})
 
     assert identity("one.pt") == identity("copy.pt") != identity("other.pt")
     assert identity("one.pt", train="all") != identity("one.pt", train="head") != identity("one.pt")
-    assert identity("one.pt", train="all") != resolve({"method": "plain"}).identity({"digits": "fingerprint"})
+    assert identity("one.pt", train="all") != identity_of(resolve({"method": "plain"}), {"digits": "fingerprint"})
 
 
 def test_nothing_of_training_is_in_the_identity_of_weights_that_are_evaluated_as_they_are() -> None:
     base, *others = (
-        given("net_{split}.pt", **settings).identity({"net_0.pt": "digest"})
+        identity_of(given("net_{split}.pt", **settings), {"net_0.pt": "digest"})
         for settings in ({}, {"epochs": 3}, {"lr": 0.5, "batch_size": 7}, {"seed": 4}, {"flip": True}, {"score": "mls"})
     )
     assert set(others) == {base}
-    assert given("net_{split}.pt", normalisation="cifar10").identity({"net_0.pt": "digest"}) != base
+    assert identity_of(given("net_{split}.pt", normalisation="cifar10"), {"net_0.pt": "digest"}) != base
 
 
 def test_a_missing_file_is_told_with_where_it_was_looked_for() -> None:

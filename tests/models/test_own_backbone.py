@@ -11,7 +11,7 @@ from trainables.data.trial_data import build
 from trainables.evaluating import evaluate_given
 from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
-from trainables.settings.given import weights_fingerprints
+from trainables.settings.identity import identity_of, weights_fingerprints
 from trainables.settings.resolving import resolve
 
 SOURCE = """
@@ -53,7 +53,7 @@ def test_a_network_of_ones_own_is_trained_given_and_named_by_its_source(module: 
     again = evaluate_given(given, build(given, Path()), CPU, tmp_path / "given")
     assert again["test/digits/mls/auroc"] == report.metrics["test/digits/mls/auroc"]
     prints = weights_fingerprints(given) | {"digits": "fingerprint"}
-    names = {given.identity(prints), config.identity(prints), resolve({"method": "plain"}).identity(prints)}
+    names = {identity_of(given, prints), identity_of(config, prints), identity_of(resolve({"method": "plain"}), prints)}
     assert len(names) == 3
     mixed = {"method": "backmix", "backbone": f"{module}:Tiny"}
     with pytest.raises(ConfigError, match="shows no maps, by which BackMix tells object from background"):

@@ -13,6 +13,7 @@ from trainables.models.points import PointHead
 from trainables.objectives import OBJECTIVES, network_of
 from trainables.objectives.points import Points, WithRadius
 from trainables.reading.yaml_file import ConfigError
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 B, C, K = 6, 5, 3
@@ -220,7 +221,7 @@ def test_arpl_cs_refuses_images_that_its_generator_cannot_make(size: int) -> Non
 
 def test_only_a_looking_mix_makes_another_trial_of_the_choice_of_maps() -> None:
     def identity(**settings: object) -> str:
-        return resolve({"method": "arpl", **settings}).identity({"digits": "a"})
+        return identity_of(resolve({"method": "arpl", **settings}), {"digits": "a"})
 
     assert identity(cam="gradient") == identity()
     assert identity(cam="gradient", mix="backmix") != identity(mix="backmix")

@@ -15,6 +15,7 @@ from trainables.data.trial_data import build
 from trainables.images.listing import DataError
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 BIRDS = """\
@@ -118,7 +119,7 @@ def test_other_unknown_classes_or_another_size_make_another_trial(tmp_path: Path
     for text in (BIRDS, BIRDS.replace("[crow]", "[finch]"), BIRDS.replace("32", "48")):
         Path("birds.yaml").write_text(text)
         config = trial()
-        identities.add(config.identity(dict.fromkeys(config.training_images, "0")))
+        identities.add(identity_of(config, dict.fromkeys(config.training_images, "0")))
     assert len(identities) == 3
 
 

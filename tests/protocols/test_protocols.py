@@ -32,6 +32,7 @@ from trainables.protocols.protocols import (
 )
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 needs_images = pytest.mark.skipif(not SHARED.is_dir(), reason="the real images are not on this machine")
@@ -206,7 +207,7 @@ def test_statistics_and_image_size_make_another_trial() -> None:
     base = trial(protocol="digits")
     prints = {"digits": "0", "digits@64px": "0"}
     others = [{"normalisation": "training"}, {"image_size": 64}]
-    assert len({base.identity(prints), *(trial(protocol="digits", **o).identity(prints) for o in others)}) == 3
+    assert len({identity_of(base, prints), *(identity_of(trial(protocol="digits", **o), prints) for o in others)}) == 3
 
 
 def test_the_protocols_own_image_size_is_the_same_trial_said_or_not() -> None:
@@ -221,7 +222,7 @@ def test_one_set_at_two_sizes_has_two_fingerprints_in_a_plan() -> None:
     alone = [plan.identity(config) for config in (small, large)]
     assert [plan.identity(config) for config in (small, large)] == alone
     assert set(plan.images.fingerprints) == {"digits", "digits@16px"} == set(plan.images.trained_on)
-    assert small.identity(build(small, Path()).fingerprints) == alone[0]
+    assert identity_of(small, build(small, Path()).fingerprints) == alone[0]
 
 
 def test_outliers_are_not_of_the_set_that_the_trial_is_tested_on() -> None:
@@ -351,7 +352,7 @@ def test_coco_is_one_training_and_four_ways_to_test(tmp_path: Path) -> None:
     assert [len(data.test[name]) for name in ("known", *sets)] == [12, 6, 6, 6, 1]
     assert {data.train.on(CPU)[torch.arange(3)].shape} == {(3, 256, 256, 3)}
     alone = trial(protocol="coco", split_family="backmix", evaluate=["coco"])
-    assert one.identity(data.fingerprints) == alone.identity(data.fingerprints)
+    assert identity_of(one, data.fingerprints) == identity_of(alone, data.fingerprints)
 
 
 def test_waterbirds_has_spurious_and_other_unknown_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

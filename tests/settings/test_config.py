@@ -6,6 +6,7 @@ import pytest
 
 from trainables.reading.yaml_file import ConfigError, parse
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 BASE: dict[str, Any] = {"method": "backmix", "protocol": "cifar10", "split_family": "osrci"}
@@ -123,7 +124,7 @@ def test_settings_of_another_method_are_dropped() -> None:
 def test_resolved_settings_resolve_to_the_same_trial() -> None:
     distilled = [trial(method=m, recipe=r, teacher={"lr": 0.3}) for m in ("asymmetric", "distill") for r in RECIPES]
     for config in (trial(), trial(recipe="official"), trial(method="plain", epochs=3), *distilled):
-        assert resolve(config.settings()).identity(IMAGES) == config.identity(IMAGES)
+        assert identity_of(resolve(config.settings()), IMAGES) == identity_of(config, IMAGES)
 
 
 def test_a_score_on_request_is_computed_last_and_always_where_it_is_the_score() -> None:
@@ -135,7 +136,7 @@ def test_a_score_on_request_is_computed_last_and_always_where_it_is_the_score() 
 
 
 def test_a_setting_written_at_its_default_is_the_same_trial() -> None:
-    assert trial(mask_ratio=0.25, lr=0.1, batch_size=128).identity(IMAGES) == trial().identity(IMAGES)
+    assert identity_of(trial(mask_ratio=0.25, lr=0.1, batch_size=128), IMAGES) == identity_of(trial(), IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_a_setting_written_at_its_default_is_the_same_trial() -> None:
     ids=str,
 )
 def test_what_shapes_the_weights_changes_the_identity(settings: dict[str, Any]) -> None:
-    assert trial(**settings).identity(IMAGES) != trial().identity(IMAGES)
+    assert identity_of(trial(**settings), IMAGES) != identity_of(trial(), IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_what_shapes_the_weights_changes_the_identity(settings: dict[str, Any]) 
     ids=str,
 )
 def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
-    assert trial(**settings).identity(IMAGES) == trial().identity(IMAGES)
+    assert identity_of(trial(**settings), IMAGES) == identity_of(trial(), IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -187,15 +188,15 @@ def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
 )
 def test_settings_without_effect_are_not_in_it(settings: dict[str, Any]) -> None:
     effective = {k: v for k, v in settings.items() if k in ("method", "mix", "schedule", "optimizer")}
-    assert trial(**settings).identity(IMAGES) == trial(**effective).identity(IMAGES)
+    assert identity_of(trial(**settings), IMAGES) == identity_of(trial(**effective), IMAGES)
 
 
 def test_other_images_are_another_identity() -> None:
-    assert trial().identity(IMAGES) != trial().identity({"cifar10": "other", "tiny-imagenet@32px": "b"})
+    assert identity_of(trial(), IMAGES) != identity_of(trial(), {"cifar10": "other", "tiny-imagenet@32px": "b"})
 
 
 def test_plain_is_the_same_trial_whatever_backmix_settings_stand_beside_it() -> None:
-    assert trial(method="plain", mask_ratio=0.9).identity(IMAGES) == trial(method="plain").identity(IMAGES)
+    assert identity_of(trial(method="plain", mask_ratio=0.9), IMAGES) == identity_of(trial(method="plain"), IMAGES)
 
 
 def test_a_teacher_is_a_plain_trial_with_its_students_images_and_recipe() -> None:
@@ -210,7 +211,7 @@ def test_a_teacher_is_a_plain_trial_with_its_students_images_and_recipe() -> Non
         3,
     )
     alone = trial(method="plain", backbone="wrn16-2", lr=0.05, split=2, seed=3)
-    assert teacher.identity(IMAGES) == alone.identity(IMAGES)
+    assert identity_of(teacher, IMAGES) == identity_of(alone, IMAGES)
 
 
 def test_a_teacher_has_what_is_written_of_its_student_that_its_method_has() -> None:
@@ -219,7 +220,7 @@ def test_a_teacher_has_what_is_written_of_its_student_that_its_method_has() -> N
     taught = trial(**student, teacher=changes).teacher
     alone = trial(**{**student, **changes}, mix="cutmix")
     assert taught is not None
-    assert taught.identity(IMAGES) == alone.identity(IMAGES)
+    assert identity_of(taught, IMAGES) == identity_of(alone, IMAGES)
     assert (taught.settings()["mix_draw"], taught.settings()["mix_alpha"]) == ("batch", 0.3)
     plain = trial(**student).teacher
     assert plain is not None
@@ -242,15 +243,17 @@ def test_a_teacher_keeps_the_images_out_that_its_student_never_sees() -> None:
 
 def test_another_teacher_is_another_student() -> None:
     one = trial(method="distill", teacher={"backbone": "wrn16-2"})
-    assert one.identity(IMAGES) != trial(method="distill", teacher={"backbone": "wrn16-1"}).identity(IMAGES)
-    assert one.identity(IMAGES) == trial(method="distill", teacher={"backbone": "wrn16-2", "lr": 0.1}).identity(IMAGES)
+    assert identity_of(one, IMAGES) != identity_of(trial(method="distill", teacher={"backbone": "wrn16-1"}), IMAGES)
+    assert identity_of(one, IMAGES) == identity_of(
+        trial(method="distill", teacher={"backbone": "wrn16-2", "lr": 0.1}), IMAGES
+    )
 
 
 def test_other_outliers_are_another_identity() -> None:
     config = trial(method="oe")
     assert config.training_sets == ("cifar10", "tiny-imagenet")
-    assert config.identity(IMAGES) != config.identity({**IMAGES, "tiny-imagenet@32px": "other"})
-    assert trial().identity(IMAGES) == trial().identity({"cifar10": IMAGES["cifar10"]})
+    assert identity_of(config, IMAGES) != identity_of(config, {**IMAGES, "tiny-imagenet@32px": "other"})
+    assert identity_of(trial(), IMAGES) == identity_of(trial(), {"cifar10": IMAGES["cifar10"]})
 
 
 def test_yaml_reads_5e_4_as_a_number() -> None:
@@ -285,6 +288,6 @@ def test_a_trial_at_another_split_is_the_one_that_its_settings_would_resolve_to(
     resolved = resolve({**settings, "split": 3, "seed": 7})
     assert moved == resolved
     assert moved.teacher == resolved.teacher
-    assert moved.identity({"digits": "images"}) == resolved.identity({"digits": "images"})
+    assert identity_of(moved, {"digits": "images"}) == identity_of(resolved, {"digits": "images"})
     with pytest.raises(ValueError, match="split 5 is not in"):
         moved.at(5, 0)

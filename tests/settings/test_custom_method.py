@@ -18,6 +18,7 @@ from trainables.objectives import objective_class
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
 from trainables.settings.custom import custom_part
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 
@@ -81,7 +82,7 @@ def test_its_settings_are_unknown_to_a_trial_of_another_method() -> None:
 
 def test_its_resolved_settings_resolve_to_the_same_trial() -> None:
     config = trial(NOISE, noise=0.25)
-    assert resolve(config.settings()).identity(IMAGES) == config.identity(IMAGES)
+    assert identity_of(resolve(config.settings()), IMAGES) == identity_of(config, IMAGES)
 
 
 def test_its_class_is_found_by_its_name(module: Any) -> None:
@@ -144,7 +145,7 @@ def test_an_objective_that_distils_has_a_teacher(module: Any) -> None:
 
 def test_a_setting_that_it_shares_with_the_mixes_counts_without_a_mix(module: Any) -> None:
     name = module(MODULE.replace("strength: Share = 0.5", "mix_draw: Literal['sample', 'batch'] = 'sample'"))
-    one, other = (trial(f"{name}:Mine", mix_draw=draw).identity(IMAGES) for draw in ("sample", "batch"))
+    one, other = (identity_of(trial(f"{name}:Mine", mix_draw=draw), IMAGES) for draw in ("sample", "batch"))
     assert one != other
 
 

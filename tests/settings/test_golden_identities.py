@@ -18,6 +18,7 @@ from platform.files.spec import Spec
 from platform.files.trial_settings import search_settings, with_teacher
 from tests.helpers.paths import ROOT
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 GOLDEN = Path(__file__).parent / "golden_identities.json"
@@ -52,9 +53,9 @@ def _by_row(spec: Spec) -> Iterator[tuple[str, list[str]]]:
 
 
 def _of(config: TrialConfig) -> Iterator[str]:
-    yield config.identity(Fingerprints())
+    yield identity_of(config, Fingerprints())
     if config.teacher:
-        yield config.teacher.identity(Fingerprints())
+        yield identity_of(config.teacher, Fingerprints())
 
 
 def of_file(name: str) -> dict[str, dict[str, str]]:
@@ -76,8 +77,8 @@ def test_every_shipped_file_is_frozen_and_no_other() -> None:
 def test_prosers_first_stage_in_table_4_is_the_trial_that_plain_is(profile: str) -> None:
     spec = search_file.load(ROOT / "search_spaces/backmix/table4.yaml").profile(profile)
     rows = {row.name: [config for _, config in trials(spec, row)] for row in row_list(spec) if not row.published_only}
-    first = [config.teacher.identity(Fingerprints()) for config in rows["PROSER"] if config.teacher]
-    assert first == [config.identity(Fingerprints()) for config in rows["Plain"]]
+    first = [identity_of(config.teacher, Fingerprints()) for config in rows["PROSER"] if config.teacher]
+    assert first == [identity_of(config, Fingerprints()) for config in rows["Plain"]]
 
 
 if __name__ == "__main__":

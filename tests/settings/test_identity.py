@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 IMAGES = {"cifar10": "a", "imagenet30": "b"}
@@ -12,7 +13,7 @@ LARGE = {"protocol": "imagenet30", "split_family": "backmix"}
 
 
 def identity(settings: dict[str, Any]) -> str:
-    return resolve(settings).identity(IMAGES)
+    return identity_of(resolve(settings), IMAGES)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.schedules import rate_factor, temperature
@@ -202,5 +203,5 @@ def test_a_wave_of_which_nothing_is_left_is_refused() -> None:
 
 def test_temperatures_without_a_wave_change_no_identity() -> None:
     prints = {trial().training_images[0]: "images"}
-    assert trial(temperature_low=0.3, temperature_high=3).identity(prints) == trial().identity(prints)
-    assert trial(temperature_period=100).identity(prints) != trial().identity(prints)
+    assert identity_of(trial(temperature_low=0.3, temperature_high=3), prints) == identity_of(trial(), prints)
+    assert identity_of(trial(temperature_period=100), prints) != identity_of(trial(), prints)

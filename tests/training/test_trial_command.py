@@ -14,6 +14,7 @@ import yaml
 
 from tests.helpers.paths import ROOT
 from trainables.scoring.measured import metrics_of
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 from trainables.trial import main
 
@@ -193,7 +194,7 @@ def test_the_command_in_a_runs_config_gives_the_runs_numbers_to_the_last_digit(t
 
     config = resolve({**SETTINGS, "epochs": 1, "images_per_class": 20})
     fingerprints = build(config, tmp_path).fingerprints
-    identity = config.identity(fingerprints)
+    identity = identity_of(config, fingerprints)
     place = {"data_root": str(tmp_path), "storage": str(tmp_path), "fingerprints": fingerprints, "tested": {}}
     order = Order(config.settings(), identity, "", False, 1, cpus=2, gpus=0, mark=0, **place)
     list(_results(order, tmp_path))

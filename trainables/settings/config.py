@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
@@ -14,7 +13,6 @@ from trainables.reading.values import Range
 from trainables.settings.backbones import map_side
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.given import by_name
-from trainables.settings.identity import identity
 from trainables.settings.libraries import clip_patches, image_text
 from trainables.settings.methods import method_of
 from trainables.settings.mixes import MixSettings
@@ -180,16 +178,10 @@ class TrialConfig:
         asked = {self.score, *((self.extra_scores or ()) if last else ())}
         return tuple(score for score in EXTRA_SCORES if score in asked)
 
-    def identity(self, fingerprints: Mapping[str, str]) -> str:
-        """Hash of what shapes the weights, given the fingerprint of each of `shaped_by`: 16 hex digits."""
-        shaping = tuple(fingerprints[name] for name in self.shaped_by)
-        if shaping not in self._identities:
-            self._identities[shaping] = identity(self, fingerprints)
-        return self._identities[shaping]
-
     @cached_property
-    def _identities(self) -> dict[tuple[str, ...], str]:
-        return {}  # by fingerprints: a teacher is asked for its own by each of its students
+    def identities(self) -> dict[tuple[str, ...], str]:
+        """By fingerprints of `shaped_by`, those that were computed: a teacher is asked for its own by each student."""
+        return {}
 
 
 TRIAL_SETTINGS: tuple[str, ...] = tuple(

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainables.reading.finding import from_here
 from trainables.reading.yaml_file import ConfigError, Problem
@@ -19,9 +18,6 @@ from trainables.settings.libraries import (
     normalisation_of,
     of_library,
 )
-
-if TYPE_CHECKING:
-    from trainables.settings.config import TrialConfig
 
 TORCHVISION = "torchvision:"
 RANDOM = "random"  # towers of an image-text model as they are drawn, always the same: to try what is done with them
@@ -89,13 +85,6 @@ def find_weights(file: str) -> Path:
         return path
     said = f"there is no file {file}: name it by its path from here, or from / as every machine of a cluster sees it"
     raise ConfigError([Problem(("weights",), said)])
-
-
-def weights_fingerprints(config: TrialConfig) -> dict[str, str]:
-    """The sha256 of each file of weights that a trial, or its teacher, begins with. Raises `ConfigError` where one is
-    missing. What a library knows by name is one file for ever: it has none."""
-    configs = [config, *([config.teacher] if config.teacher else [])]
-    return {file: sha256(find_weights(file)) for c in configs if (file := c.weights_file)}
 
 
 def sha256(path: Path) -> str:

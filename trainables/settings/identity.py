@@ -7,17 +7,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainables.protocols.custom import custom_protocol, is_custom_protocol
 from trainables.protocols.protocols import stored_size
 from trainables.settings.backbones import parse_backbone
+from trainables.settings.config import TrialConfig
 from trainables.settings.custom import custom_part, is_custom
+from trainables.settings.given import find_weights, sha256
 from trainables.settings.methods import METHODS, method_of
 from trainables.settings.mixes import BackMixSettings
-
-if TYPE_CHECKING:
-    from trainables.settings.config import TrialConfig
 
 # What only evaluation sees: trainings that are one may be asked for it differently.
 EVALUATION = frozenset({"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"})
@@ -42,8 +41,16 @@ _ONLY_WITH: dict[str, dict[str, str]] = {
 }
 
 
-def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
-    """16 hex digits, given the fingerprint of each of `config.shaped_by`.
+def identity_of(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
+    """16 hex digits, given the fingerprint of each of `config.shaped_by`; computed once."""
+    shaping = tuple(fingerprints[name] for name in config.shaped_by)
+    if shaping not in config.identities:
+        config.identities[shaping] = _identity(config, fingerprints)
+    return config.identities[shaping]
+
+
+def _identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
+    """The hash itself.
 
     Settings at their default stay out, so a new setting leaves old identities as they are. For the same reason a
     default must never change its meaning: raise a `version` instead.
@@ -73,7 +80,7 @@ def identity(config: TrialConfig, fingerprints: Mapping[str, str]) -> str:
         custom_file = custom_protocol(config.protocol)
         content["own"] = [custom_file.unknown, repr(custom_file.layout), config.seen_size]
     if config.teacher:
-        content["teacher"] = config.teacher.identity(fingerprints)
+        content["teacher"] = identity_of(config.teacher, fingerprints)
     if len(config.training_sets) > 1 and not given:
         content["outliers"] = fingerprints[config.training_images[1]]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -86,6 +93,13 @@ def _mended(config: TrialConfig) -> Iterator[str]:
         yield "cut size of the seen image"  # and not of the stored one
     if config.precision == "bf16" and parse_backbone(config.backbone).family != "vit":
         yield "logits in float32"  # of class activation maps that are not rounded before they are averaged
+
+
+def weights_fingerprints(config: TrialConfig) -> dict[str, str]:
+    """The sha256 of each file of weights that a trial, or its teacher, begins with. Raises `ConfigError` where one is
+    missing. What a library knows by name is one file for ever: it has none."""
+    configs = [config, *([config.teacher] if config.teacher else [])]
+    return {file: sha256(find_weights(file)) for c in configs if (file := c.weights_file)}
 
 
 def _of_method(config: TrialConfig, method: str | None) -> Iterator[tuple[str, Any]]:

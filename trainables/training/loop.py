@@ -32,7 +32,7 @@ from trainables.objectives.base import Given
 from trainables.processes import ALONE, Processes, over_processes
 from trainables.protocols.protocols import protocol_of
 from trainables.settings.config import TrialConfig
-from trainables.settings.given import weights_fingerprints
+from trainables.settings.identity import identity_of, weights_fingerprints
 from trainables.settings.seeds import seeds
 from trainables.training.schedules import rate_factor, temperature
 from trainables.training.teacher import load_teacher, start_from
@@ -132,7 +132,7 @@ class Trainer:
         sources = [samples.source for samples in (data.train, data.outliers) if samples]
         prints = (source.fingerprint for source in sources)
         images_here = dict(zip(config.training_images, prints, strict=False))
-        identity = config.identity(images_here | weights_fingerprints(config))
+        identity = identity_of(config, images_here | weights_fingerprints(config))
         self.trains = f"{identity}, state {STATE_VERSION}"
 
     @property

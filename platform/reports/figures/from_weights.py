@@ -12,6 +12,7 @@ from trainables.device import pick_device
 from trainables.images.listing import DataError
 from trainables.scoring import inspection
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 
 SHARES = [round(0.1 * step, 1) for step in range(1, 10)]  # mixing coefficients that a teacher is shown
 MIXED = 10_000  # images at each of them, as in the paper
@@ -87,7 +88,7 @@ def teacher(runs: Runs) -> list[Drawing]:
         if config is None:
             continue
         data = _images(runs, trial.config)
-        finished = runs.reader.finished.get(config.identity(data.fingerprints))
+        finished = runs.reader.finished.get(identity_of(config, data.fingerprints))
         if finished is None:
             raise MissingError(f"the teacher of {row} has no finished run")
         device = pick_device()
