@@ -158,9 +158,10 @@ def test_a_module_that_it_imports_goes_with_it(module: Any, tmp_path: Path) -> N
 NEITHER = "is no mix, objective or backbone: derive it from trainables.mixes.base.Mix"
 IDENTITY = """\
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 for settings in ({"method": "plain"}, {"objective": "own_edited:Mine"}):
-    print(resolve(settings).identity({"digits": "x"}))
+    print(identity_of(resolve(settings), {"digits": "x"}))
 """
 
 
