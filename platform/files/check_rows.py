@@ -42,6 +42,8 @@ def row_problems(spec: Spec) -> Iterator[Problem]:
         yield from _row_problems(row, ("rows", i), spec)
     for i, item in enumerate(spec.leave_one_out):
         yield from _left_out_problems(item, ("leave_one_out", i), spec)
+    if spec.add_one_in:
+        yield from _added_problems(spec)
     if spec.until and not spec.claims:
         yield Problem(("until",), "decides claims, and the file has none: write `claims`, as {row, over, columns}")
     if spec.until and spec.over == "splits":
@@ -148,6 +150,17 @@ def _left_out_problems(item: LeftOut, path: KeyPath, spec: Spec) -> Iterator[Pro
         off(setting.annotation)
     except ValueError as error:
         yield Problem(path, f"{item.name} {error}")
+
+
+def _added_problems(spec: Spec) -> Iterator[Problem]:
+    if len(spec.leave_one_out) < 2:
+        yield Problem(("add_one_in",), "adds the components of `leave_one_out` one by one: name two or more there")
+    owners: dict[str, str] = {}
+    for i, item in enumerate(spec.leave_one_out):
+        for name in item.set or [item.name]:
+            if owners.setdefault(name, item.name) != item.name:
+                said = f"{item.name} changes {name}, as {owners[name]} does: without both it would be one of them"
+                yield Problem(("leave_one_out", i), f"{said}; take one out, or `add_one_in`")
 
 
 def row_trial_problems(spec: Spec) -> Iterator[Problem]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from platform.files.spec import Claim, Row, Spec
+from platform.files.spec import Claim, LeftOut, Row, Spec
 from platform.files.trial_settings import with_teacher
 from trainables.reading.values import convert
 from trainables.reading.yaml_file import KeyPath
@@ -16,11 +16,12 @@ from trainables.settings.resolving import resolve
 
 MAX_ROWS = 10_000  # of one file: beyond it, a grid is a slip of the pen
 MAX_TRIALS = 20_000  # of one file, rows × columns of their own × splits × seeds
-FULL = "full"  # the row of `leave_one_out` that lacks nothing
+FULL, NONE = "full", "none"  # the rows that lack nothing of `leave_one_out`, and all of it
 
 
 def expand(spec: Spec) -> Iterator[tuple[KeyPath, Row]]:
-    """Where the file says it, and the row: as written, then of the file's own grid, then of `leave_one_out`."""
+    """Where the file says it, and the row: as written, then of the file's own grid, then of `leave_one_out` and
+    `add_one_in`."""
 
     def grid_row(name: str, values: Mapping[str, Any], of: Row | Spec, **more: Any) -> Row:
         return Row.model_construct(name=name, published=published_of(values, of.published), **more)
@@ -36,8 +37,20 @@ def expand(spec: Spec) -> Iterator[tuple[KeyPath, Row]]:
     if spec.leave_one_out:
         yield ("leave_one_out",), Row.model_construct(name=FULL, set={})
     for i, item in enumerate(spec.leave_one_out):
-        changes = item.set or {item.name: off(spec.table[item.name].annotation)}
-        yield ("leave_one_out", i), Row.model_construct(name=f"without {item.name}", set=changes)
+        yield ("leave_one_out", i), Row.model_construct(name=f"without {item.name}", set=without(spec, [item]))
+    if spec.add_one_in:
+        yield ("add_one_in",), Row.model_construct(name=NONE, set=without(spec, spec.leave_one_out))
+        for item in spec.leave_one_out if len(spec.leave_one_out) > 2 else ():  # of two, one alone is without the other
+            others = [other for other in spec.leave_one_out if other is not item]
+            yield ("add_one_in",), Row.model_construct(name=f"only {item.name}", set=without(spec, others))
+
+
+def without(spec: Spec, items: Iterable[LeftOut]) -> dict[str, Any]:
+    """What the base changes where it lacks some components of `leave_one_out`."""
+    changes: dict[str, Any] = {}
+    for item in items:
+        changes |= item.set or {item.name: off(spec.table[item.name].annotation)}
+    return changes
 
 
 def row_list(spec: Spec) -> list[Row]:

@@ -26,7 +26,7 @@ from trainables.settings.resolving import Setting, settings_table
 
 SEARCH_KEYS = ("search", "objective", "optuna", "start_from", "trials", "scheduler", "validation", "confirm")
 ROW_KEYS = ("rows", "grid", "leave_one_out")  # one of them makes a file an ablation
-ABLATION_KEYS = (*ROW_KEYS, "columns", "published", "paper", "claims", "over", "until")
+ABLATION_KEYS = (*ROW_KEYS, "add_one_in", "columns", "published", "paper", "claims", "over", "until")
 
 
 FigureName = Literal[
@@ -40,6 +40,7 @@ FigureName = Literal[
     "masks",  # estimated foregrounds, and the mixed images: its Figs. 5 and 6
     "confidence",  # max p and entropy, known and unknown: Fig. 1 of its supplement
     "power",  # of each claim against n; drawn wherever a claim has a spread
+    "shares",  # of the components of `leave_one_out` in their whole effect; drawn wherever there is `add_one_in`
     "search",  # a search's history, importances, slices and Pareto front
 ]
 
@@ -289,6 +290,7 @@ class Spec(Strict):
     rows: Annotated[list[Row], Field(min_length=1)] = []
     grid: Annotated[Grid, Field(min_length=1)] = {}
     leave_one_out: Annotated[list[LeftOut], Field(min_length=1)] = []
+    add_one_in: bool = False  # rows with each of `leave_one_out` alone, and with none
     splits: Numbers = [0]  # of every row; of a search, a proposal is judged by the mean over them
     seeds: Numbers = [0]
     columns: Annotated[dict[Name, Column], Field(min_length=1)] = {

@@ -180,9 +180,10 @@ class ReportTable:
 
     @property
     def figures(self) -> list[str]:
-        """Those that the file names, and the power of its claims where their spread is known."""
+        """Those that the file names, the power of claims whose spread is known, and the components' shares."""
         curves = any(one.published and one.interval and one.interval.spread for one in self.comparisons)
-        return [*self.spec.figures, *(["power"] if curves and "power" not in self.spec.figures else [])]
+        more = {"power": curves, "shares": self.spec.add_one_in}
+        return [*self.spec.figures, *(name for name, there in more.items() if there and name not in self.spec.figures)]
 
     @property
     def title(self) -> str:

@@ -193,6 +193,10 @@ MISTAKES = [
     Mistake("15: leave_one_out.0: 3 is not a mapping with name, set", "[mix_probability]", "[3]"),
     Mistake("15: leave_one_out.0: 'without warmup_epochs' is the full row again", "[mix_probability]",
             "[warmup_epochs]"),
+    Mistake("16: add_one_in: adds the components of `leave_one_out` one by one: name two or more there",
+            "[mix_probability]", "[mix_probability]\nadd_one_in: true"),
+    Mistake("15: leave_one_out.1: mix_probability changes mix_probability, as less does", "[mix_probability]",
+            "[{name: less, set: {mix_probability: 0.1}}, mix_probability]\nadd_one_in: true"),
     # Splits, seeds, columns, paper, profiles, resources.
     Mistake("4: splits: 3 is not a list", "splits: [0, 1]", "splits: 3"),
     Mistake("4: splits.1: split 9 is not in 0..4", "splits: [0, 1]", "splits: [0, 9]"),

@@ -76,6 +76,22 @@ def test_leave_one_out_has_the_full_row_and_each_without_one_thing(tmp_path: Pat
     }
 
 
+def test_add_one_in_has_each_component_alone_and_none(tmp_path: Path) -> None:
+    text = "leave_one_out: [cmi_weight, nesterov, {name: mixing, set: {mix_probability: 0.0}}]\nadd_one_in: true"
+    found = rows(tmp_path, text)
+    assert list(found) == [
+        "full", "without cmi_weight", "without nesterov", "without mixing",
+        "none", "only cmi_weight", "only nesterov", "only mixing",
+    ]  # fmt: skip
+    assert found["none"] == {"cmi_weight": 0.0, "nesterov": False, "mix_probability": 0.0}
+    assert found["only nesterov"] == {"cmi_weight": 0.0, "mix_probability": 0.0}
+
+
+def test_of_two_components_each_alone_is_the_row_without_the_other(tmp_path: Path) -> None:
+    text = "leave_one_out: [cmi_weight, nesterov]\nadd_one_in: true"
+    assert list(rows(tmp_path, text)) == ["full", "without cmi_weight", "without nesterov", "none"]
+
+
 def test_a_choice_that_has_none_is_switched_off_by_it(tmp_path: Path) -> None:
     (tmp_path / "toy.yaml").write_text(
         "name: toy\nbase: {method: plain, backbone: wrn10-1, augment: augmix}\nleave_one_out: [augment]"

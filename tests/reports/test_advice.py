@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from platform.deciding.power import needed
 from platform.planning.plan import Plan
 from platform.reports import forms
 from platform.reports.figures.drawing import Runs
 from platform.reports.figures.from_claims import power_curves
+from platform.reports.figures.from_components import component_shares
 from platform.reports.recorded import Recorded
 from platform.reports.source import TableSource
 from platform.reports.table import ReportTable
@@ -35,12 +37,15 @@ claims:
   - {{row: CutMix, over: Plain, columns: [AUROC]}}
   - {{row: MixUp, over: Plain, columns: [AUROC]}}
 """
+PARTS = ["nesterov", "weight_decay", "label_smoothing", "warmup_epochs"]
+MEANS = {"Plain": 0.9, "CutMix": 0.8, "MixUp": 0.901}
+MEANS |= {"none": 0.80, "without nesterov": 0.83, "without weight_decay": 0.82, "full": 0.87}
+MEANS |= {f"without {name}": 0.87 for name in PARTS[2:]} | {f"only {name}": 0.80 for name in PARTS}
 NOISE = [0.004, -0.006, 0.011, -0.009, 0.002, -0.003]
 
 
 def auroc(row: str, split: int, seed: int) -> float:
-    means = {"Plain": 0.9, "CutMix": 0.8, "MixUp": 0.901}
-    return means[row] + (row != "Plain") * NOISE[(split + 2 * seed) % 6] + 0.05 * (row == "MixUp" and split == 3)
+    return MEANS[row] + (row != "Plain") * NOISE[(split + 2 * seed) % 6] + 0.05 * (row == "MixUp" and split == 3)
 
 
 def table(text: str, of: Plan | None = None, *, sensitivity: bool = False) -> ReportTable:
@@ -143,3 +148,29 @@ def test_power_curves_are_of_the_measured_spread() -> None:
     assert curve["power"].is_monotonic_increasing
     assert of.figures == ["power"]
     assert "fixed n, over splits" in drawing.caption
+
+
+def shares_of(components: str) -> tuple[dict[str, float], str]:
+    """The shares of components in AUROC, in points, and what the figure says."""
+    base = BASE.replace("}", ", label_smoothing: 0.1, warmup_epochs: 1}")
+    of = table(f"name: rows\n{base}columns: {{AUROC: test/auroc}}\nleave_one_out: {components}\nadd_one_in: true\n")
+    assert of.figures == ["shares"]
+    reader = Reader("", {}, sweeps=[])
+    (drawing,) = component_shares(Runs(of, reader, Recorded(reader), Path()))
+    return dict(zip(drawing.data["component"], drawing.data["share"], strict=True)), drawing.caption
+
+
+def test_of_two_components_the_report_draws_what_each_has_of_the_whole() -> None:
+    """By hand: none 80, nesterov alone 82, weight_decay alone 83, both 87."""
+    found, caption = shares_of("[nesterov, weight_decay]")
+    assert found == pytest.approx({"nesterov": 3.0, "weight_decay": 4.0, "all together": 7.0})
+    assert "Exact: all 4 rows are there." in caption
+
+
+def test_of_four_components_it_is_an_estimate_that_says_which_rows_are_missing() -> None:
+    found, caption = shares_of(f"[{', '.join(PARTS)}]")
+    assert found["all together"] == pytest.approx(7.0)
+    assert "6 of 16 rows are missing" in caption
+    rows = yaml.safe_load(f"[{caption.partition('make it exact: ')[2].replace('; ', ', ')}]")
+    assert len(rows) == 6
+    assert {"name": "only nesterov, weight_decay", "set": {"label_smoothing": 0.0, "warmup_epochs": 0}} in rows

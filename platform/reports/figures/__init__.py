@@ -16,6 +16,7 @@ _MAKERS = {  # the module, which is imported when it is asked for (some need tor
     "accuracy-auroc": ("from_table", "accuracy_auroc"),
     "grid": ("from_table", "grid"),
     "power": ("from_claims", "power_curves"),
+    "shares": ("from_components", "component_shares"),
     "norms": ("from_scores", "norms"),
     "uncertainty": ("from_scores", "uncertainty"),
     "confidence": ("from_scores", "confidence"),
