@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import pandas as pd
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +36,9 @@ class Nothing:
 
     def claim(self, trial: TrialState) -> ClaimOutcome:
         return Ours("run")
+
+    def fetch_scores(self, run_id: str) -> pd.DataFrame:
+        return pd.DataFrame()
 
     def fetch_weights(self, finished: FinishedTrial) -> bool:
         return False

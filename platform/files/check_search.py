@@ -12,12 +12,12 @@ from platform.files.check_rows import too_many_trials
 from platform.files.dimensions import Choice, FloatRange, IntRange, within
 from platform.files.searched import search_order
 from platform.files.spec import Row, Spec
-from platform.files.trial_settings import validation_settings, with_teacher
+from platform.files.trial_settings import OF_SCORE, of_score, validation_settings, with_teacher
 from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metric_names import PSEUDO_UNKNOWN, MetricName
 from trainables.scoring.metrics import OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import SCORE_NAMES
+from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig
 from trainables.settings.resolving import SCORES, called, check_settings, owners_of, resolve
 
 # How trials are divided and judged: a search over these would choose its own judge.
@@ -36,6 +36,7 @@ NOT_SEARCHABLE |= {"holdout", "pseudo_unknown", "evaluate", "test"}
 SCORING = {"score", "extra_scores", "odin_temperature", "odin_epsilon"}
 NOT_SEARCHABLE |= SCORING
 NOT_IN_BASELINE = NOT_SEARCHABLE - SCORING - {"method", "objective", "recipe", "teacher", "images_per_class", "holdout"}
+JUDGES_SCORES = ("val/auroc", "val/oscr")  # whatever the score
 STORAGES = ("sqlite", "mysql", "postgresql")  # what Optuna's URLs begin with, maybe with +driver
 
 Dimension = FloatRange | IntRange | Choice
@@ -53,6 +54,8 @@ def search_problems(spec: Spec) -> Iterator[Problem]:
         if name in spec.base and f"{name}s" in spec.model_fields_set:
             yield Problem(("base", name), f"stands beside `{name}s`: take one of them out")
     yield from _objective_problems(spec)
+    if of_score(spec):
+        yield from _of_score_problems(spec)
     yield from _optuna_problems(spec)
     for i, start in enumerate(spec.start_from):
         for name, value in start.items() if isinstance(start, dict) else ():
@@ -76,7 +79,15 @@ def _dimension_problems(name: str, dimension: Dimension, spec: Spec) -> Iterator
     if name not in spec.table:
         yield Problem(path, f"unknown setting{nearest(name, spec.table)}")
         return
-    if name in NOT_SEARCHABLE:
+    if name == "odin_epsilon":
+        yield Problem(
+            path, "cannot be searched: it changes images, and a score is searched by the logits of each as it is"
+        )
+        return
+    if name in OF_SCORE and not of_score(spec):
+        yield Problem(path, "is a setting of the score, which needs no training: search it in a file of its own")
+        return
+    if name in NOT_SEARCHABLE - OF_SCORE:
         yield Problem(path, "cannot be searched: it decides how trials are divided or judged")
         return
     setting, mixes = spec.table[name], spec.search.get("mix")
@@ -120,6 +131,29 @@ def validation_metrics(scores: Iterable[str]) -> list[str]:
     names = ["val/auroc", "val/accuracy", "val/auc", "val/oscr", f"val/{PSEUDO_UNKNOWN}/feature_cosine"]
     each = [*RANKING_METRICS, *OPEN_SET_METRICS, "f1.test95"]
     return names + [str(MetricName("val", m, PSEUDO_UNKNOWN, score)) for score in scores for m in each]
+
+
+def _of_score_problems(spec: Spec) -> Iterator[Problem]:
+    """What a search over nothing but settings of the score cannot have."""
+    for i, objective in enumerate(spec.objectives):
+        if objective.metric not in JUDGES_SCORES:
+            path: KeyPath = ("objective", i, "metric") if len(spec.objectives) > 1 else ("objective", "metric")
+            yield Problem(path, f"a score is searched by {' or '.join(JUDGES_SCORES)}, whichever it is")
+    if spec.scheduler:
+        yield Problem(("scheduler",), "has nothing to stop: scores are searched when training has ended")
+    if "search" in spec.figures:
+        yield Problem(("figures",), "search shows trials, and the scores that are tried here are none")
+    scores = spec.search.get("score")
+    tried = ends(scores) if scores else [spec.base.get("score", TrialConfig.score)]
+    recorded = {"odin", spec.base.get("score"), *(spec.base.get("extra_scores") or ())}
+    for score in tried:
+        if score in EXTRA_SCORES and score not in recorded:
+            yield Problem(("search", "score"), f"{score} is recorded only with `extra_scores: [{score}]` in the base")
+    if "odin" in tried and spec.base.get("odin_epsilon", TrialConfig.odin_epsilon) != 0:
+        said = "is not 0: a score is searched by the logits of images as they are. Write `odin_epsilon: 0`"
+        yield Problem(("base", "odin_epsilon"), said)
+    if "odin_temperature" in spec.search and "odin" not in tried:
+        yield Problem(("search", "odin_temperature"), "changes nothing: no score that is tried is odin")
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:

@@ -12,6 +12,14 @@ from trainables.settings.custom import is_custom
 from trainables.settings.methods import laid_over
 from trainables.settings.resolving import has_teacher, owners_of, resolve, teacher_settings
 
+# Settings of the score: without training, their values are judged by what a trial recorded of its validation images.
+OF_SCORE = frozenset({"score", "odin_temperature"})
+
+
+def of_score(spec: Spec) -> bool:
+    """Whether a search is over nothing but settings of the score."""
+    return bool(spec.search) and spec.search.keys() <= OF_SCORE
+
 
 def judged_on(spec: Spec) -> tuple[list[int], list[int]]:
     """The splits and seeds of a search: a proposal is judged by the mean over them. The file's, else the base's."""
@@ -21,8 +29,10 @@ def judged_on(spec: Spec) -> tuple[list[int], list[int]]:
 
 
 def proposed(spec: Spec, settings: Mapping[str, Any]) -> list[TrialConfig]:
-    """The trainings of a proposal, in their order: the first seed on all splits, then the second."""
-    config, (splits, seeds) = resolve({**search_settings(spec), **settings}), judged_on(spec)
+    """The trainings of a proposal, in their order: the first seed on all splits, then the second. Of a search over
+    nothing but settings of the score, all proposals have the base's."""
+    changes = {} if of_score(spec) else settings
+    config, (splits, seeds) = resolve({**search_settings(spec), **changes}), judged_on(spec)
     return [config.at(split, seed) for seed, split in product(seeds, splits)]
 
 

@@ -118,6 +118,7 @@ class Study:
 
     def _begin(self, spec: Spec, study: optuna.Study, storage: BaseStorage) -> None:
         self.spec, self._study, self._storage = spec, study, storage
+        self._known = self._numbers_known()
         self._id = storage.get_study_id_from_name(study.study_name)
         self._own = spec.trials - self._counted()  # a failed proposal is replaced by the next process, not by this one
 
@@ -127,11 +128,15 @@ class Study:
     def _trial(self, number: int) -> optuna.Trial:
         return optuna.Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(self._id, number))
 
+    def _numbers_known(self) -> list[int]:
+        return [trial.number for trial in self._trials(TrialState.COMPLETE) if _KNOWN in trial.user_attrs]
+
     def _counted(self, before: int | None = None) -> int:
         """Proposals that are done or under way in any process, those with a number below `before` alone."""
         there = self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        numbers = [trial.number for trial in there if _KNOWN not in trial.user_attrs]
-        return len(numbers) if before is None else sum(number < before for number in numbers)
+        if before is None:
+            return len(there) - len(self._known)
+        return sum(trial.number < before for trial in there) - sum(number < before for number in self._known)
 
     def begin_with(self, start: Start) -> None:
         """Tell it what is known, and have it propose the guesses first; both but once, however often this is called."""
@@ -143,6 +148,7 @@ class Study:
                 distributions = {name: _distribution(self.spec.search[name]) for name in one.settings}
                 more: dict[str, Any] = {"params": one.settings, "user_attrs": {_KNOWN: True}}
                 self._study.add_trial(optuna.trial.create_trial(values=values, distributions=distributions, **more))
+        self._known = self._numbers_known()
         for guess in start.guesses:
             if not any(guess.items() <= settings.items() for settings in tried):
                 self._study.enqueue_trial(dict(guess), skip_if_exists=True)

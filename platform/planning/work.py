@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
-from platform.files.trial_settings import proposed
+from platform.files.trial_settings import of_score, proposed
 from platform.planning.plan import Plan
 from platform.planning.search import Study
 from platform.tracking.evaluations import lacks
@@ -66,8 +66,12 @@ def work(plan: Plan, finished: Mapping[str, FinishedTrial], studies: Mapping[str
                     elif one.status == "finished" or one.ran(config.split, config.seed):
                         todo.ended.add(identity)
             left = study.left if study else sweep.spec.trials
-            for config in left * sweep.searched:
-                _train(todo, plan, finished, seen, config, needs)
+            if of_score(sweep.spec):
+                for config in sweep.searched:
+                    want(config, plan.identity(config), needs)
+            else:
+                for config in left * sweep.searched:
+                    _train(todo, plan, finished, seen, config, needs)
             if not left and not any(one.status == "running" for one in told):
                 searching.remove(sweep.name)
     for sweep in plan.sweeps:

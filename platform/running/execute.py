@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from platform.files.spec import Resources
@@ -156,6 +157,13 @@ class _Store:
 
     def claim(self, trial: TrialState) -> ClaimOutcome:
         return self.tracker.claim(trial, self.runs[trial.sweep], fresh=self.fresh)
+
+    def fetch_scores(self, run_id: str) -> pd.DataFrame:
+        with tempfile.TemporaryDirectory() as scratch:
+            scores = self.tracker.fetch(run_id, "scores.parquet", Path(scratch))
+            if scores is None:
+                raise TrackingError(f"run {run_id} has no scores.parquet to search a score by: --fresh trains it again")
+            return pd.read_parquet(scores)
 
     def fetch_weights(self, finished: FinishedTrial) -> bool:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import pandas as pd
+
 from platform.files.spec import Resources
 from platform.planning.plan import Request
 from platform.tracking.claims import ClaimOutcome
@@ -17,6 +19,10 @@ class Registry(Protocol):
     """What became of trials before and elsewhere."""
 
     def claim(self, trial: TrialState) -> ClaimOutcome: ...
+
+    def fetch_scores(self, run_id: str) -> pd.DataFrame:
+        """What a finished trial recorded of each sample. Raises `TrackingError` where it is out of reach."""
+        ...
 
     def fetch_weights(self, finished: FinishedTrial) -> bool:
         """Put a finished trial's weights where students and evaluations look for them; False: out of reach."""

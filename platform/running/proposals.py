@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from platform.files.trial_settings import proposed
+import pandas as pd
+
+from platform.files.spec import Spec
+from platform.files.trial_settings import of_score, proposed
 from platform.planning.plan import Plan, Request
 from platform.planning.results import Outcome
 from platform.planning.search import Proposal, Ran, Study
 from platform.tracking.runs import PROVISIONAL
 from platform.tracking.trials import Place, TrialState
+from trainables.scoring.rejudged import Validated
 
 
 def trainings(plan: Plan, search: str, proposal: Proposal) -> list[Request]:
@@ -23,6 +27,24 @@ def trainings(plan: Plan, search: str, proposal: Proposal) -> list[Request]:
         return Place(search, "search", search, number + 1, split, seed, "", number, proposal.settings, count)
 
     return [Request(place(config.split, config.seed), config, plan.identity(config)) for config in configs]
+
+
+@dataclass
+class Rejudged:
+    """Trainings judged by other scores than their runs have, from what these recorded of each validation sample."""
+
+    fetch: Callable[[str], pd.DataFrame]  # the file of a run
+    _read: dict[str, Validated] = field(default_factory=dict)  # by run
+
+    def __call__(self, outcome: Outcome, spec: Spec) -> Outcome:
+        """What came of a request of a search over nothing but settings of the score, by those that are proposed; of any
+        other request the same."""
+        if not (of_score(spec) and outcome.done and outcome.place.phase == "search"):
+            return outcome
+        if outcome.run_id not in self._read:
+            self._read[outcome.run_id] = Validated.of(self.fetch(outcome.run_id))
+        settings = dict(outcome.place.searched)
+        return replace(outcome, metrics=self._read[outcome.run_id].metrics(replace(outcome.config, **settings)))
 
 
 @dataclass

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
+from platform.files.trial_settings import of_score
 from platform.planning.blocks import add_seeds, block_of
 from platform.planning.plan import Plan, Request
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
 from platform.running.budget import HoursLeft
 from platform.running.job import Job, Registry
-from platform.running.proposals import OpenProposal, trainings
+from platform.running.proposals import OpenProposal, Rejudged, trainings
 from platform.tracking.claims import Elsewhere, Finished
 from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
 from platform.tracking.index import FinishedTrial
@@ -52,6 +53,9 @@ class Queue:
     taken: set[tuple[str, int]] = field(default_factory=set)  # searches with the numbers of proposals that came here
     news: set[str] = field(default_factory=set)  # sweeps that run until decided, with results not looked at
     teachers: dict[str, set[str]] = field(default_factory=dict)  # of each search, those of its proposals
+
+    def __post_init__(self) -> None:
+        self.rejudged = Rejudged(self.store.fetch_scores)
 
     def fill(self) -> None:
         """Take in every request of the plan, and what earlier processes proposed without seeing its end."""
@@ -92,7 +96,8 @@ class Queue:
         waiting = ((sweep, w.row) for sweep in self.plan.sweeps for w in sweep.waiting)
         later = sum(1 for sweep, row in waiting for _ in self.plan.configs(sweep, row))
         for name, proposals in self.searching.items():
-            later += self.studies[name].left * len(self.plan.sweep(name).searched)
+            sweep = self.plan.sweep(name)
+            later += 0 if of_score(sweep.spec) else self.studies[name].left * len(sweep.searched)
             later += sum(len(one.requests) - one.begun for one in proposals.values())
         return len(self.open) + later
 
@@ -252,6 +257,8 @@ class Queue:
     def _may_ask(self, name: str) -> bool:
         """Not while a proposal waits for the teacher: the next ones shall know what came of it, and a teacher that has
         failed fails them all; nor beyond the budget, of which its confirmation is a part."""
+        if of_score(self.plan.sweep(name).spec):  # one after another, once its trainings are there
+            return not self.searching[name]
         if self.budget and not self.budget.fits_proposal(name, self):
             return False
         teachers = self.teachers[name]
@@ -274,7 +281,8 @@ class Queue:
         for request in requests:
             found, run = self.finished.get(request.identity), told.ran(request.place.split, request.place.seed)
             if found or run or not told.runs:  # else it has not begun
-                self.results.earlier.append(Outcome.told(told, request, found, run))
+                outcome = Outcome.told(told, request, found, run)
+                self.results.earlier.append(self.rejudged(outcome, self.plan.sweep(name).spec))
         if told.status == "finished":
             self.results.judged.setdefault(name, {})[told.proposal.number] = told.metrics
 
@@ -387,9 +395,10 @@ class Queue:
         self._close(job, lambda request: Outcome.of(job.trial, request, "not started"))
 
     def _settle(self, outcome: Outcome) -> None:
+        place, spec = outcome.place, self.plan.sweep(outcome.place.sweep).spec
+        outcome = self.rejudged(outcome, spec)
         self.results.add(outcome)
-        place = outcome.place
-        if self.plan.sweep(place.sweep).spec.until:
+        if spec.until:
             self.news.add(place.sweep)
         if one := self._proposal_of(place):
             one.outcomes.append(outcome)

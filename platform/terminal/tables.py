@@ -13,7 +13,7 @@ from platform.files.dimensions import Choice, FloatRange, IntRange
 from platform.files.rows import column_groups
 from platform.files.search_file import changing_trials
 from platform.files.spec import Decided, Goal, Resources
-from platform.files.trial_settings import judged_on
+from platform.files.trial_settings import judged_on, of_score
 from platform.planning.captions import say_settings, tested_on, trained_on
 from platform.planning.plan import ImageSets, Sweep
 from platform.planning.results import Outcome, Results
@@ -27,6 +27,7 @@ from trainables.data.trial_data import TrialData
 from trainables.scoring.measured import KNOWN
 from trainables.settings.config import TrialConfig
 
+SHOWN_SCORES = 10  # of a search over settings of the score, the best ones
 SHOWN_RUNS = 5  # of cached trials that the plan names
 
 
@@ -48,6 +49,8 @@ def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "")
     if spec.search:
         ranges = "; ".join(f"{name} {_range(d)}" for name, d in spec.search.items())
         each = f" of {len(sweep.searched)} trainings each" if len(sweep.searched) > 1 else ""
+        if of_score(spec):
+            each = f", judged by what {len(sweep.searched)} trainings recorded,"
         table.add_row("search", f"{spec.trials} trials{each} by Optuna ({spec.optuna.sampler}): {in_terminal(ranges)}")
         judges = " and ".join(_judge(o, config) for o in spec.objectives)
         splits, seeds = judged_on(spec)
@@ -171,14 +174,20 @@ def trials_table(sweep: Sweep, study: Study, results: Results) -> Table:
     before = {o.place.proposal for o in results.earlier if o.place.sweep == sweep.name}
     several = len(spec.objectives) > 1
     best = {proposal.number for proposal in study.best(len(outcomes) + 1 if several else 1)}
-    metrics = list(dict.fromkeys([*(o.metric for o in spec.objectives), "val/accuracy"]))
+    metrics = [o.metric for o in spec.objectives]
+    if not of_score(spec) and "val/accuracy" not in metrics:
+        metrics.append("val/accuracy")
     title = "Search: judged on validation data made from training images"
     if len(sweep.searched) > 1:
         title += f", by the mean ± std of {len(sweep.searched)} trainings"
     table = Table(title=title, title_justify="left")
     for column in ("trial", *spec.search, *metrics, "epochs", "status", "identity"):
         table.add_column(column, justify="left" if column in ("status", "identity") else "right")
-    for told in study.history():
+    history = list(study.history())
+    if of_score(spec):
+        table.title = f"{title}: the best of {len(history)} proposals"
+        history = [history[proposal.number] for proposal in study.best(SHOWN_SCORES)]
+    for told in history:
         proposal, status = told.proposal, told.status
         own = outcomes.get(proposal.number, [])
         found = {m: [o.metrics[m] for o in own if m in o.metrics] for m in metrics}

@@ -148,6 +148,7 @@ class Tracker:
                 return Path(shutil.copy2(kept / name, folder))
             except OSError:
                 continue  # delivered meanwhile, or not among these
+        self._deliver_own()
         with self._store.told():
             return self._store.fetch(self._delivery.run_of(run_id), name, folder)
 

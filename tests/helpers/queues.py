@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from platform.files.spec import Spec
@@ -35,11 +36,15 @@ class Memory:
     elsewhere: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
     reachable: bool = True
+    scores: dict[str, pd.DataFrame] = field(default_factory=dict)  # by run
 
     def claim(self, trial: TrialState) -> ClaimOutcome:
         if trial.identity in self.finished:
             return Finished(self.finished[trial.identity])
         return Elsewhere("another process") if trial.identity in self.elsewhere else Ours("run")
+
+    def fetch_scores(self, run_id: str) -> pd.DataFrame:
+        return self.scores[run_id]
 
     def fetch_weights(self, finished: FinishedTrial) -> bool:
         self.fetched.append(finished.identity)

@@ -1,0 +1,130 @@
+"""A search over nothing but settings of the score: one training, and every proposal judged by what that recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import roc_auc_score
+
+from platform.files import search_file
+from platform.planning.work import work
+from platform.running.queue import Queue
+from tests.helpers.queues import Memory, filled, metrics, plan
+from trainables.reading.yaml_file import ConfigError
+
+SCORES = """\
+name: search
+base: {method: plain, protocol: digits, backbone: wrn10-1, epochs: 3, images_per_class: 20, odin_epsilon: 0}
+search:
+  score: {choice: [msp, mls, odin]}
+  odin_temperature: {float: [0.1, 100], log: true, when: {score: odin}}
+seeds: [0, 1]
+trials: 40
+confirm: {splits: [0], baselines: [{name: MSP, set: {score: msp}}]}
+"""
+RUNS = ("first", "second")
+
+
+def recorded(seed: int) -> pd.DataFrame:
+    """As a trial records it, samples of a test set among them."""
+    generator = np.random.default_rng(seed)
+    frames = []
+    for part, of, loc in (("val", "known", 2.0), ("val", "pseudo-unknown", 0.0), ("test", "known", -9.0)):
+        logits = generator.normal(size=(60, 4))
+        labels = generator.integers(4, size=60)
+        logits[np.arange(60), labels] += loc
+        logits += generator.normal(size=(60, 1)) * 3  # which the softmax does not see, and mls does
+        columns = {"msp": softmax(logits, axis=1).max(axis=1), "mls": logits.max(axis=1), "logits": list(logits)}
+        told = {"part": part, "set": of, "label": labels, "prediction": logits.argmax(axis=1)}
+        frames.append(pd.DataFrame({**told, **columns}))
+    return pd.concat(frames, ignore_index=True)
+
+
+TABLES = {run: recorded(number) for number, run in enumerate(RUNS)}
+
+
+def by_equation(table: pd.DataFrame, score: str, temperature: float = 1.0) -> float:
+    of = table[table["part"] == "val"]
+    logits = np.stack(list(of["logits"]))
+    values = softmax(logits / temperature, axis=1).max(axis=1) if score == "odin" else of[score]
+    return float(roc_auc_score(of["set"] == "known", values))
+
+
+def searched(folder: Path, text: str = SCORES, before: Queue | None = None) -> tuple[Queue, list[str]]:
+    """The queue of a command that has ended, and what its trainings and evaluations were for."""
+    queue = filled(plan(text), folder, Memory(scores=TABLES), before.finished if before else None)
+    phases = []
+    while job := queue.next():
+        phases.append(job.trial.phase)
+        job.trial.run_id = RUNS[job.trial.config.seed]
+        job.trial.status, measured = "finished", metrics()
+        job.trial.metrics = measured | {name.replace("/msp/", "/odin/"): value for name, value in measured.items()}
+        queue.ended(job)
+    return queue, phases
+
+
+def test_every_proposal_is_judged_by_what_one_training_of_each_seed_recorded(tmp_path: Path) -> None:
+    queue, phases = searched(tmp_path)
+    assert phases.count("search") == 2
+    told = list(queue.studies["search"].history())
+    assert [one.status for one in told] == ["finished"] * 40
+    assert len({str(one.proposal.settings) for one in told}) > 10
+    for one in told:
+        settings = one.proposal.settings
+        own = (settings["score"], settings.get("odin_temperature", 1.0))
+        expected = np.mean([by_equation(table, *own) for table in TABLES.values()])
+        assert one.metrics["val/auroc"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_best_score_is_that_of_the_best_mean_and_is_confirmed(tmp_path: Path) -> None:
+    queue, _ = searched(tmp_path)
+    told = queue.studies["search"].history()
+    best = max(told, key=lambda one: one.metrics["val/auroc"]).proposal.settings
+    assert queue.results.best["search"][0] == best
+    (confirmed,) = queue.results.of_row("search", "best")
+    assert (confirmed.config.score, confirmed.config.odin_temperature) == ("odin", best["odin_temperature"])
+    assert (confirmed.config.test, confirmed.config.holdout) == (True, 0)
+    assert dict(queue.results.of_best("search", ["val/auroc"]))["search/best/val/auroc/n"] == 2
+
+
+def test_a_search_of_scores_goes_on_without_a_training(tmp_path: Path) -> None:
+    first, _ = searched(tmp_path)
+    more = SCORES.replace("trials: 40", "trials: 60")
+    study = {"search": first.studies["search"]}
+    todo = work(plan(more), first.finished, study)
+    assert not [config for config, _ in todo.train if config.pseudo_unknown]
+    again, phases = searched(tmp_path, more, first)
+    assert "search" not in phases
+    assert len(list(again.studies["search"].history())) == 60
+    assert len([o for o in again.results.of("search", "search") if o.done]) == 120
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("search:", "search:\n  lr: {float: [0.01, 0.1]}"), "search.score: is a setting of the score"),
+        (
+            ("  score:", "  odin_epsilon: {float: [0, 0.01]}\n  score:"),
+            "search.odin_epsilon: cannot be searched: it changes",
+        ),
+        ((", odin_epsilon: 0", ""), "base.odin_epsilon: is not 0: a score is searched by the logits"),
+        (("trials", "scheduler: {asha: {grace_epochs: 1}}\ntrials"), "scheduler: has nothing to stop"),
+        (("trials", "figures: [search]\ntrials"), "figures: search shows trials"),
+        (
+            ("trials", "objective: {metric: val/accuracy}\ntrials"),
+            "objective.metric: a score is searched by val/auroc or",
+        ),
+        (("trials", "objective: {metric: test/auroc}\ntrials"), "would choose settings on the test set"),
+        (("[msp,", "[mahalanobis, msp,"), "mahalanobis is recorded only with `extra_scores: [mahalanobis]`"),
+        (("mls, odin]", "mls]"), "search.odin_temperature"),
+    ],
+)
+def test_what_a_search_of_scores_cannot_be_is_refused(change: tuple[str, str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(SCORES.replace(*change, 1))
+    with pytest.raises(ConfigError) as error:
+        search_file.load(tmp_path / "toy.yaml")
+    assert said in str(error.value)

@@ -1,0 +1,51 @@
+"""What recorded validation samples give by a score with other parameters, without the network: in milliseconds.
+
+Shapes: N known and M unknown samples, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from trainables.scoring.measured import KNOWN
+from trainables.scoring.metric_names import PSEUDO_UNKNOWN
+from trainables.scoring.metrics import Ranking, auroc, oscr
+from trainables.scoring.scores import F64, msp
+from trainables.settings.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The validation samples of a finished trial; those of a test set would be left out."""
+
+    known: pd.DataFrame
+    unknown: pd.DataFrame
+    known_NK: F64  # logits
+    unknown_MK: F64
+    correct_N: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Validated:
+        """`table` is a `scores.parquet`. Raises `ValueError` where it has no validation samples of either kind."""
+        validated = table[table["part"] == "val"]
+        known, unknown = (validated[validated["set"] == name] for name in (KNOWN, PSEUDO_UNKNOWN))
+        if known.empty or unknown.empty:
+            raise ValueError("it has no validation samples")
+        known_NK, unknown_MK = (np.array(side["logits"].tolist(), dtype=np.float64) for side in (known, unknown))
+        return cls(known, unknown, known_NK, unknown_MK, (known["prediction"] == known["label"]).to_numpy())
+
+    def metrics(self, config: TrialConfig) -> dict[str, float]:
+        """`val/auroc` and `val/oscr` by the score of `config`, ODIN without a perturbation: `msp` at its temperature.
+
+        Raises `KeyError` for a score that was not recorded.
+        """
+        if config.score == "odin":
+            sides = [msp(logits / config.odin_temperature) for logits in (self.known_NK, self.unknown_MK)]
+        else:
+            sides = [side[config.score].to_numpy(np.float64) for side in (self.known, self.unknown)]
+        ranking = Ranking(*sides)
+        return {"val/auroc": auroc(ranking), "val/oscr": oscr(ranking, self.correct_N)}
