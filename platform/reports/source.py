@@ -14,7 +14,7 @@ from platform.deciding.stopping import Decision, decisions, seeds_of, wanted_see
 from platform.files.rows import claimed_sign, columns, published_difference, row_list, trials
 from platform.files.search_file import changing_trials
 from platform.files.spec import Claim, Row, Spec
-from platform.files.trial_settings import proposed
+from platform.files.trial_settings import of_score, proposed
 from platform.planning.best import best_settings
 from platform.planning.captions import say_settings, tested_on, tested_on_all, trained_on, trained_on_all
 from platform.reports.advice import advised
@@ -150,8 +150,10 @@ class TableSource:
     def _found(self, images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
         """A sentence for each of the best settings, with what the search judged them by."""
         for name, settings in self._best.items():
-            tried = [self._trial(config, images) for config in proposed(self.spec, settings)]
-            found = [own_metrics(one.metrics, one.config) for one in tried]
+            found = [dict(self._judged_by_score(name))]
+            if not of_score(self.spec):
+                tried = [self._trial(config, images) for config in proposed(self.spec, settings)]
+                found = [own_metrics(one.metrics, one.config) for one in tried]
             names = [o.metric for o in self.spec.objectives if all(o.metric in one for one in found)]
             values = ", ".join(f"{metric} {100 * fmean(one[metric] for one in found):.1f}" for metric in names)
             over = f", mean of {len(found)} trainings" if len(found) > 1 else ""
@@ -170,6 +172,15 @@ class TableSource:
             yield f"Only {len(self._best)} distinct settings finished in the search: {said}."
         if wanted and not self._best:
             yield "The search has found no best settings yet."
+
+    def _judged_by_score(self, name: str) -> Iterator[tuple[str, float]]:
+        """What a search over settings of the score judged its very best by: its sweep's run has it, no trial's."""
+        own = next(self._own_sweeps(), None) if of_score(self.spec) and name in ("best", "best 1") else None
+        if own and self.reader:
+            _, metrics, _ = self.reader.runs([own.run_id])[own.run_id]
+            for objective in self.spec.objectives:
+                if (value := metrics.get(f"search/best/{objective.metric}/mean")) is not None:
+                    yield objective.metric, value
 
     def _trial(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> ReportTrial:
         if self.score:

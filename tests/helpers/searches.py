@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from platform.files.spec import Spec
@@ -47,9 +48,11 @@ class Search:
         changed: Sequence[str] = (),
         cut: bool = False,
         tested: Mapping[str, float] | None = None,
+        recorded: pd.DataFrame | None = None,
     ) -> Results:
         """Trials of the search end with `values`; with `cut` there is an interrupt when they are used up. Those of a
-        row that is confirmed end with its value of `tested`, else with 0.5."""
+        row that is confirmed end with its value of `tested`, else with 0.5. Each
+        records `recorded`, as its `scores.parquet`."""
         content = {**yaml.safe_load(text), **dict(map(yaml_pair, changed))}
         file = self.folder / "toy.yaml"
         file.write_text(text)
@@ -88,6 +91,10 @@ class Search:
                 else {**dict.fromkeys(scores, value), "test/accuracy": value}
             )
             tracker.reported(trial)
+            if recorded is not None:
+                trial.files = self.folder / f"files of {trial.identity}"
+                trial.files.mkdir(exist_ok=True)
+                recorded.to_parquet(trial.files / "scores.parquet", index=False)
             tracker.ended(trial)
             queue.ended(job)
         _conclude(tracker, runs, plan, results, "KILLED" if results.interrupted else "FINISHED")

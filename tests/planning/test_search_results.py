@@ -95,6 +95,19 @@ def test_the_store_and_the_report_say_what_of_optuna_proposed(
     assert sentence in shown(search, "markdown", capsys, monkeypatch).replace("\\_", "_")
 
 
+def test_a_search_of_scores_reads_what_its_training_has_just_recorded_and_reports_what_that_gives(
+    search: Search, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = {"pseudo-unknown": [0.1, 0.6, 0.2], "known": [0.5, 0.7, 0.9]}  # of 9 pairs one is in the wrong order
+    lines = [{"set": name, "msp": score, "mls": -score} for name, scores in sides.items() for score in scores]
+    recorded = pd.DataFrame(lines).assign(part="val", label=0, prediction=0, logits=[[0.0, 1.0]] * 6)
+    text = SEARCH.replace("lr: {float: [0.01, 0.1]}", "score: {choice: [msp, mls]}").replace("trials: 3", "trials: 9")
+    results = search.command([0.3], text=text, recorded=recorded)  # which no score of the file has
+    assert (results.best["toy"], results.trials("finished")) == ([{"score": "msp"}], 2)
+    said = shown(search, "markdown", capsys, monkeypatch)
+    assert "Best settings: score msp (val/auroc 88.9 in the search)." in said
+
+
 def test_the_store_and_the_report_of_a_search_by_means_have_the_means(
     search: Search, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
