@@ -5,9 +5,10 @@
 Passes are measured in the same run: training at the batch sizes that methods use (forward, loss, backward), forward
 passes of student and teacher, the optimiser's step. A method's arithmetic is their sum over that of Plain; the ratio
 of measured to arithmetic is what mixing, masks, banks and losses add (Plain itself augments, so its ratio is 1).
-Methods that toss a coin have a line for mixed and one for raw steps, ARPL+CS one for each pass of an epoch. Images are
-random bytes: what they show does not change what a step costs. All runs take turns, so that a machine that slows down
-slows all; figures are medians of paired rounds.
+Methods that toss a coin have a line for mixed and one for raw steps, ARPL+CS one for each pass of an epoch. Images
+are random bytes: what they show does not change what a step costs. Prompts are of a model of images and texts of
+their own (`--prompted`), with towers that nobody trained; their passes are through it, to its images and to each
+class's text. All runs take turns, so that a machine that slows down slows all; figures are medians of paired rounds.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
 from trainables.device import pick_device
 from trainables.models.confusing import LATENT, Discriminator, Generator
+from trainables.models.prompts import Prompted
 from trainables.protocols.protocols import UNKNOWN
 from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
@@ -45,8 +47,9 @@ class Step:
     pass_number: int = 0  # over the images in an epoch
 
 
-def rows(teacher: str) -> dict[str, Step]:
+def rows(teacher: str, prompted: str) -> dict[str, Step]:
     """Every method, as its definition counts passes. B is the batch of known images."""
+    towers: dict[str, object] = {"backbone": prompted, "weights": "random", "warmup_epochs": 0}
     distill = {"method": "distill", "teacher": {"backbone": teacher}}
     asymmetric = {"method": "asymmetric", "teacher": {"backbone": teacher}}
     mixed, raw = {"mix_probability": 1.0}, {"mix_probability": 0.0}
@@ -85,6 +88,11 @@ def rows(teacher: str) -> dict[str, Step]:
         "arpl, backmix, Grad-CAM": Step({"method": "arpl", "mix": "backmix", "cam": "gradient"}),
         "arpl-cs, first pass": Step({"method": "arpl-cs"}, {"train B": 2, "to images B": 1, "adversaries": 1}),
         "arpl-cs, second pass": Step({"method": "arpl-cs"}, pass_number=1),
+        "coop": Step({"method": "coop", **towers}, {"tower B": 1, "texts": 1}),
+        "coop, backmix": Step({"method": "coop", "mix": "backmix", **towers}, {"tower 2B, back": 1, "texts": 1}),
+        "locoop": Step({"method": "locoop", **towers}, {"tower B": 1, "texts": 1}),
+        "vpt": Step({"method": "vpt", **towers}, {"tower B, back": 1}),
+        "vpt, backmix": Step({"method": "vpt", "mix": "backmix", **towers}, {"tower 2B, back twice": 1}),
     }
 
 
@@ -161,6 +169,38 @@ def adversaries(trainer: Trainer, x: torch.Tensor, precision: str) -> Callable[[
     return run
 
 
+def prompted_passes(trainer: Trainer, batch: int, size: int, precision: str) -> dict[str, Callable[[], object]]:
+    """Passes of CoOp's network as open_clip has them: images through its tower, and back to its first block once, or
+    twice (for foregrounds and for what is learnt); prompts through the other, and back."""
+    network, device = trainer.model, trainer.device
+    assert isinstance(network, Prompted)
+
+    def through_tower(count: int, back: int = 0) -> Callable[[], object]:
+        x = noise(trainer, count, size, size).requires_grad_(back > 0)
+
+        def run() -> None:
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+            with torch.set_grad_enabled(back > 0), autocast:
+                value = network.towers.encode_image(network.enlarged(x)).float().sum()
+            for turn in range(back):
+                torch.autograd.grad(value, x, retain_graph=turn < back - 1)
+
+        return run
+
+    def texts() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            value = network.texts().sum()
+        torch.autograd.grad(value, network.head.context)
+
+    return {
+        "tower B": through_tower(batch),
+        "tower B, back": through_tower(batch, 1),
+        "tower 2B, back": through_tower(2 * batch, 1),
+        "tower 2B, back twice": through_tower(2 * batch, 2),
+        "texts": texts,
+    }
+
+
 def passes(trainer: Trainer, batch: int, size: int, precision: str) -> dict[str, Callable[[], object]]:
     """Each pass by itself, on noise."""
     device, teacher = trainer.device, trainer.objective.given.teacher
@@ -227,6 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="wrn16-2")
     parser.add_argument("--teacher", help="its backbone (default: the student's)")
+    parser.add_argument("--prompted", default="open_clip:tiny", help="the model of images and texts that is prompted")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--size", type=int, default=32, help="side of the images in pixels")
     parser.add_argument("--rounds", type=int, default=20, help="timed steps of each kind")
@@ -250,7 +291,7 @@ def main() -> None:
 
     chosen = {
         name: row
-        for name, row in rows(args.teacher or args.backbone).items()
+        for name, row in rows(args.teacher or args.backbone, args.prompted).items()
         if name == "plain" or not args.only or row.settings["method"] in args.only
     }
     runs = {name: step_of(trainer(row.settings), args.batch, row.pass_number) for name, row in chosen.items()}
@@ -265,6 +306,9 @@ def main() -> None:
             headed = trainer({"method": method})
             images = noise(headed, args.batch, args.size, args.size)
             units[f"train B, {method}"] = training_pass(headed, images, args.precision)
+    if coop := next((row for name, row in chosen.items() if row.settings.get("weights")), None):
+        of_coop = trainer({**coop.settings, "method": "coop", "mix": "none"})
+        units |= prompted_passes(of_coop, args.batch, args.size, args.precision)
     needed = {"train B", "optimiser", *(unit for row in chosen.values() for unit in row.passes)}
     units = {name: run for name, run in units.items() if name in needed}
     times = in_turn(runs | units, args.rounds, device)
