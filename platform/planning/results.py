@@ -152,6 +152,13 @@ class Results:
             if o.place.column == column and o.done and name in o.metrics
         }
 
+    def measured(self, sweep: str, row: str, metric: str, column: str = "") -> list[float]:
+        """A row's results, one for each trial: what is not trained is the same trial at every seed."""
+        own = (o for o in self.of_row(sweep, row) if o.place.column == column)
+        trials = {(o.place.split, o.place.seed): o.identity for o in own}
+        found = self.values(sweep, row, metric, column)
+        return list({trials[key]: value for key, value in found.items()}.values())
+
     def differences(self, sweep: str, rows: tuple[str, str], metric: str, column: str = "") -> list[float]:
         """The first row minus the second for every (split, seed) that both have."""
         one, other = (self.values(sweep, row, metric, column) for row in rows)
@@ -163,7 +170,7 @@ class Results:
             phase = self.of_row(sweep, row)[0].place.phase
             for column, metric in columns:
                 shown = metric.replace("{score}", "_score_")
-                values = list(self.values(sweep, row, metric, column).values())
+                values = self.measured(sweep, row, metric, column)
                 yield from _spread((phase, row, column, *shown.split("/")), values)
 
     def of_best(self, sweep: str, metrics: Iterable[str]) -> Iterator[tuple[str, float]]:

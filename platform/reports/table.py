@@ -68,15 +68,17 @@ class ReportCell:
 
     @property
     def percent(self) -> list[float]:
-        return list(self.percents.values())
+        """One for each trial: what is not trained is the same trial at every seed."""
+        trials = {trial.key: trial.identity for trial in self.trials}
+        return list({trials.get(key) or key: value for key, value in self.percents.items()}.values())
 
     @property
     def n(self) -> int:
-        return len(self.values)
+        return len(self.percent)
 
     @property
     def wanted(self) -> int:
-        return len(self.trials)
+        return len({trial.identity or trial.key for trial in self.trials})
 
     @property
     def mean(self) -> float | None:

@@ -225,7 +225,7 @@ def rows_table(sweep: Sweep, results: Results, images: ImageSets) -> Table:
         table.add_column(in_terminal(column), justify="left" if column == "row" else "right")
     rows = sweep.rows
     for row in rows:
-        values = [list(results.values(name, row, metric, column).values()) for column, metric in shown]
+        values = [results.measured(name, row, metric, column) for column, metric in shown]
         missing = _missing(results.of_row(name, row))
         table.add_row(in_terminal(row), *(_percent(v) if v else missing for v in values), _counts_of(values))
     for row in rows[1:] if spec.search else []:
