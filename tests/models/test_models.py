@@ -140,7 +140,7 @@ def test_logits_and_features_are_float32_under_autocast(name: str) -> None:
 def test_bf16_logits_are_as_distinct_as_the_features_that_they_are_linear_in(name: str) -> None:
     model = build_model(name, 5, 32)
     weight, bias = list(model.parameters())[-2:]
-    nn.init.normal_(weight)  # a ViT's is zero when new
+    nn.init.normal_(weight)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         output = model(
             torch.randn(24, 3, 32, 32)
@@ -191,7 +191,7 @@ def test_vgg32_has_nine_convolutions_and_drops_channels_only_in_training() -> No
 
 
 def vit(head_scale: float = 1.0) -> nn.Module:
-    """A ViT whose head, zero when new, has an opinion."""
+    """A ViT whose head has an opinion."""
     model = build_model("vit-ti8", 3, 32)
     nn.init.normal_(model.get_submodule("body.heads.head").weight, std=head_scale)  # type: ignore[arg-type]
     return model

@@ -81,3 +81,11 @@ def test_features_of_a_wider_teacher_train_their_projection_beside_the_student(t
     assert weight.grad is not None
     assert weight.grad.abs().sum() > 0
     assert not torch.equal(weight.detach(), before)
+
+
+@pytest.mark.parametrize("backbone", ["wrn10-1", "vit-ti8"])
+def test_a_student_that_begins_from_nothing_has_gradients_of_an_ordinary_size(backbone: str, tmp_path: Path) -> None:
+    t = trainer(tmp_path, backbone=backbone)
+    t.objective.loss(t.trained, torch.arange(8)).backward()
+    norm = torch.stack([p.grad.norm() for p in t.model.parameters() if p.grad is not None]).norm()
+    assert 0.1 < norm < 1000  # a head of equal logits made it 1e8

@@ -21,7 +21,6 @@ def identity(settings: dict[str, Any]) -> str:
     [
         ({"method": "backmix", **CIFAR}, "4f50d48490378e38"),
         ({"method": "plain", **LARGE}, "29fd318943cd6ed0"),
-        ({"method": "plain", **CIFAR, "precision": "bf16", "backbone": "vit-ti4"}, "f012d33ddc1ff3bd"),
     ],
     ids=str,
 )
@@ -34,6 +33,10 @@ def test_what_is_computed_as_ever_keeps_its_identity(settings: dict[str, Any], f
     [
         ({"method": "backmix", **LARGE}, "2b77717716be161c"),  # the box was drawn for the stored 256 px
         ({"method": "plain", **CIFAR, "precision": "bf16"}, "0c9654c6a762c289"),  # logits were means of rounded maps
+        (
+            {"method": "plain", **CIFAR, "precision": "bf16", "backbone": "vit-ti4"},
+            "f012d33ddc1ff3bd",
+        ),  # its head was 0
     ],
     ids=str,
 )

@@ -19,7 +19,6 @@ import pytest
 import torch
 import torch.multiprocessing
 from PIL import Image
-from torch import nn
 
 from tests.helpers.clips import TINY
 from trainables.data.augment import HALF
@@ -29,7 +28,6 @@ from trainables.data.trial_data import Samples, TrialData
 from trainables.images.encoded import Encoded
 from trainables.mixes.backmix import BackMix
 from trainables.models.output import ConvolutionalNetwork, Network
-from trainables.models.vit import ViT
 from trainables.objectives import network_of
 from trainables.one_trial import Trial
 from trainables.processes import ALONE, Processes
@@ -138,8 +136,6 @@ def gradients(case: str, folder: Path, processes: Processes = ALONE) -> Result:
     with exact():
         trainer = Trainer(trial(case), noise(), CPU, teacher_of(case, folder), processes)
     trainer.objective.double()
-    if isinstance(trainer.model, ViT):  # its head is 0 at first: no gradient and no map would reach beyond it
-        nn.init.normal_(trainer.model.body.heads.head.weight, generator=torch.Generator().manual_seed(0))
     trainer.mix.start_epoch()
     loss = trainer.objective.loss(trainer.trained, torch.arange(BATCH).flip(0))
     loss.backward()

@@ -26,6 +26,9 @@ class ViT(Network):
             mlp_dim=4 * width,
             num_classes=num_classes,
         )
+        # As DeiT's. Torchvision's is 0: then all images have one distribution, where the gradient of DIST's
+        # correlations explodes, and no map reaches beyond the head.
+        nn.init.trunc_normal_(self.body.heads.head.weight, std=0.02)
 
     @property
     def classifier(self) -> nn.Module:
