@@ -75,7 +75,7 @@ def prospects(plan: Plan, sweep: Sweep, finished: Finished, seconds: Seconds) ->
             spread, source = _spread(plan, (one, other), metric, finished, partitions, over)
             limit = looks(n, strata, alpha)[-1].critical if spec.until else 0.0
             published = published_difference(rows, claim, column)
-            wanted = needed(published, spread, strata, power, alpha) if published and spread else None
+            wanted = needed(published, spread, strata, power, alpha, limit) if published and spread else None
             each = _unit_hours(spec, one[0], other[0], seconds, len(spec.seeds) if over == "splits" else len(splits))
             found.append(
                 Prospect(

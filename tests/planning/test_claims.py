@@ -88,6 +88,13 @@ def test_until_decided_the_last_look_of_all_is_what_finds_least() -> None:
     assert one.detectable > detectable(5, GUESS, 4, 0.9, 0.1)  # type: ignore[operator]
 
 
+def test_until_decided_what_the_published_difference_needs_is_by_its_last_look_too() -> None:
+    mixup = foreseen(ROWS + "until: {max_seeds: 6}\n")[1]
+    limit = looks(6, 4)[-1].critical
+    assert mixup.needed == needed(0.5, GUESS, 4, limit=limit) == 11
+    assert needed(0.5, GUESS, 4) == 9
+
+
 def test_what_cannot_be_decided_is_red() -> None:
     of = plan(ROWS)
     shown = prospects_table(of.sweeps[0], foreseen(ROWS))

@@ -1,6 +1,7 @@
 """Whatever ends a sweep, the same command goes on: nothing is lost, and nothing is trained or recorded twice."""
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from platform.report import main as report_main
 from tests.helpers.faults import trials, under, until, wait_until_gone
 from tests.helpers.paths import ROOT
 from tests.helpers.stores import Server
-from tests.helpers.sweeps import artifact, project, runs, sweep
+from tests.helpers.sweeps import artifact, here, project, runs, sweep
 
 SPEC = """\
 name: toy
@@ -268,6 +270,57 @@ def test_fresh_trains_again_and_one_run_of_each_identity_counts(tmp_path: Path) 
     assert sorted(run.data.tags["row"] for run in counted) == ["BackMix", "Plain"]
     assert {run.info.status for run in trials(folder)} == {"FINISHED"}
     assert len(trials(folder)) == 4
+
+
+# Until decided
+
+DECIDED = """\
+name: toy
+base: {protocol: digits, backbone: wrn10-1, epochs: 3, batch_size: 16}
+resources: {cpus_per_worker: 1}
+splits: [0, 1]
+until: {max_seeds: 5, smallest: 8}
+columns: {Acc.: test/accuracy, AUROC: test/auroc}
+rows:
+  - {name: Plain, set: {method: plain}}
+  - {name: Untrained, set: {method: plain, epochs: 1, lr: 0.0001}}
+  - {name: CutMix, set: {method: cutmix}}
+claims:
+  - {row: Untrained, over: Plain, columns: [Acc.], sign: "-"}
+  - {row: CutMix, over: Plain, columns: [Acc., AUROC], sign: "-"}
+"""
+
+
+@pytest.mark.slow
+def test_a_table_that_is_killed_at_random_moments_decides_what_it_decides_alone(tmp_path: Path) -> None:
+    """The runs' metrics, scores and weights too, and each trial has one run."""
+    moments = random.Random(0)
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    for folder in (alone, killed):
+        folder.mkdir()
+        project(folder, DECIDED)
+    said = sweep(alone).communicate(timeout=600)[0]
+    expected = report(alone)
+    assert "decided after 3 seeds, sequential" in expected, said + expected
+    for _ in range(5):
+        process = sweep(killed)
+        for _ in range(moments.randrange(1, 4)):
+            until(process, " finished")
+        time.sleep(moments.uniform(0, 1.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    again = sweep(killed)
+    said = again.communicate(timeout=600)[0]
+    assert again.returncode == 0, said
+    assert report(killed) == expected
+    assert numbers(killed) == numbers(alone)
+    assert statuses(killed) == statuses(alone)
+
+
+def report(folder: Path) -> str:
+    """Without the hours of what is missing, since those of trainings differ."""
+    said = here(report_main, folder, "toy.yaml", "--format", "markdown").stdout
+    return re.sub(r", [\d.]+ core-hours", "", said)
 
 
 # A server that dies
