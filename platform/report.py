@@ -54,6 +54,8 @@ EXAMPLES = """examples:
       the same trials by another score and definition, from what they recorded; nothing is trained
   python -m platform.report search_spaces/asymmetric/table06.yaml --format trials --out results.csv
       the trials behind it, one line each with all their metrics; `--from results.csv` makes the table again
+  python -m platform.report search_spaces/asymmetric/table06.yaml --against sqlite:///before.db
+      beside the same table of another store: did a change of the code change the results?
   python -m platform.report --all
       a page for each table of search_spaces/, and reports/index.html over all of them
 
@@ -87,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CSV",
         help="the trials of a file by `--format trials`, not a store's",
     )
+    against = "set it beside another file, another store, or another CSV: the paired difference of every cell"
+    parser.add_argument("--against", metavar="OTHER", help=against)
     parser.add_argument("--score", metavar="SCORE", help=f"recompute with it: {', '.join(SCORES)}")
     parser.add_argument("--metric", metavar="METRIC", help="recompute with it: auroc, auroc.arpl, oscr, tnr95, …")
     parser.add_argument(
@@ -119,6 +123,8 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
             reader = read_exported(args.exported) if args.exported else Reader.open(uri)
         if reader is None:
             errors.print(f"no runs yet: there is no {escape(showable(uri))}", style="yellow")
+        if args.against:
+            return _compare(args, files[0], reader, console, errors)
         return _show(args, files, reader, uri, console, errors)
     except TrackingError as error:
         errors.print(escape(showable(error)), style="red")
@@ -139,6 +145,8 @@ def _paths(args: argparse.Namespace) -> list[Path]:
 
 
 def _check_choices(args: argparse.Namespace) -> None:
+    if args.against and (len(args.files) != 1 or args.format not in (None, "terminal", "markdown") or args.out):
+        raise ConfigError([Problem((), "--against compares one file, in the terminal or as Markdown")])
     choices = {
         "score": SCORES,
         "metric": (*RANKING_METRICS, *OPEN_SET_METRICS, *BALANCED, "f1.test95"),
@@ -185,6 +193,38 @@ def _show(
     except OSError as error:
         raise ConfigError([Problem((), f"--out: {error}")]) from error
     console.print(f"wrote {escape(str(args.out))}")
+    return DONE
+
+
+def _compare(
+    args: argparse.Namespace, file: SearchFile, reader: Reader | None, console: Console, errors: Console
+) -> int:
+    """The table beside that of another file of the same trials, or of other trials by the same file."""
+    from platform.reports import against
+    from platform.reports.exported import read_exported
+    from platform.reports.recorded import Recorded
+    from platform.tracking.reader import Reader
+
+    other, theirs = file, reader
+    if args.against.endswith((".yaml", ".yml")):
+        other = search_file.load(Path(args.against))
+    elif args.against.endswith(".csv"):
+        theirs = read_exported(Path(args.against))
+    else:
+        theirs = Reader.open(args.against)
+    if theirs is None:
+        raise ConfigError([Problem((), f"--against {showable(args.against)}: there is no such store")])
+    one, two = (
+        _table(args, of, where, Recorded(where, args.recompute) if where and where.uri else None, errors)
+        for of, where in ((file, reader), (other, theirs))
+    )
+    if args.format == "markdown" or not (args.format or console.is_terminal):
+        print(against.markdown(one, two), end="")
+    else:
+        console.print(against.in_a_terminal(one, two))
+    mine = args.exported or showable(store_of(args.tracking_uri))
+    of = mine if other is not file else showable(args.against)
+    console.print(f"\nfirst: {file.path}, {mine}\nsecond: {other.path}, {of}", markup=False, soft_wrap=True)
     return DONE
 
 

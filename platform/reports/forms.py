@@ -176,10 +176,10 @@ def _in_terminal(cell: ReportCell, digits: int) -> str:
 def markdown(table: ReportTable) -> str:
     digits = decimals(table)
     lines = [f"**{in_markdown(table.title)}**", ""]
-    lines.append(_piped(["row", *map(in_markdown, table.headings)]))
+    lines.append(piped(["row", *map(in_markdown, table.headings)]))
     lines.append("|---|" + "---:|" * len(table.headings))
     lines += [
-        _piped([in_markdown(line[0].row), *(in_markdown(cell_text(cell, digits)) for cell in line)])
+        piped([in_markdown(line[0].row), *(in_markdown(cell_text(cell, digits)) for cell in line)])
         for line in table.cells
     ]
     lines += ["", " ".join(map(in_markdown, notes(table)))]
@@ -193,7 +193,8 @@ def in_markdown(text: str) -> str:
     return re.sub(r"([\\`*<|]|\[(?=[^\]]*\]\()|(?<!\w)_|_(?!\w))", r"\\\1", printable(text))
 
 
-def _piped(cells: list[str]) -> str:
+def piped(cells: list[str]) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 

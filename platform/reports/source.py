@@ -251,7 +251,7 @@ class TableSource:
     ) -> Comparison:
         one, other = cells[claim.row][column], cells[claim.over][column]
         published = published_difference(self._named, claim, column)
-        found = None if self.spec.until else _paired(one, other, self.spec.over)
+        found = None if self.spec.until else paired_cells(one, other, self.spec.over)
         judged: Verdict | Literal["smaller", "not comparable"] = verdict(
             found, claimed_sign(self._named, claim, column)
         )
@@ -302,11 +302,12 @@ def _from_the_first(spec: Spec, cells: Mapping[str, Mapping[str, ReportCell]]) -
     for row in others:
         claim = Claim.model_construct(row=first, over=row, columns=list(spec.columns))
         for column in spec.columns:
-            found = _paired(cells[first][column], cells[row][column], None)
+            found = paired_cells(cells[first][column], cells[row][column], None)
             yield Comparison(claim, column, None, found, "not claimed", "")
 
 
-def _paired(one: ReportCell, other: ReportCell, over: Over | None) -> Paired | None:
+def paired_cells(one: ReportCell, other: ReportCell, over: Over | None) -> Paired | None:
+    """The first minus the second, in points, on every split and seed that both have."""
     partitions = {trial.config.split: trial.partition for trial in one.trials}
     return paired(one.percents, other.percents, partitions, over)
 

@@ -232,6 +232,8 @@ def test_all_tables_make_an_index(folder: Path) -> None:
         (("toy.yaml", "--tracking-uri", "http://127.0.0.1:9"), "does not answer"),
         (("toy.yaml", "--from", "toy.yaml"), "no file that `--format trials` wrote"),
         (("toy.yaml", "--from", "nowhere.csv"), "nowhere.csv: No such file"),
+        (("toy.yaml", "--against", "sqlite:///none.db"), "there is no such store"),
+        (("toy.yaml", "--against", "toy.yaml", "--format", "csv"), "--against compares one file"),
         (("toy.yaml", "--format", "csv", "--out", "no/such/folder/x.csv"), "--out"),
     ],
 )
@@ -249,6 +251,17 @@ def test_a_table_is_made_again_of_its_exported_trials_alone(folder: Path, tmp_pa
     again = report(tmp_path, "toy.yaml", "--format", form, "--from", "trials.csv")
     assert again.stdout == report(folder, "toy.yaml", "--format", form).stdout
     assert again.stdout
+
+
+def test_a_table_is_set_beside_one_of_another_store_and_of_another_file(folder: Path) -> None:
+    stored = report(folder, "toy.yaml", "--against", "sqlite:///mlflow.db", "--format", "terminal")
+    assert stored.returncode == 0, stored.stderr
+    assert stored.stdout.count(" +0.0 ") == 4
+    (folder / "other.yaml").write_text(
+        TABLE.replace("name: Plain", "name: Renamed").replace("over: Plain", "over: Renamed")
+    )
+    other = report(folder, "toy.yaml", "--against", "other.yaml").stdout
+    assert re.search(r"\| Renamed \| Acc\. \|  \| \d+\.\d", other)
 
 
 @pytest.mark.parametrize("uri", ["postgresql://me:secret@host/db", "https://me:secret@host"])
