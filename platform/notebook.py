@@ -20,7 +20,9 @@ from platform.reports.of_file import chosen, table_of
 from platform.tracking.index import TrialRun
 from platform.tracking.reader import Reader
 from trainables.data.trial_data import build
+from trainables.models.exported import how_to_load, library_state
 from trainables.models.output import Network
+from trainables.models.weight_files import read_state
 from trainables.reading import yaml_file
 from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.settings.config import TrialConfig
@@ -74,6 +76,19 @@ class Store:
             weights = self._file(trial, "weights.pt", Path(scratch))
             model = read_weights(config, build(config, Path(data_root)), weights, torch.device(device))
         return model.eval()
+
+    def export(self, trial: str, file: str | Path) -> list[str]:
+        """Write the weights of a trial in the layout of the library that has its network. Returns the Python that
+        loads them. Raises `WeightsError` for a network of no library."""
+        config = self.config(trial)
+        with tempfile.TemporaryDirectory() as scratch:
+            state = library_state(config, read_state(self._file(trial, "weights.pt", Path(scratch))))
+        try:
+            with open(file, "xb") as written:
+                torch.save(state, written)
+        except OSError as error:
+            raise ConfigError([Problem((), f"{file} could not be written: {error.strerror}")]) from error
+        return how_to_load(config, state, str(file))
 
     def table(self, file: str | Path, profile: str | None = None, changed: Sequence[str] = ()) -> pd.DataFrame:
         """The table of a search file, one line a cell, in percent: as `report --format csv`."""

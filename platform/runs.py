@@ -40,6 +40,8 @@ EXAMPLES = """examples:
       what is not the same about two trials: settings, code, versions, metrics
   python -m platform.runs stop "Plain, split 0"
       ask the sweep that trains it to end this trial; the others go on, and the same sweep later goes on with it
+  python -m platform.runs export 5a3f weights.pth
+      its weights for torchvision's or timm's own network, and the Python that loads them
   python -m platform.runs clean images teachers --dry-run
       what lies under --storage, in the cache and deleted in MLflow, and what each is good for; removes what is named
 
@@ -90,13 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     ended.add_argument("id", help="as of show")
     ended.set_defaults(do=_stop)
 
+    exported = commands.add_parser("export", help="weights of a finished trial, for torchvision's or timm's network")
+    exported.add_argument("id", help="as of show")
+    exported.add_argument("file", help="to write, as weights.pth")
+    exported.set_defaults(do=_export)
+
     cleaned = commands.add_parser("clean", help="what lies on the disk, what it is good for; removes what is chosen")
     cleaned.add_argument("what", nargs="*", metavar="what", help=f"to remove: {', '.join(REMOVABLE)}")
     cleaned.add_argument("--storage", type=Path, default=Path("results"), help="as of a sweep (default: results)")
     cleaned.add_argument("--dry-run", action="store_true", help="name what would be removed, and remove nothing")
     cleaned.set_defaults(do=_clean)
 
-    for one in (listed, shown, compared, ended, cleaned):
+    for one in (listed, shown, compared, ended, exported, cleaned):
         add_tracking_uri(one)
     return parser
 
@@ -186,6 +193,23 @@ def _stop(args: argparse.Namespace, console: Console, errors: Console) -> int:
     records.reader.ask_to_end(run)
     said = f"asked {who} to end {args.id} within seconds, with a checkpoint: the same sweep again goes on with it"
     console.print(said, markup=False, soft_wrap=True)
+    return DONE
+
+
+def _export(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    from platform.notebook import Store
+    from trainables.data.augment import NORMALISATIONS
+    from trainables.storage.weights import WeightsError
+
+    store = Store(args.tracking_uri)
+    try:
+        lines = store.export(args.id, args.file)
+    except WeightsError as error:
+        raise ConfigError([Problem((), str(error))]) from error
+    config = store.config(args.id)
+    statistics = NORMALISATIONS.get(config.normalisation)
+    by = f"less {statistics.mean}, by {statistics.std}" if statistics else "by those of its training images"
+    print("\n".join([*lines, f"# of {config.seen_size} px images, RGB in 0..1, {by}"]))
     return DONE
 
 
