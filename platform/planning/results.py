@@ -122,6 +122,12 @@ class Results:
         return len({o.identity for o in self.outcomes if o.done and o.evaluated})
 
     @property
+    def given(self) -> int:
+        """How many networks that others trained were evaluated."""
+        ended = (o for o in self.outcomes if o.status == "finished" and not o.evaluated)
+        return len({o.identity for o in ended if o.config.train == "none"})
+
+    @property
     def cached(self) -> int:
         """How many trials needed nothing, proposals that an earlier command saw the end of among them."""
         earlier = {o.identity for o in self.earlier if o.status != "failed"}
@@ -131,8 +137,8 @@ class Results:
     def counts(self) -> dict[str, int]:
         """What became of every trial."""
         return {
-            "trained": self.trials("finished", "stopped"),
-            "evaluated": self.evaluated,
+            "trained": self.trials("finished", "stopped") - self.given,
+            "evaluated": self.evaluated + self.given,
             "cached": self.cached,
             "failed": self.trials("failed"),
             "left out": self.trials("left out"),

@@ -91,8 +91,11 @@ def work_table(todo: Work, estimate: Estimate | str, budget: str = "") -> Table:
     table.add_column()
     if todo.nothing:
         table.add_row("to do", "nothing: every trial is finished")
-    else:
-        table.add_row("to train", f"{len(todo.train)} trials{_of_which(todo.teachers, 'teachers')}")
+    given = sum(config.train == "none" for config, _ in todo.train)
+    if count := len(todo.train) - given:
+        table.add_row("to train", f"{count} trials{_of_which(todo.teachers, 'teachers')}")
+    if given:
+        table.add_row("to evaluate", f"{given} networks that others trained")
     if todo.evaluate:
         lacking = "on sets, on images or by scores that they lack"
         table.add_row("to evaluate", f"evaluate {len(todo.evaluate)} finished trials, {lacking}")
