@@ -282,7 +282,7 @@ class Queue:
             found, run = self.finished.get(request.identity), told.ran(request.place.split, request.place.seed)
             if found or run or not told.runs:  # else it has not begun
                 outcome = Outcome.told(told, request, found, run)
-                self.results.earlier.append(self.rejudged(outcome, self.plan.sweep(name).spec))
+                self.results.earlier.append(self.rejudged(outcome, self.plan.sweep(name).spec) if found else outcome)
         if told.status == "finished":
             self.results.judged.setdefault(name, {})[told.proposal.number] = told.metrics
 
