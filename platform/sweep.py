@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--notify", metavar="CMD", help="a command that is told by JSON on its stdin when all has ended, failed or not"
     )
+    parser.add_argument("--tensorboard", metavar="DIR", help="write the trials' curves there too, as event files")
     parser.add_argument("--fresh", action="store_true", help="train again what is finished, and search anew")
     parser.add_argument("--address", help="a running Ray cluster to join (default: RAY_ADDRESS, else this machine)")
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from platform.tracking.index import FinishedTrial
 from platform.tracking.store import End
 from platform.tracking.sweeps import OpenSweep
 from platform.tracking.tracker import LONGEST_TAG, Tracker
-from platform.tracking.trials import Place, TrialState
+from platform.tracking.trials import Listener, Place, TrialState
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights, kept_weights
 
@@ -56,6 +56,7 @@ def execute(
     give_up: Callable[[Results], None],
     again: str,
     budget: HoursLeft | None = None,
+    listeners: Sequence[Listener] = (),
     fresh: bool = False,
     joined: bool = False,
 ) -> Results:
@@ -114,7 +115,7 @@ def execute(
                     view.begin(queue.expected)
                     run = launch.Run(
                         queue,
-                        (tracker, view, *([budget] if budget else [])),
+                        (tracker, view, *([budget] if budget else []), *listeners),
                         site,
                         interrupt,
                         view.say,

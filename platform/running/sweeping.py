@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -46,6 +46,9 @@ from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.storage.cache import cache_folder
 from trainables.storage.folder import Folder
+
+if TYPE_CHECKING:
+    from platform.tracking.curves import Curves
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ def _carry_out(
 ) -> int:
     """Train what is left to do, tell what came of it and what to type next; the exit code."""
     started = time.monotonic()
+    listeners = [_curves(Path(typed.args.tensorboard))] if typed.args.tensorboard else []
     store = ["--tracking-uri", tracker.shown] if typed.args.tracking_uri else []
 
     def tell(results: Results) -> int:
@@ -290,6 +294,7 @@ def _carry_out(
         give_up=end,
         again=typed.again,
         budget=budget,
+        listeners=listeners,
         fresh=typed.args.fresh,
         joined=typed.joined,
     )
@@ -298,10 +303,19 @@ def _carry_out(
     return tell(results)
 
 
+def _curves(folder: Path) -> Curves:
+    from platform.tracking.curves import Curves
+
+    try:
+        return Curves(folder)
+    except OSError as error:
+        raise ConfigError([Problem((), f"--tensorboard: {error}")]) from error
+
+
 def _told(plan: Plan, results: Results, code: int, seconds: float, again: str) -> dict[str, Any]:
     """What `--notify` tells, for programs: how the sweeps of the command ended."""
-    failed = "lost its cluster" if results.lost else "failed in part"
-    how = {DONE: "finished", INTERRUPTED: "interrupted"}.get(code, failed)
+    how = "failed in part" if results.count("failed", "left out") else "finished"
+    how = "lost its cluster" if results.lost else "interrupted" if results.interrupted else how
     names = [sweep.name for sweep in plan.sweeps]
     return {
         "text": f"{', '.join(names)} {how}: {ending(results, seconds / 60)}",

@@ -23,7 +23,7 @@ def test_a_trial_that_is_asked_to_end_keeps_a_checkpoint_and_the_others_go_on(
 ) -> None:
     monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
     folder = project(tmp_path, SPEC)
-    process = sweep(folder, "--notify", "cat > told.json")
+    process = sweep(folder, "--tensorboard", "curves")
     until(process, r"Long, .* started")
     asked = here(command.main, folder, "stop", "Long")
     assert asked.returncode == 0, asked.stderr
@@ -36,6 +36,8 @@ def test_a_trial_that_is_asked_to_end_keeps_a_checkpoint_and_the_others_go_on(
     assert {row: run.info.status for row, run in ended.items()} == {"Long": "KILLED", "Short": "FINISHED"}
     kept = folder / "results" / "trials" / ended["Long"].data.tags["identity"] / "checkpoints"
     assert any(kept.iterdir())
+    drawn = {file.parent.name for file in (folder / "curves" / "toy").rglob("*tfevents*")}
+    assert {name[: name.index("-")] for name in drawn} >= {"Short split 0 seed 0"}
     again = here(command.main, folder, "stop", "Long")
     assert again.returncode == 2
     assert "Long is interrupted: only a trial that is running can be ended" in again.stderr
