@@ -18,6 +18,7 @@ from tests.helpers.clips import TINY
 from tests.helpers.squares import squares
 from trainables.data.trial_data import TrialData
 from trainables.evaluating import evaluate_again
+from trainables.objectives import network_of
 from trainables.one_trial import Report, Trial, run_trial
 from trainables.settings.config import TrialConfig
 from trainables.settings.methods import METHODS
@@ -121,6 +122,20 @@ def test_it_may_be_interrupted_after_any_step(method: str, steps: int, tmp_path:
     run_until(start(config, tmp_path), steps, tmp_path / "parts")
     list(start(config, tmp_path).reports(tmp_path / "parts"))
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("train", ["all", "head"])
+def test_a_network_that_others_trained_is_fine_tuned_to_the_same_end(train: str, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    torch.save(network_of(trial(method="plain"), 3, 32).state_dict(), tmp_path / "given.pt")
+    config = trial(method="plain", weights=str(tmp_path / "given.pt"), train=train)
+    list(run_trial(config, images(), CPU, tmp_path / "whole"))
+    run_until(start(config, tmp_path), 4, tmp_path / "parts")
+    list(start(config, tmp_path).reports(tmp_path / "parts"))
+    assert_same_end(tmp_path / "whole", tmp_path / "parts")
+    given, ended = torch.load(tmp_path / "given.pt", weights_only=True), weights_of(tmp_path / "parts")
+    assert not torch.equal(given["head.weight"], ended["head.weight"])
+    assert torch.equal(given["stem.weight"], ended["stem.weight"]) == (train == "head")
 
 
 def test_interruptions_may_follow_each_other(tmp_path: Path) -> None:
