@@ -9,6 +9,7 @@ from platform.reports.table import ReportCell, ReportTrial
 from platform.tracking.trials import Place
 from tests.helpers.clips import TINY
 from trainables.settings.config import TrialConfig
+from trainables.settings.identity import identity_of
 from trainables.settings.resolving import resolve
 
 
@@ -18,7 +19,7 @@ def seeds(request: pytest.FixtureRequest) -> list[TrialConfig]:
 
 
 def identity(config: TrialConfig) -> str:
-    return config.identity({"digits": "fingerprint"})
+    return identity_of(config, {"digits": "fingerprint"})
 
 
 def test_a_sweep_counts_a_zero_shot_classifier_once(seeds: list[TrialConfig]) -> None:

@@ -356,8 +356,8 @@ def test_a_stopped_trial_goes_on_from_the_first_process_checkpoint_to_the_same_e
 
 
 def test_the_first_process_alone_evaluates_and_writes(trials: list[Result], folder: Path) -> None:
-    assert min(number for _, number in trials[0]["whole"] if number) > 3
-    assert max(number for _, number in trials[1]["whole"]) == 3
+    assert min(number for _, number in trials[0]["whole"] if number) > 4
+    assert max(number for _, number in trials[1]["whole"]) == 4  # loss, rate, speed, seconds
     assert not (folder / "out1").exists()
     assert not (folder / "kept1").exists()
 
