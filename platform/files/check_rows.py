@@ -257,7 +257,8 @@ def _resolve(
     if both := [name for name in changes if name in column and name != "teacher"]:
         return None, [Problem(path, f"{both[0]} is set by the row and by a column: remove one of them")]
     if not {"method", "objective"} & (spec.base.keys() | changes.keys()):
-        return None, [Problem(path, "has no method: write one in base, or in the row's set")]
+        instead = "write one in base or in the row's set, or `objective: ce` beside its mix"
+        return None, [Problem(path, f"has no method: {instead}")]
     try:
         return resolve({**with_teacher(spec, changes, column), "split": 0}), []
     except ConfigError as error:

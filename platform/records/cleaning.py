@@ -22,7 +22,7 @@ KINDS = {
     "checkpoints": "an unfinished trial goes on from its own; of a finished one they are left over",
     "teachers": "weights that students and evaluations read; fetched from the store again where they are wanted",
     "studies": "a search goes on from its own, and without it would propose anew",
-    "images": "decoded image sets; read again from --data-root where a trial wants one",
+    "images": "decoded image sets of all that runs on this machine; read again where a trial wants one",
     "indexes": "what this machine knows of a store, so that it need not be asked; made again at the next look",
     "deleted": "runs that were deleted in MLflow, with their files; until then they can be restored",
     "undelivered": "records that MLflow has not taken yet: the next sweep delivers them",

@@ -58,7 +58,8 @@ class Records:
         return [run for run in found if self.status(run) in FAILED] if failed else found
 
     def find(self, name: str) -> TrialRun | SweepRun:
-        """The one run that `name` means: an identity, a run's id or its name, or what only these begin with.
+        """The one run that `name` means: an identity, a run's id or its name, with or without its sweep's before it; or
+        what only these begin with.
 
         Of several runs of a trial the finished one, else the last; of a sweep the newest. Raises `ConfigError`.
         """
@@ -82,7 +83,7 @@ class Records:
 
 def _names(run: TrialRun | SweepRun) -> tuple[str, ...]:
     return (
-        (run.run_id, run.identity, run.tags.get("name", ""))
+        (run.run_id, run.identity, run.tags.get("name", ""), title(run))
         if isinstance(run, TrialRun)
         else (run.run_id, run.experiment)
     )

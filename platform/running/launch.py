@@ -138,6 +138,7 @@ class Run:
             trial.status, trial.error, job.curable = "failed", showable(failure), result["again"]
             return False
         trial.device, trial.warnings = result["device"], result["warnings"]
+        trial.resumed = max((epoch for epoch, _ in result["history"]), default=trial.resumed)
         for epoch, metrics in result["history"]:  # of an attempt before this one, which may not have been heard
             self._tell(trial, epoch, metrics)
         if result["last"]:

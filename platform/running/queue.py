@@ -146,13 +146,13 @@ class Queue:
 
     def interrupt(self) -> list[TrialState]:
         """Nothing more is started. What runs is `interrupted`: another process goes on with it."""
-        trials = [job.trial for job in self.running.values()]
-        for job in self.running.values():
+        begun = [*self.running.values(), *(job for job in self.ready if job.trial.attempt > 1)]
+        for job in begun:
             job.trial.status = "interrupted"
             for request in job.requests:
                 self.results.add(Outcome.of(job.trial, request))
         self.running.clear()
-        return trials
+        return [job.trial for job in begun]
 
     # What is wanted
 

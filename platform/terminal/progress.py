@@ -105,14 +105,17 @@ class LiveView:
         if not self._heard[id(trial)]:
             self._heard[id(trial)] = True
             self._note()
+            if trial.resumed and not self.console.is_terminal:
+                self.console.print(f"{in_terminal(trial.name)} goes on after epoch {trial.resumed}", soft_wrap=True)
         note = f"{self._measured(trial)}  {in_terminal(say_settings(trial.searched))}"
         self._bars.update(self._lines[id(trial)], completed=round(trial.epoch, 1), note=note)
         every = max(1, trial.config.epochs // LINES_PER_TRIAL)
         step = int(trial.epoch) // every
         if not self.console.is_terminal and step > self._said.get(id(trial), 0) and trial.status == "running":
             self._said[id(trial)] = step
-            line = f"{in_terminal(trial.name)} epoch {int(trial.epoch)}/{trial.config.epochs}  {self._measured(trial)}"
-            self.console.print(line, soft_wrap=True)
+            if trial.epoch > trial.resumed:
+                done = f"{int(trial.epoch)}/{trial.config.epochs}"
+                self.console.print(f"{in_terminal(trial.name)} epoch {done}  {self._measured(trial)}", soft_wrap=True)
         self._note_all()
 
     def ended(self, trial: TrialState) -> None:

@@ -12,7 +12,8 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "ray", "optuna", "mlflow")  # tha
 
 @cache
 def code_tags() -> dict[str, str]:
-    """Git sha, whether the code was changed since, and versions, as tags of a run."""
+    """Git sha, whether the code was changed since, and versions, as tags of a run. A new file is no change: what is
+    one's own is known by its content."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
@@ -23,6 +24,6 @@ def code_tags() -> dict[str, str]:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     sha = git("rev-parse", "HEAD")
-    dirty = str(bool(git("status", "--porcelain"))).lower() if sha else "unknown"
+    dirty = str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower() if sha else "unknown"
     source = {"mlflow.source.name": "platform.sweep", "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": sha}
     return source | {"git.sha": sha or "unknown", "git.dirty": dirty} | {f"version.{n}": version(n) for n in _LIBRARIES}

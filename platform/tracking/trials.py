@@ -48,6 +48,7 @@ class TrialState:
     status: Status = "running"
     attempt: int = 1
     epoch: float = 0  # done so far; whole where `metrics` are of an epoch's end
+    resumed: int = 0  # the last epoch that an attempt before this one has done
     metrics: dict[str, float] = field(default_factory=dict)
     device: str = ""
     tested: Mapping[str, Content] = field(default_factory=dict)  # the test images that a finished one saw

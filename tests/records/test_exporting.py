@@ -39,4 +39,4 @@ def test_a_librarys_network_is_written_with_the_lines_that_load_it(
 def test_a_network_of_no_library_is_told_in_one_line(run: Command) -> None:
     done = run("export", "Plain", "net.pth")
     assert done.returncode == 2
-    assert "wrn10-1 is no network of torchvision's or timm's: take its weights.pt as it is" in done.stderr
+    assert "wrn10-1 is no network of torchvision's or timm's, as resnet18 is" in done.stderr

@@ -68,7 +68,7 @@ def test_a_csv_has_a_line_a_trial_and_all_metrics(run: Command) -> None:
     assert lines["Broken"]["test/accuracy"] == ""
 
 
-@pytest.mark.parametrize("name", ["b2b2b2b2b2b2b2b2", "b2", "CutMix, split 0, seed 0", "CutM"])
+@pytest.mark.parametrize("name", ["b2b2b2b2b2b2b2b2", "b2", "CutMix, split 0, seed 0", "CutM", "toy, CutMix, split 0"])
 def test_a_trial_is_found_by_its_identity_or_its_name_or_how_one_begins(run: Command, name: str) -> None:
     assert json.loads(run("show", name, "--json").stdout)["row"] == "CutMix"
 

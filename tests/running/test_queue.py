@@ -188,3 +188,13 @@ def test_an_interrupt_keeps_what_ran_open(tmp_path: Path) -> None:
     assert queue.interrupt() == [job.trial]
     assert job.trial.status == "interrupted"
     assert [p.settings for p in queue.studies["search"].unfinished()] == [dict(job.trial.searched)]
+
+
+def test_an_interrupt_counts_what_had_failed_and_was_to_be_tried_again(tmp_path: Path) -> None:
+    queue = filled(plan(ROWS), tmp_path)
+    job = queue.next()
+    assert job is not None
+    job.trial.status, job.curable = "failed", True
+    assert queue.tries_again(job)
+    assert queue.interrupt() == [job.trial]
+    assert queue.results.count("interrupted") == 1

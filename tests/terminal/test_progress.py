@@ -94,3 +94,21 @@ def test_a_log_is_told_each_minute_how_far_all_trials_are() -> None:
         "0 of 6 trials done, 6 left, about 0:29:29  1 running",
         "0 of 6 trials done, 6 left, about 0:18:09  1 running",  # 121 / 0.6 · 5.4 = 1089
     ]
+
+
+def test_a_log_says_after_which_epoch_a_trial_goes_on_and_not_once_more_what_came_before() -> None:
+    console = Console(file=io.StringIO(), width=160)
+    live = LiveView(console, Results(), {})
+    live.begin(1)
+    one = trial(1)
+    live.started(one)
+    live.placed(one)
+    one.resumed = 7
+    for one.epoch in range(1, 13):
+        live.reported(one)
+    told = [line for line in console.file.getvalue().splitlines() if "epoch" in line]  # type: ignore[attr-defined]
+    assert [" ".join(line.split()[:6]) for line in told] == [
+        "search 1 goes on after epoch",
+        "search 1 epoch 9/15",
+        "search 1 epoch 12/15",
+    ]

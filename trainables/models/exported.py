@@ -77,7 +77,8 @@ def how_to_load(config: TrialConfig, state: State, file: str) -> list[str]:
 def _layout(config: TrialConfig) -> _Layout:
     family = parse_backbone(config.backbone).family
     if family not in _LAYOUTS:
-        raise WeightsError(f"{config.backbone} is no network of torchvision's or timm's: take its weights.pt as it is")
+        own = "`runs show` says where its weights.pt is"
+        raise WeightsError(f"{config.backbone} is no network of torchvision's or timm's, as resnet18 is: {own}")
     layout = _LAYOUTS[family]
     if family == "timm":
         return layout._replace(head=f"{timm_network(config.backbone).classifier}.")
