@@ -131,7 +131,7 @@ class LiveView:
                 f"[red]{in_terminal(trial.name)} failed[/red]: {in_terminal(trial.reason)}", soft_wrap=True
             )
         elif not self.console.is_terminal:
-            where = f" at epoch {trial.epoch:g}" if trial.config.train != "none" else ""
+            where = f" at epoch {round(trial.epoch, 1):g}" if trial.config.train != "none" else ""
             line = f"{in_terminal(trial.name)} {trial.status}{where}  {self._measured(trial)}"
             self.console.print(line, soft_wrap=True)
 
