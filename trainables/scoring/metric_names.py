@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainables.scoring.metrics import CLOSED_SET_METRICS
-
+CLOSED_SET_METRICS = ("accuracy", "auc")  # of known samples alone, and of no score
 MEANT_BY_ASKER = ("auroc", "oscr")  # as `test/auroc`: whose score and unknown sets, who asks says
 PSEUDO_UNKNOWN = "pseudo-unknown"  # the unknown set of a validation
 

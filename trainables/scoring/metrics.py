@@ -264,7 +264,6 @@ def _check_samples(
             raise ValueError(f"{what} are in {np.min(classes)}..{np.max(classes)}, not all in 0..{num_classes - 1}")
 
 
-CLOSED_SET_METRICS = ("accuracy", "auc")  # of known samples alone, and of no score: `accuracy`, `closed_set_auc`
 RANKING_METRICS: dict[str, Callable[[Ranking], float]] = {
     "auroc": auroc,
     "auroc.arpl": auroc_arpl,
