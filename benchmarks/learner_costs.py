@@ -91,6 +91,7 @@ def rows(teacher: str, prompted: str) -> dict[str, Step]:
         "coop": Step({"method": "coop", **towers}, {"tower B": 1, "texts": 1}),
         "coop, backmix": Step({"method": "coop", "mix": "backmix", **towers}, {"tower 2B, back": 1, "texts": 1}),
         "locoop": Step({"method": "locoop", **towers}, {"tower B": 1, "texts": 1}),
+        "a2pt": Step({"method": "a2pt", **towers}, {"tower B": 1, "texts": 1}),
         "vpt": Step({"method": "vpt", **towers}, {"tower B, back": 1}),
         "vpt, backmix": Step({"method": "vpt", "mix": "backmix", **towers}, {"tower 2B, back twice": 1}),
     }

@@ -139,8 +139,8 @@ ALONE = Processes()
 def over_processes(model: nn.Module, processes: Processes, device: torch.device) -> None:
     """Let the layers of `model` that look at more than one row look at those of all processes. In place."""
     for name, child in model.named_children():
-        if isinstance(child, nn.Dropout2d):
-            setattr(model, name, DropoutOfAll(child.p, processes))
+        if isinstance(child, nn.Dropout | nn.Dropout2d):
+            setattr(model, name, DropoutOfAll(child, processes))
         elif not isinstance(child, nn.BatchNorm2d):
             over_processes(child, processes, device)
         elif device.type == "cuda":
@@ -185,16 +185,18 @@ class BatchNormOfAll(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased_C, self.momentum)
 
 
-class DropoutOfAll(nn.Dropout2d):
-    """Dropout of channels that draws for all processes' rows, as one process alone would, and takes its own."""
+class DropoutOfAll(nn.Module):
+    """Dropout of values or of channels that draws for all processes' rows, as one process alone would, and takes its
+    own."""
 
-    def __init__(self, p: float, processes: Processes) -> None:
-        super().__init__(p)
-        self.processes = processes
+    def __init__(self, alone: nn.Dropout | nn.Dropout2d, processes: Processes) -> None:
+        super().__init__()
+        self.p, self.of_channels, self.processes = alone.p, isinstance(alone, nn.Dropout2d), processes
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        if not self.training:
-            return x_BCHW
-        all_rows = x_BCHW.new_empty(self.processes.rows, x_BCHW.shape[1], 1, 1)
-        kept = all_rows.bernoulli_(1 - self.p).div_(1 - self.p)  # as torch's own draws
-        return x_BCHW * self.processes.mine(kept)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows come first."""
+        if not self.training or not self.p:
+            return x
+        shape = (x.shape[1], 1, 1) if self.of_channels else x.shape[1:]
+        kept = x.new_empty(self.processes.rows, *shape).bernoulli_(1 - self.p).div_(1 - self.p)  # as torch's own draws
+        return x * self.processes.mine(kept)

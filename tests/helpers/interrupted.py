@@ -21,7 +21,7 @@ from trainables.training.teacher import untrained_weights
 
 CPU = torch.device("cpu")
 BACKMIX = {"method": "backmix", "cut_size": 0.1}
-PROMPTED = ("coop", "locoop", "vpt")  # clip trains nothing
+PROMPTED = ("coop", "locoop", "vpt", "a2pt")  # clip trains nothing
 CASES: dict[str, dict[str, object]] = {
     **{method: {"method": method, "gan_width": 4} for method in METHODS if method not in ("clip", *PROMPTED)},
     **{method: {"method": method, "mix": "backmix", "warmup_epochs": 0, **TINY} for method in PROMPTED},

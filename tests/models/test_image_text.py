@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from tests.helpers.clips import TINY
+from trainables.models.anti_association import AntiAssociative
 from trainables.models.cam import relevance
 from trainables.models.image_text import ImageText, alone, attended
 from trainables.models.output import Attention
@@ -158,10 +159,10 @@ def test_each_block_sees_its_own_visual_prompts_behind_the_class_token(depth: st
     torch.testing.assert_close(output.logits_BK, network.head.linear(output.features_BC))
 
 
-@pytest.mark.parametrize("kind", [ZeroShot, Prompted, LocallyPrompted, VisuallyPrompted])
+@pytest.mark.parametrize("kind", [ZeroShot, Prompted, LocallyPrompted, VisuallyPrompted, AntiAssociative])
 def test_towers_are_not_written_and_not_asked_for(kind: type[ImageText], images: torch.Tensor) -> None:
-    method = {ZeroShot: "clip", Prompted: "coop", LocallyPrompted: "locoop", VisuallyPrompted: "vpt"}[kind]
-    network, other = made(method), made(method)
+    methods = {ZeroShot: "clip", Prompted: "coop", LocallyPrompted: "locoop", AntiAssociative: "a2pt"}
+    network, other = (made(methods.get(kind, "vpt")) for _ in range(2))
     for parameter in other.head.parameters():
         torch.nn.init.normal_(parameter)
     state = other.state_dict()
@@ -177,7 +178,7 @@ def passes(network: ImageText, images: torch.Tensor) -> Iterator[torch.Tensor]:
         yield network(images).logits_BK
 
 
-@pytest.mark.parametrize("method", ["coop", "vpt"])
+@pytest.mark.parametrize("method", ["coop", "vpt", "a2pt"])
 def test_to_be_looked_at_changes_nothing_but_what_is_kept(method: str, images: torch.Tensor) -> None:
     unseen, looked_at = passes(made(method), images)
     torch.testing.assert_close(unseen, looked_at, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""CLIP, CoOp, LoCoOp and VPT: what they learn beside references, what stays as it was, and a trial of each."""
+"""CLIP, CoOp, LoCoOp, VPT and A2Pt: what they learn beside references, what stays as it was, and a trial of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainables.settings.resolving import resolve
 from trainables.storage.weights import WeightsError
 from trainables.training.loop import Trainer
 
-PROMPTED = ("coop", "locoop", "vpt")
+PROMPTED = ("coop", "locoop", "vpt", "a2pt")
 
 
 def trial(method: str, **settings: Any) -> TrialConfig:
@@ -166,12 +166,17 @@ def test_towers_that_know_digits_by_name_tell_them_and_unknown_ones(weights: Pat
 
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [("coop", {"mix": "none"}), ("locoop", {"mix": "backmix"}), ("vpt", {"mix": "none", "lr": 0.05})],
+    [
+        ("coop", {"mix": "none"}),
+        ("locoop", {"mix": "backmix"}),
+        ("vpt", {"mix": "none", "lr": 0.05}),
+        ("a2pt", {"mix": "none", "lr": 0.002, "epochs": 6}),
+    ],
 )
 def test_a_trial_writes_what_it_learnt_and_is_evaluated_again_to_the_same_scores(
     method: str, settings: dict[str, Any], weights: Path, tmp_path: Path
 ) -> None:
-    config = trial(method, weights=str(weights), epochs=2, images_per_class=16, batch_size=16, **settings)
+    config = trial(method, weights=str(weights), **{"epochs": 2, "images_per_class": 16, "batch_size": 16, **settings})
     data = build(config, Path("no data needed"))
     *_, last = run_trial(config, data, CPU, tmp_path / "first")
     assert last.metrics["test/accuracy"] > 0.35  # a sixth by chance

@@ -79,6 +79,7 @@ CASES: dict[str, dict[str, object]] = {
     "arpl-cs": {"method": "arpl-cs", "gan_width": 4},
     "coop": {"method": "coop", **PROMPTED},
     "locoop, backmix": {"method": "locoop", "mix": "backmix", **PROMPTED},
+    "a2pt, backmix": {"method": "a2pt", "mix": "backmix", **PROMPTED},
     "vpt, backmix": {"method": "vpt", "mix": "backmix", **PROMPTED},
 }
 HALF_OF_THE_STEPS = {"mix_probability": 0.5}  # raw and mixed ones take turns by chance

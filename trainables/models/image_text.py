@@ -71,13 +71,14 @@ class ImageText(Network):
         return found[:, : int(found.argmax(dim=1).max()) + 1].to(self.towers.logit_scale.device)
 
     def read(self, words_KLW: torch.Tensor, ends_K: torch.Tensor) -> torch.Tensor:
-        """Texts in the embedding, of length 1, K,E, float32. Attention is causal: what follows the end is not seen."""
+        """Texts in the embedding, of any length, K,E, float32. Attention is causal: the end sees nothing behind it."""
         text, length = self.towers, words_KLW.shape[1]
         x_KLW = words_KLW + text.positional_embedding[:length]
         x_KLW = text.ln_final(text.transformer(x_KLW, attn_mask=text.attn_mask[:length, :length]))
         last_KW = x_KLW[torch.arange(len(x_KLW), device=x_KLW.device), ends_K]
         with torch.autocast(last_KW.device.type, enabled=False):
-            return F.normalize(last_KW.to(text.text_projection.dtype) @ text.text_projection, dim=-1)
+            found_KE: torch.Tensor = last_KW.to(text.text_projection.dtype) @ text.text_projection
+            return found_KE
 
     def patches(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         """Images, enlarged to the side that the tower was made for, as the tokens that its first block sees. B,N,C."""
@@ -99,11 +100,12 @@ class ImageText(Network):
         return images_BCHW
 
     def embedded(self, class_BC: torch.Tensor) -> torch.Tensor:
-        """Tokens of the last block in the embedding, of length 1, float32."""
+        """Tokens of the last block in the embedding, of any length, float32."""
         tower = self.towers.visual
         x = tower.ln_post(class_BC)
         with torch.autocast(x.device.type, enabled=False):
-            return F.normalize(x.to(tower.proj.dtype) @ tower.proj, dim=-1)
+            found_BE: torch.Tensor = x.to(tower.proj.dtype) @ tower.proj
+            return found_BE
 
     @property
     def blocks(self) -> Sequence[Any]:

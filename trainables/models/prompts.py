@@ -6,7 +6,8 @@ Shapes: as in `image_text`; M vectors of a context.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +21,16 @@ from trainables.settings.image_text import ClipSettings, CoOpSettings
 SUFFIX = 4  # words that are taken to follow a context until classes have names
 
 
+class Compared(NamedTuple):
+    """Images beside the texts of classes."""
+
+    features_BE: torch.Tensor  # of length 1
+    cosine_BK: torch.Tensor
+    more: Mapping[str, torch.Tensor]  # what else training asks for; B rows each
+
+
 class Classifier(ImageText):
-    """An image's logits are its cosines with the classes' texts, times `scale`. Features are its embedding, of length
-    1. `more` has, in eval mode, the score `mcm`.
-    """
+    """An image's logits are cosines with the classes' texts, times `scale`. In eval mode `more` has the score `mcm`."""
 
     local = False  # whether patches of an image are told apart, too
 
@@ -33,7 +40,12 @@ class Classifier(ImageText):
 
     @abstractmethod
     def texts(self) -> torch.Tensor:
-        """The embedding of each class, of length 1. K,E."""
+        """The embedding of each class. K,E."""
+
+    def compare(self, image_BE: torch.Tensor, text_KE: torch.Tensor) -> Compared:
+        """Images, as they are embedded, beside `texts`."""
+        features_BE = F.normalize(image_BE, dim=-1)
+        return Compared(features_BE, features_BE @ text_KE.T, {})
 
     def forward(self, images_BCHW: torch.Tensor) -> Output:
         text_KE = self.texts()
@@ -51,24 +63,20 @@ class Classifier(ImageText):
                     maps.append(weights_BHNN)
                 else:
                     x_BNC = block(x_BNC)
-            features_BE = self.embedded(x_BNC[:, 0])
+            image_BE = self.embedded(x_BNC[:, 0])
         with torch.autocast(images_BCHW.device.type, enabled=False):
-            learnt_from_BE = features_BE if moved else features_BE.detach()
-            cosine_BK = learnt_from_BE @ text_KE.T
-            logits_BK = self.scale * cosine_BK
-            attention = Attention(tuple(maps), self.scale * features_BE @ text_KE.detach().T, 1) if maps else None
-        more = {}
-        if self.local:
-            with torch.no_grad():
-                patches_BNE = self.embedded(alone(self.blocks[-1], before_BNC.detach())[:, 1:])
-            with torch.autocast(images_BCHW.device.type, enabled=False):
-                more["local_BNK"] = patches_BNE @ text_KE.T
+            features_BE, cosine_BK, more = self.compare(image_BE if moved else image_BE.detach(), text_KE)
+            looked = self.scale * self.compare(image_BE, text_KE.detach()).cosine_BK if maps else None
+            attention = None if looked is None else Attention(tuple(maps), looked, 1)
+            if self.local:
+                with torch.no_grad():
+                    patches_BNE = F.normalize(self.embedded(alone(self.blocks[-1], before_BNC.detach())[:, 1:]), dim=-1)
+                more = {"local_BNK": patches_BNE @ text_KE.T}
         if not self.classifier.training:
-            local_BNK = more.pop("local_BNK", None)
-            more["mcm"] = mcm(cosine_BK)
-            if local_BNK is not None:
-                more["gl_mcm"] = more["mcm"] + mcm(local_BNK).amax(dim=1)
-        return Output(logits_BK, learnt_from_BE, None, more=more, attention=attention)
+            surest_B = mcm(cosine_BK)
+            patch = {"gl_mcm": surest_B + mcm(more["local_BNK"]).amax(dim=1)} if self.local else {}
+            more = {"mcm": surest_B, **patch}
+        return Output(self.scale * cosine_BK, features_BE, None, more=more, attention=attention)
 
 
 def mcm(cosine: torch.Tensor) -> torch.Tensor:
@@ -94,7 +102,7 @@ class ZeroShot(Classifier):
         """Of several templates, the mean of the embeddings (Radford et al., 2021, section 3.1.4)."""
         for name, text_E in zip(names, self.texts(), strict=True):
             tokens_TL = self.tokens(template.format(name) for template in self.templates)
-            read_TE = self.read(self.towers.token_embedding(tokens_TL), tokens_TL.argmax(dim=1))
+            read_TE = F.normalize(self.read(self.towers.token_embedding(tokens_TL), tokens_TL.argmax(dim=1)), dim=-1)
             text_E.copy_(F.normalize(read_TE.mean(dim=0), dim=0))
 
     def texts(self) -> torch.Tensor:
@@ -132,6 +140,10 @@ class Prompted(Classifier):
         self.ends_K = tokens_KL.argmax(dim=1) + self.M
 
     def texts(self) -> torch.Tensor:
+        return F.normalize(self.prompts(), dim=-1)
+
+    def prompts(self) -> torch.Tensor:
+        """The prompt of each class in the embedding, of any length. K,E."""
         start, name_KLW, K = self.get_buffer("start_11W"), self.get_buffer("name_KLW"), self.num_classes
         parts = (start.expand(K, -1, -1), self.head.context.expand(K, -1, -1), name_KLW)
         return self.read(torch.cat(parts, dim=1), self.get_buffer("ends_K"))

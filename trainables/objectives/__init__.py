@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainables.mixes import mix_class
 from trainables.models.output import Network
+from trainables.objectives.a2pt import A2Pt
 from trainables.objectives.arpl_cs import ArplCs
 from trainables.objectives.asymmetric import Asymmetric
 from trainables.objectives.base import Objective
@@ -43,6 +44,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "clip": Clip,
     "coop": CoOp,
     "locoop": LoCoOp,
+    "a2pt": A2Pt,
     "vpt": Vpt,
 }
 

@@ -101,6 +101,31 @@ class LoCoOpSettings(CoOpSettings):
 
 
 @dataclass(frozen=True)
+class A2PtSettings(CoOpSettings):
+    """A2Pt (Ren et al., 2023): CoOp on the foreground that attention to classes' texts finds in an image's embedding.
+    What is left, the background, is trained to point away from it, and to be of no class. The term that opposes them,
+    1 / -s of their mean cosine s, has a pole at 0: `opposed_floor` keeps it at 1 / floor there."""
+
+    # Hrren/A2Pt, commit f3f0a17: clip_double.py, whose images have CIFAR-10's mean and standard deviation instead.
+    defaults: ClassVar[dict[str, Any]] = {
+        **OF_COOP,
+        "backbone": "open_clip:ViT-B-32-quickgelu",
+        "weights": "open_clip:ViT-B-32-quickgelu/openai",
+        "epochs": 150,
+        "batch_size": 100,
+        "score": "mls",
+    }
+
+    opposed_weight: Weight = 1.0  # of 1 / -s
+    opposed_floor: Share = 0.01  # the least -s that it is taken of; 0: any, as the code has it
+    unsure_weight: Weight = 0.21  # of the background's sum of -log p over classes: 21 * 0.01 in the code
+    attention_dropout: Annotated[float, Range(0, 0.9)] = 0.1  # of attention's weights, and of what it gives
+
+    def idle(self, mix: MixSettings) -> set[str]:
+        return super().idle(mix) | (set() if self.opposed_weight else {"opposed_floor"})
+
+
+@dataclass(frozen=True)
 class VptSettings(PromptSettings):
     """Visual prompt tuning (VPT, Jia et al., ECCV 2022): vectors beside the patches of each block of the image tower,
     and a linear head on its class token. No text is read."""

@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, str]] = {
     "clip": {"objective": "clip", "mix": "none"},
     "coop": {"objective": "coop"},
     "locoop": {"objective": "locoop"},
+    "a2pt": {"objective": "a2pt"},
     "vpt": {"objective": "vpt"},
 }
 

@@ -14,7 +14,7 @@ from trainables.reading.values import Positive, Range, Share, Weight
 from trainables.settings.base import ObjectiveSettings
 from trainables.settings.distillation import CutMixPickSettings
 from trainables.settings.dummies import OpenMixSettings, ProserSettings
-from trainables.settings.image_text import ClipSettings, CoOpSettings, LoCoOpSettings, VptSettings
+from trainables.settings.image_text import A2PtSettings, ClipSettings, CoOpSettings, LoCoOpSettings, VptSettings
 from trainables.settings.mixes import MixSettings, Recipes
 from trainables.settings.points import ArplCsSettings, ArplSettings, GcplSettings, RplSettings
 from trainables.settings.reconstruction import CSSRSettings, RCSSRSettings
@@ -194,5 +194,6 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {
     "clip": ClipSettings,
     "coop": CoOpSettings,
     "locoop": LoCoOpSettings,
+    "a2pt": A2PtSettings,
     "vpt": VptSettings,
 }
