@@ -1,5 +1,4 @@
-"""Which trial is next: a table block by block, teachers before students, nothing twice, proposals as long as a search
-wants them.
+"""Which trial is next: a table block by block, teachers before students, nothing twice, and what searches propose.
 
 A block is one split and one seed, on every row. So what is there of a table after a third of its time is all rows on
 fewer blocks, paired throughout, never fewer rows.
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
@@ -17,12 +16,13 @@ from platform.files.trial_settings import of_score
 from platform.planning.blocks import add_seeds, block_of
 from platform.planning.plan import Plan, Request
 from platform.planning.results import Outcome, Results
-from platform.planning.search import Proposal, Study, Told
+from platform.planning.search import Study
 from platform.running.budget import HoursLeft
 from platform.running.job import Job, Registry
-from platform.running.proposals import OpenProposal, Rejudged, trainings
+from platform.running.proposals import Rejudged
+from platform.running.searches import Searches
 from platform.tracking.claims import Elsewhere, Finished
-from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged, own_metrics
+from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import Place, TrialState
 
@@ -49,24 +49,17 @@ class Queue:
     students: dict[str, list[Job]] = field(default_factory=dict)  # by the identity of the teacher they wait for
     failed: dict[str, TrialState] = field(default_factory=dict)
     taught: set[str] = field(default_factory=set)  # teachers whose weights are where students look
-    searching: dict[str, dict[int, OpenProposal]] = field(default_factory=dict)  # searches that have not ended
-    taken: set[tuple[str, int]] = field(default_factory=set)  # searches with the numbers of proposals that came here
     news: set[str] = field(default_factory=set)  # sweeps that run until decided, with results not looked at
-    teachers: dict[str, set[str]] = field(default_factory=dict)  # of each search, those of its proposals
 
     def __post_init__(self) -> None:
-        self.rejudged = Rejudged(self.store.fetch_scores)
+        rejudged = Rejudged(self.store.fetch_scores)
+        self.searches = Searches(self.plan, self.studies, self.results, self.finished, rejudged, self._add, self.say)
 
     def fill(self) -> None:
         """Take in every request of the plan, and what earlier processes proposed without seeing its end."""
-        self.searching = {name: {} for name in self.studies}
         for request in sorted(self.plan.requests, key=self._block):
             self._add(request)
-        for name in self.studies:
-            taught = [config.teacher for config in self.plan.sweep(name).searched]
-            self.teachers[name] = {self.plan.identity(teacher) for teacher in taught if teacher}
-            self._take_ended(name)
-            self._take_unfinished(name)
+        self.searches.fill()
         self._go_on()
 
     def next(self) -> Job | None:
@@ -95,31 +88,17 @@ class Queue:
         """How many trials are to come, as far as one can tell: rows that wait for a search may find theirs cached."""
         waiting = ((sweep, w.row) for sweep in self.plan.sweeps for w in sweep.waiting)
         later = sum(1 for sweep, row in waiting for _ in self.plan.configs(sweep, row))
-        for name, proposals in self.searching.items():
-            sweep = self.plan.sweep(name)
-            later += 0 if of_score(sweep.spec) else self.studies[name].left * len(sweep.searched)
-            later += sum(len(one.requests) - one.begun for one in proposals.values())
-        return len(self.open) + later
+        return len(self.open) + later + self.searches.expected
 
     @property
     def done(self) -> bool:
-        return not self.open and not self.searching and not self.news
+        return not self.open and not self.searches.open and not self.news
 
     def stops(self, job: Job) -> bool:
         """After an epoch: whether early stopping ends the trial here."""
         if not job.stoppable or job.identity in self.students:
             return False
-        trial = job.trial
-        asked = [
-            (one, request.place, own_metrics(trial.metrics, request.config))
-            for request in job.requests
-            if (one := self._proposal_of(request.place))
-        ]
-        if not asked or not all([one.stops(trial.epoch, own) for one, _, own in asked]):
-            return False
-        for one, place, own in asked:
-            one.stop(place, trial, own)
-        return True
+        return self.searches.stops(job.trial, job.requests)
 
     def tries_again(self, job: Job) -> bool:
         """Whether a running trial that has failed gets another attempt. If so it is ready for that now."""
@@ -240,17 +219,8 @@ class Queue:
     # Searches
 
     def _propose(self) -> Job | None:
-        """Ask the searches in turn. A search ends with the last proposal, whichever process had it."""
         while not self.ready:
-            asked = {name: self.studies[name].ask() for name in list(self.searching) if self._may_ask(name)}
-            proposals = {name: proposal for name, proposal in asked.items() if proposal}
-            for name, proposal in proposals.items():
-                self._add_proposal(name, proposal)
-            for name in [n for n, waiting in self.searching.items() if not waiting and n not in proposals]:
-                self._take_unfinished(name)
-                if not self.searching[name]:
-                    self._confirm(name)
-            if not proposals and not self.ready:
+            if not self.searches.propose(self._may_ask) and not self.ready:
                 return None
         return self._first_ready()
 
@@ -258,64 +228,11 @@ class Queue:
         """Not while a proposal waits for the teacher: the next ones shall know what came of it, and a teacher that has
         failed fails them all; nor beyond the budget, of which its confirmation is a part."""
         if of_score(self.plan.sweep(name).spec):  # one after another, once its trainings are there
-            return not self.searching[name]
+            return not self.searches.open[name]
         if self.budget and not self.budget.fits_proposal(name, self):
             return False
-        teachers = self.teachers[name]
-        return not (teachers & self.failed.keys() or (teachers & self.students.keys() and self.searching[name]))
-
-    def _take_unfinished(self, name: str) -> None:
-        """What other processes proposed: they died, or train it now and are waited for."""
-        for proposal in self.studies[name].unfinished():
-            if (name, proposal.number) not in self.taken:
-                self._add_proposal(name, proposal)
-
-    def _take_ended(self, name: str) -> None:
-        """Results of proposals that other processes, before or beside this one, have told the study."""
-        for told in self.studies[name].history():
-            if told.status != "running" and (name, told.proposal.number) not in self.taken:
-                self._take(name, trainings(self.plan, name, told.proposal), told)
-
-    def _take(self, name: str, requests: Sequence[Request], told: Told) -> None:
-        self.taken.add((name, told.proposal.number))
-        for request in requests:
-            found, run = self.finished.get(request.identity), told.ran(request.place.split, request.place.seed)
-            if found or run or not told.runs:  # else it has not begun
-                outcome = Outcome.told(told, request, found, run)
-                self.results.earlier.append(self.rejudged(outcome, self.plan.sweep(name).spec) if found else outcome)
-        if told.status == "finished":
-            self.results.judged.setdefault(name, {})[told.proposal.number] = told.metrics
-
-    def _add_proposal(self, name: str, proposal: Proposal) -> None:
-        number, requests = proposal.number, trainings(self.plan, name, proposal)
-        self.searching[name][number] = OpenProposal(self.studies[name], number, requests)
-        self.taken.add((name, number))
-        self._begin(requests[0].place)
-
-    def _begin(self, place: Place) -> None:
-        """Begin what may begin of a proposal, as long as it is open: some of it may be cached, or fail at once."""
-        while (one := self._proposal_of(place)) and (request := one.begin()):
-            self._add(request)
-
-    def _proposal_of(self, place: Place) -> OpenProposal | None:
-        """The open proposal that a request is for."""
-        return None if place.proposal is None else self.searching.get(place.sweep, {}).get(place.proposal)
-
-    def _confirm(self, name: str) -> None:
-        """A search has ended: the rows that waited for it get the best settings that it found."""
-        del self.searching[name]
-        self._take_ended(name)
-        waiting = [(sweep, w) for sweep in self.plan.sweeps for w in sweep.waiting if w.search == name]
-        found = self.studies[name].best(1 + max((w.rank for _, w in waiting), default=0))
-        self.results.best[name] = [proposal.settings for proposal in found]
-        for sweep, row in waiting:
-            sweep.waiting.remove(row)
-            if row.rank < len(found):
-                for request in self.plan.add_requests(sweep, row.row, found[row.rank].settings, row.first):
-                    self._add(request)
-                continue
-            distinct = f"only {len(found)} distinct settings finished" if found else "no trial finished"
-            self.say(f"{row.row.name} of {sweep.name} is left out: {distinct} in the search")
+        teachers = self.searches.teachers[name]
+        return not (teachers & self.failed.keys() or (teachers & self.students.keys() and self.searches.open[name]))
 
     # Other processes
 
@@ -337,18 +254,10 @@ class Queue:
         return True
 
     def _ended_elsewhere(self, job: Job) -> bool:
-        """Whether processes that share the searches have told how all that a job is wanted for has ended.
-
-        A trial that was stopped or failed there counts for nobody else, and would be trained again.
-        """
+        """Whether processes that share the searches have told how all that a job is wanted for has ended."""
         for request in list(job.requests):
-            name, number = request.place.sweep, request.place.proposal
-            told = None if number is None else self.studies[name].told(number)
-            if told and told.status != "finished":
+            if self.searches.ended_elsewhere(request):
                 job.requests.remove(request)
-                if one := self._proposal_of(request.place):  # else this process has told it
-                    del self.searching[name][one.number]
-                    self._take(name, one.requests, told)
         if job.requests or job.identity in self.students:
             return False
         del self.open[job.identity]
@@ -395,19 +304,8 @@ class Queue:
         self._close(job, lambda request: Outcome.of(job.trial, request, "not started"))
 
     def _settle(self, outcome: Outcome) -> None:
-        place, spec = outcome.place, self.plan.sweep(outcome.place.sweep).spec
-        outcome = self.rejudged(outcome, spec)
+        outcome = self.searches.judged(outcome)
         self.results.add(outcome)
-        if spec.until:
-            self.news.add(place.sweep)
-        if one := self._proposal_of(place):
-            one.outcomes.append(outcome)
-            if outcome.done and not one.done:
-                self._begin(place)
-                return
-            del self.searching[place.sweep][one.number]
-            self.results.spared += len(one.requests) - one.begun
-            if outcome.done:
-                self.results.judged.setdefault(place.sweep, {})[one.number] = one.value()
-            if outcome.status not in ("not started", "interrupted"):  # else another command goes on with it
-                one.tell("finished" if outcome.done else outcome.status)
+        if self.plan.sweep(outcome.place.sweep).spec.until:
+            self.news.add(outcome.place.sweep)
+        self.searches.settle(outcome)

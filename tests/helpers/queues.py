@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,14 @@ def plan(*texts: str) -> Plan:
 
 
 def filled(
-    of: Plan, folder: Path, store: Memory | None = None, finished: Mapping[str, FinishedTrial] | None = None
+    of: Plan,
+    folder: Path,
+    store: Memory | None = None,
+    finished: Mapping[str, FinishedTrial] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Queue:
     studies = {s.name: Study(s.spec, of.identity(s.search), folder) for s in of.sweeps if s.search}
-    queue = Queue(of, store or Memory(), Results(), studies, lambda needs: 2, lambda text: None)
+    queue = Queue(of, store or Memory(), Results(), studies, lambda needs: 2, say)
     queue.finished |= finished or {}
     queue.fill()
     return queue

@@ -103,8 +103,7 @@ def test_a_row_for_which_too_few_settings_were_found_is_said_to_be_left_out(tmp_
     text = SEARCH.replace("{float: [0.01, 0.1]}", "{choice: [0.01, 0.1]}").replace("trials: 3", "trials: 8")
     of = plan(text + "confirm: {top: 3}\n")
     said: list[str] = []
-    queue = filled(of, tmp_path)
-    queue.say = said.append
+    queue = filled(of, tmp_path, say=said.append)
     list(order(queue))
     assert of.sweeps[0].rows == ["best 1", "best 2"]
     assert said == ["best 3 of search is left out: only 2 distinct settings finished in the search"]
