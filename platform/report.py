@@ -31,8 +31,8 @@ from platform.files.search_file import PAPER, SearchFile, changing_results
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES
 from trainables.settings.resolving import SCORES
+from trainables.settings.score_names import EXTRA_SCORES
 
 if TYPE_CHECKING:
     from platform.reports.page import Figure, Links

@@ -16,9 +16,10 @@ from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metric_names import MetricName
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES, TrialConfig
+from trainables.settings.config import TrialConfig
 from trainables.settings.identity import identity_of
 from trainables.settings.resolving import called, check_settings, owners_of, resolve
+from trainables.settings.score_names import EXTRA_SCORES
 
 # Of what a row may not change: the first are the file's lists, the others would put numbers of other data in a column.
 NOT_IN_ROW = {

@@ -17,8 +17,9 @@ from trainables.reading.values import shown
 from trainables.reading.yaml_file import ConfigError, KeyPath, Problem, nearest, under
 from trainables.scoring.metric_names import PSEUDO_UNKNOWN, MetricName
 from trainables.scoring.metrics import OPEN_SET_METRICS, RANKING_METRICS
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TrialConfig
+from trainables.settings.config import TrialConfig
 from trainables.settings.resolving import SCORES, called, check_settings, owners_of, resolve
+from trainables.settings.score_names import EXTRA_SCORES, SCORE_NAMES, SCORE_SETTINGS, SCORING
 
 # How trials are divided and judged: a search over these would choose its own judge.
 NOT_SEARCHABLE = {
@@ -33,7 +34,6 @@ NOT_SEARCHABLE = {
     "teacher",
 }
 NOT_SEARCHABLE |= {"holdout", "pseudo_unknown", "evaluate", "test"}
-SCORING = {"score", "extra_scores", "odin_temperature", "odin_epsilon"}
 NOT_SEARCHABLE |= SCORING
 NOT_IN_BASELINE = NOT_SEARCHABLE - SCORING - {"method", "objective", "recipe", "teacher", "images_per_class", "holdout"}
 JUDGES_SCORES = ("val/auroc", "val/oscr")  # whatever the score
@@ -152,8 +152,9 @@ def _of_score_problems(spec: Spec) -> Iterator[Problem]:
     if "odin" in tried and spec.base.get("odin_epsilon", TrialConfig.odin_epsilon) != 0:
         said = "is not 0: a score is searched by the logits of images as they are. Write `odin_epsilon: 0`"
         yield Problem(("base", "odin_epsilon"), said)
-    if "odin_temperature" in spec.search and "odin" not in tried:
-        yield Problem(("search", "odin_temperature"), "changes nothing: no score that is tried is odin")
+    for score, settings in SCORE_SETTINGS.items():
+        for name in spec.search.keys() & {*settings} if score not in tried else ():
+            yield Problem(("search", name), f"changes nothing: no score that is tried is {score}")
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from trainables.settings.methods import laid_over
 from trainables.settings.resolving import has_teacher, owners_of, resolve, teacher_settings
 
 # Settings of the score: without training, their values are judged by what a trial recorded of its validation images.
-OF_SCORE = frozenset({"score", "odin_temperature"})
+OF_SCORE = frozenset({"score", "odin_temperature", "knn_k"})
 
 
 def of_score(spec: Spec) -> bool:

@@ -13,10 +13,11 @@ from platform.reports.table import ReportTable
 from platform.tracking.index import FinishedTrial, SweepRun
 from platform.tracking.reader import Reader
 from trainables.reading.yaml_file import ConfigError, Problem
+from trainables.settings.score_names import SCORE_SETTINGS
 
 _TEXTS = ("identity", "experiment", "profile", "changed", "row", "run_id", "git_sha", "git_dirty", "device")
 _NUMBERS = ("ended", "seconds")  # unix seconds; of training
-_PARSED = ("images", "tested", "odin")  # JSON: what was trained on and tested on, and ODIN's settings
+_PARSED = ("images", "tested", *SCORE_SETTINGS)  # JSON: what was trained on and tested on, settings of scores
 _FIXED = (*_TEXTS, *_NUMBERS, *_PARSED)  # every other column is a metric
 
 
@@ -35,7 +36,7 @@ def exported(tables: Iterable[ReportTable], reader: Reader) -> str:
                 "changed": " ".join(table.changed),
                 "images": images,
                 "tested": json.dumps(details.get("tested", {})),
-                "odin": json.dumps(details.get("odin")),
+                **{score: json.dumps(details.get(score)) for score in SCORE_SETTINGS},
                 **finished.metrics,
             }
     return pd.DataFrame(list(lines.values()), columns=None if lines else list(_FIXED)).to_csv(index=False)
@@ -51,7 +52,7 @@ def read_exported(file: Path) -> Reader:
         table[list(_TEXTS)] = table[list(_TEXTS)].fillna("")
         finished, sweeps = {}, {}
         for line in table.to_dict("records"):
-            parsed = {name: json.loads(line[name]) for name in _PARSED}
+            parsed = {name: json.loads(line[name]) for name in _PARSED if name in line}
             metrics = {str(n): float(v) for n, v in line.items() if n not in _FIXED and pd.notna(v)}
             details = {"params": {}, "metrics": metrics} | {n: v for n, v in parsed.items() if n != "images" and v}
             own = {

@@ -191,7 +191,11 @@ class TableSource:
         finished = self.reader.finished.get(identity)
         if finished:
             where = (finished.run_id, finished.sweep, finished.git_sha, finished.git_dirty == "true")
-            saw: dict[str, Any] = {"tested": finished.tested, "odin": finished.odin, "device": finished.device}
+            saw: dict[str, Any] = {
+                "tested": finished.tested,
+                "scored_with": finished.scored_with,
+                "device": finished.device,
+            }
             saw |= {"seconds": finished.seconds, "teacher_seconds": self._teacher_seconds(config, images)}
             return ReportTrial(config, identity, "finished", *where, metrics=finished.metrics, **saw)
         if identity in self.reader.running:
@@ -227,15 +231,15 @@ class TableSource:
 
     def _value(self, trial: ReportTrial, metric: str, metrics: Metrics) -> float | None:
         """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own; None
-        where it is of ODIN with other settings."""
+        where it is of a score with other settings."""
         name = MetricName.parse(metric.replace("{score}", trial.config.score))
         if self.metric and not (name.of_known or name.metric == "feature_cosine"):
             name = replace(name, metric=self.metric)
         if self.score and name.score:
             name = replace(name, score=self.score)
         names = name.meant(trial.config.evaluation_sets, trial.config.score)
-        own_odin = (trial.config.odin_temperature, trial.config.odin_epsilon)
-        if any(one.score == "odin" for one in names) and trial.odin not in (None, own_odin):
+        scored_with = {s: with_ for s, with_ in trial.scored_with.items() if any(one.score == s for one in names)}
+        if any(with_ != trial.config.score_settings(score) for score, with_ in scored_with.items()):
             return None
         return mean_of(names, partial(metrics, trial))
 

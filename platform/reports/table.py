@@ -37,7 +37,7 @@ class ReportTrial:
     device: str = ""
     seconds: float = 0.0  # of training
     teacher_seconds: float = 0.0  # of its teacher's; 0 where it has none, or that is not known
-    odin: tuple[float, float] | None = None  # the temperature and ε that its ODIN scores are of
+    scored_with: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # settings, by the score that has some
 
     @property
     def key(self) -> tuple[int, int]:

@@ -12,7 +12,8 @@ from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import TrialState
 from trainables.images.listing import Content
 from trainables.scoring.metric_names import MEANT_BY_ASKER, PSEUDO_UNKNOWN, MetricName, mean_of
-from trainables.settings.config import RequestedScore, TrialConfig
+from trainables.settings.config import TrialConfig
+from trainables.settings.score_names import SCORE_SETTINGS, RequestedScore
 
 _ASKERS = {str(name): name for part in ("val", "test") for name in (MetricName(part, m) for m in MEANT_BY_ASKER)}
 
@@ -25,15 +26,16 @@ def just_finished(trial: TrialState) -> FinishedTrial:
 
 
 def saw(trial: TrialState) -> dict[str, Any]:
-    """What the evaluation of a finished trial saw, as its run keeps it: the images, and the settings of ODIN."""
+    """What the evaluation of a finished trial saw, as its run keeps it: the images, and by its name each score that
+    depends on settings, with these."""
     config = trial.config
-    odin = "odin" in config.scores_on_request(last=True)
-    return {"tested": trial.tested} | ({"odin": (config.odin_temperature, config.odin_epsilon)} if odin else {})
+    asked = SCORE_SETTINGS.keys() & {*config.scores_on_request(last=True)}
+    return {"tested": trial.tested} | {score: config.score_settings(score) for score in asked}
 
 
 def lacks(finished: FinishedTrial, config: TrialConfig, tested: Mapping[str, Content]) -> bool:
     """Whether a finished trial has to be evaluated for `config`: not yet on all of its sets, or by all of its scores,
-    or on other images than those that are to be `tested`, or by ODIN with other settings.
+    or on other images than those that are to be `tested`, or by a score with other settings.
 
     What a run does not say, since it is older than that record, is taken to be as it is here.
     """
@@ -44,7 +46,7 @@ def lacks(finished: FinishedTrial, config: TrialConfig, tested: Mapping[str, Con
     closed = ["test/auc"] if config.test and not config.evaluation_sets else []
     if any(name not in finished.metrics for name in (*names, *closed)):
         return True
-    if "odin" in scores and finished.odin not in (None, (config.odin_temperature, config.odin_epsilon)):
+    if any(finished.scored_with.get(s, here) != here for s in scores for here in [config.score_settings(s)]):
         return True
     return any(finished.tested.get(name, here).fingerprint != here.fingerprint for name, here in tested.items())
 

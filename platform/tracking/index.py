@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.images.listing import Content
+from trainables.settings.score_names import SCORE_SETTINGS
 
 LARGE, SMALL = 1000, 50  # runs of a page
 REQUESTS = "cells.json"  # of a sweep: what it wants, and the run that has it
@@ -87,10 +88,9 @@ class TrialRun:
         return {name: Content(*content) for name, content in self._parsed.get("tested", {}).items()}
 
     @property
-    def odin(self) -> tuple[float, float] | None:
-        """The temperature and ε of its ODIN scores; None where that was not recorded."""
-        found = self._parsed.get("odin")
-        return tuple(found) if found else None
+    def scored_with(self) -> dict[str, tuple[float, ...]]:
+        """The settings that its values of a score are of, in the order of `SCORE_SETTINGS`, where that was recorded."""
+        return {score: tuple(self._parsed[score]) for score in SCORE_SETTINGS if self._parsed.get(score)}
 
 
 class FinishedTrial(TrialRun):

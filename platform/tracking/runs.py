@@ -19,6 +19,7 @@ from platform.tracking.store import Store
 from platform.tracking.sweeps import OpenSweep
 from platform.tracking.trials import TrialState, flat
 from trainables.settings.identity import EVALUATION
+from trainables.settings.score_names import SCORE_SETTINGS
 from trainables.settings.seeds import seeds
 
 PROVISIONAL = "claim-"  # what the id of a run begins with that MLflow could not give yet
@@ -109,7 +110,7 @@ def _told(run: Run, sweep: str) -> dict[str, Any]:
         "metrics": dict(metrics),
         "tags": own | {"began": info.start_time / 1000},
     }
-    details |= {name: json.loads(tags[name]) for name in ("tested", "odin") if tags.get(name)}
+    details |= {name: json.loads(tags[name]) for name in ("tested", *SCORE_SETTINGS) if tags.get(name)}
     return {
         "identity": tags.get("identity", ""),
         "run_id": info.run_id,

@@ -121,6 +121,11 @@ def test_a_search_of_scores_goes_on_without_a_training(tmp_path: Path) -> None:
         (("trials", "objective: {metric: test/auroc}\ntrials"), "would choose settings on the test set"),
         (("[msp,", "[mahalanobis, msp,"), "mahalanobis is recorded only with `extra_scores: [mahalanobis]`"),
         (("mls, odin]", "mls]"), "search.odin_temperature"),
+        (
+            ("  score:", "  knn_k: {int: [1, 50]}\n  score:"),
+            "search.knn_k: changes nothing: no score that is tried is knn",
+        ),
+        (("mls, odin]", "mls, odin, knn]"), "knn is recorded only with `extra_scores: [knn]`"),
     ],
 )
 def test_what_a_search_of_scores_cannot_be_is_refused(change: tuple[str, str], said: str, tmp_path: Path) -> None:

@@ -49,6 +49,19 @@ def test_a_temperature_gives_what_an_evaluation_of_the_weights_by_odin_measures(
     assert found == pytest.approx(measured, abs=1e-4)  # its logits come of other batches
 
 
+@pytest.mark.parametrize("k", [1, 13])
+def test_another_neighbour_gives_what_an_evaluation_of_the_weights_measures(
+    k: int, trained: Trained, tmp_path: Path
+) -> None:
+    config, weights = resolve({**SETTINGS, "score": "knn"}), trained[0] / "weights.pt"
+    evaluate_again(config, build(config, Path()), CPU, tmp_path / "recorded", weights)
+    recorded = pd.read_parquet(tmp_path / "recorded" / "scores.parquet")
+    other = resolve({**SETTINGS, "score": "knn", "knn_k": k})
+    again = evaluate_again(other, build(config, Path()), CPU, tmp_path / "again", weights)
+    measured = {f"val/{metric}": again[f"val/pseudo-unknown/knn/{metric}"] for metric in ("auroc", "oscr")}
+    assert Validated.of(recorded).metrics(other) == pytest.approx(measured, abs=1e-4)  # recorded in float32
+
+
 def test_no_test_sample_has_any_influence(trained: Trained) -> None:
     table, config = read(trained), resolve({**SETTINGS, "score": "mls"})
     tested = table.assign(part="test", mls=np.random.default_rng(0).normal(size=len(table)))

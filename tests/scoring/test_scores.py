@@ -91,7 +91,7 @@ def config(**settings: object) -> TrialConfig:
 def score(name: str, samples: Samples, **settings: object) -> np.ndarray:
     model = Tiny()
     scorer = extra_scores([name], config(**settings), model, images(30), CPU)[name]
-    return scorer(samples, forward(model, samples, CPU, "fp32")[1])
+    return np.asarray(scorer(samples, forward(model, samples, CPU, "fp32")[1])[name])
 
 
 @pytest.mark.parametrize(("temperature", "epsilon"), [(1000.0, 0.0014), (1.0, 0.1), (2.0, 0.0)])
@@ -127,7 +127,9 @@ def test_the_perturbation_is_a_step_of_epsilon_that_raises_the_score() -> None:
 
 def test_odin_leaves_the_network_in_train_mode_and_its_last_digits_untied() -> None:
     model, samples = Tiny(), images(200)
-    values = extra_scores(["odin"], config(), model, samples, CPU)["odin"](samples, np.zeros((200, 8), np.float32))
+    values = extra_scores(["odin"], config(), model, samples, CPU)["odin"](samples, np.zeros((200, 8), np.float32))[
+        "odin"
+    ]
     assert model.training
     assert len(np.unique(values)) == 200
 
@@ -174,6 +176,29 @@ def test_mahalanobis_is_fitted_to_the_training_features() -> None:
     features = forward(Tiny(), train, CPU, "fp32")[1].astype(np.float64)
     seen_features = forward(Tiny(), seen, CPU, "fp32")[1].astype(np.float64)
     assert score("mahalanobis", seen) == pytest.approx(by_scipy(features, train.labels, seen_features), rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 7, 30, 50])
+def test_the_neighbour_score_is_minus_the_distance_to_the_kth_training_feature(k: int) -> None:
+    train, seen = images(30), images(10, seed=2)
+    unit_train, unit_seen = (
+        np.stack(
+            [f / math.sqrt(math.fsum(v * v for v in f)) for f in forward(Tiny(), of, CPU, "fp32")[1].astype(float)]
+        )
+        for of in (train, seen)
+    )
+    expected = [-sorted(math.dist(f, t) for t in unit_train)[min(k, 30) - 1] for f in unit_seen]
+    assert score("knn", seen, knn_k=k) == pytest.approx(expected, abs=1e-9)
+
+
+def test_distances_to_neighbours_are_recorded_of_validation_samples_alone(tmp_path: Path) -> None:
+    trial(tmp_path / "val", score="knn", epochs=1)
+    trial(tmp_path / "test", pseudo_unknown=0, holdout=0, test=True, score="knn", epochs=1)
+    table = pd.read_parquet(tmp_path / "val" / "scores.parquet")
+    assert (-np.stack(table["neighbours"].to_list())[:, 49]).astype(float) == pytest.approx(table["knn"], rel=1e-6)
+    tested = pd.read_parquet(tmp_path / "test" / "scores.parquet")
+    assert tested["knn"].notna().all()
+    assert "neighbours" not in tested
 
 
 def test_far_blobs_are_told_apart() -> None:
@@ -247,7 +272,7 @@ def test_extra_scores_are_computed_after_the_last_epoch(precision: str, tmp_path
     assert again == {k: v for k, v in last.metrics.items() if not k.startswith("train/")}
 
 
-@pytest.mark.parametrize("name", ["odin", "mahalanobis", "feature_norm"])
+@pytest.mark.parametrize("name", ["odin", "mahalanobis", "knn", "feature_norm"])
 def test_the_score_is_what_auroc_means_after_every_epoch(name: str, tmp_path: Path) -> None:
     for report in trial(tmp_path, score=name):
         assert scored(report.metrics) == ALWAYS | {name}

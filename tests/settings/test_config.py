@@ -72,9 +72,12 @@ def trial(**settings: Any) -> TrialConfig:
         ({"pseudo_unknown": 2}, "test: a trial that keeps known classes out of training cannot be tested"),
         (
             {"score": "mahalanobi"},
-            "score: 'mahalanobi' is not one of msp, mls, energy, feature_norm, odin, mahalanobis",
+            "score: 'mahalanobi' is not one of msp, mls, energy, feature_norm, odin, mahalanobis, knn",
         ),
-        ({"extra_scores": ["oden"]}, "extra_scores: 'oden' is not one of odin, mahalanobis (did you mean 'odin'?)"),
+        (
+            {"extra_scores": ["oden"]},
+            "extra_scores: 'oden' is not one of odin, mahalanobis, knn (did you mean 'odin'?)",
+        ),
         ({"extra_scores": "odin"}, "extra_scores: 'odin' is not a list of names"),
         ({"odin_temperature": 0}, "odin_temperature: 0 is out of range: more than 0"),
         ({"odin_epsilon": -0.1}, "odin_epsilon: -0.1 is out of range: at least 0"),

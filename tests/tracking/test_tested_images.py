@@ -81,7 +81,7 @@ def test_images_that_arrive_later_are_tested_without_training_again(tmp_path: Pa
 
 
 CONFIG = resolve({"method": "plain", "protocol": "cifar10", "split_family": "osrci"})
-METRICS = {f"test/cifar10/{s}/auroc": v for s, v in (("msp", 0.6), ("mls", 0.7), ("odin", 0.8))}
+METRICS = {f"test/cifar10/{s}/auroc": v for s, v in (("msp", 0.6), ("mls", 0.7), ("odin", 0.8), ("knn", 0.9))}
 HALF, ALL = Content("a", 5_000, 10_000), Content("b", 10_000, 10_000)
 
 
@@ -107,10 +107,12 @@ def test_a_run_that_does_not_say_what_it_was_tested_on_counts_as_it_is() -> None
     ]
 
 
-def test_odin_with_other_settings_is_another_result() -> None:
+def test_a_score_with_other_settings_is_another_result() -> None:
     config = of(score="odin", odin_epsilon=0.01)
     assert lacks(finished(odin=(1000.0, 0.0014)), config, {})
     assert not lacks(finished(odin=(1000.0, 0.01)), config, {})
+    assert lacks(finished(knn=(50,)), of(score="knn", knn_k=7), {})
+    assert not lacks(finished(knn=(50,)), of(score="knn"), {})
 
 
 def test_a_search_by_a_score_that_was_not_recorded_evaluates_the_trial() -> None:

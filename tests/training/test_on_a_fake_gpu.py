@@ -19,8 +19,9 @@ from tests.helpers.fake_gpu import CUDA, FakeGPU, ReadBackError, gpu, nothing_re
 from trainables.mixes.base import TrainingImages
 from trainables.one_trial import Trial
 from trainables.selfcheck.subjects import batches_of, cases, drawn, small, trainer_of
-from trainables.settings.config import EXTRA_SCORES, TrialConfig
+from trainables.settings.config import TrialConfig
 from trainables.settings.mixes import NoMixSettings
+from trainables.settings.score_names import EXTRA_SCORES
 from trainables.training.loop import Trainer
 
 __all__ = ["gpu"]

@@ -1,7 +1,8 @@
 """From a trained network to one line per sample: the table that `scores.parquet` holds.
 
 Columns: part (val, test), set, index, class, label, prediction, one column a score, known_cosine, logits. The scores of
-`SCORES` follow from the logits too; feature_norm, known_cosine and the scores on request are there as columns only.
+`SCORES` follow from the logits too; feature_norm, known_cosine and the scores on request are there as columns only. Of
+validation samples that are scored by `knn` there are `neighbours`, the distances that it follows from.
 `trainables.scoring.measured` makes metrics of it.
 """
 
@@ -26,7 +27,8 @@ BATCH = 500
 PIXELS = BATCH * 64**2  # of a batch: large images in smaller ones
 
 F32 = npt.NDArray[np.float32]
-ExtraScore = Callable[[Samples, F32], F64]  # samples (N) and their features N,C -> N
+Columns = dict[str, F64 | list[F32]]  # N values each
+ExtraScore = Callable[[Samples, F32], Columns]  # of samples (N) and their features N,C
 
 
 class Seen(NamedTuple):
@@ -100,6 +102,11 @@ def score_samples(
     for name, samples in sets.items():
         logits_NK, features_NC, own = outputs[name]
         beside = known_beside(name, outputs)
+        asked = {
+            name: values for score in (extra or {}).values() for name, values in score(samples, features_NC).items()
+        }
+        if part == "test":  # nothing is chosen by it
+            asked.pop("neighbours", None)
         known_MC = outputs[beside].features_NC if beside in outputs else features_NC[:0]
         frame = pd.DataFrame(
             {
@@ -112,7 +119,7 @@ def score_samples(
                 **{score: function(logits_NK.astype(np.float64)) for score, function in SCORES.items()},
                 "feature_norm": feature_norm(features_NC.astype(np.float64)),
                 **own,
-                **{score: function(samples, features_NC) for score, function in (extra or {}).items()},
+                **asked,
                 "known_cosine": mean_cosine(features_NC.astype(np.float64), known_MC.astype(np.float64)),
                 "logits": list(logits_NK),
             }

@@ -1,7 +1,7 @@
 """Scores computed on request, because one forward pass is not enough. Higher is more known.
 
-ODIN differentiates by the image and looks twice; the Mahalanobis score reads the training images again.
-Shapes: B batch, N samples, K classes, C feature channels, R rank of the covariance.
+ODIN differentiates by the image and looks twice; Mahalanobis and the neighbours read the training images again.
+Shapes: B batch, N samples, M training samples, K classes, C feature channels, R rank of the covariance.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ import torch
 from torch import nn
 
 from trainables.data.trial_data import Samples
-from trainables.scoring.evaluation import ExtraScore, forward
-from trainables.scoring.scores import F64, msp
+from trainables.scoring.evaluation import Columns, ExtraScore, forward
+from trainables.scoring.scores import F64, kth_neighbour, msp, unit
 from trainables.settings.config import TrialConfig
+from trainables.settings.score_names import NEIGHBOURS
 
 
 def extra_scores(
     names: Iterable[str], config: TrialConfig, model: nn.Module, train: Samples, device: torch.device
 ) -> dict[str, ExtraScore]:
-    """The scores called `names`, for the network as it is now; `mahalanobis` is fitted to `train` here."""
-    makers = {"odin": _odin, "mahalanobis": _mahalanobis}
+    """The scores called `names`, for the network as it is now; `mahalanobis` and `knn` are fitted to `train` here."""
+    makers = {"odin": _odin, "mahalanobis": _mahalanobis, "knn": _knn}
     return {name: makers[name](config, model, train, device) for name in names}
 
 
 def _odin(config: TrialConfig, model: nn.Module, train: Samples, device: torch.device) -> ExtraScore:
     """ODIN (Liang et al., 2018): `msp` at temperature T of the perturbed image, in 1/K..1."""
 
-    def score(samples: Samples, _: npt.NDArray[np.float32]) -> F64:
+    def score(samples: Samples, _: npt.NDArray[np.float32]) -> Columns:
         pool = samples.on(device)
         logits = []
         model.eval()
@@ -46,7 +47,7 @@ def _odin(config: TrialConfig, model: nn.Module, train: Samples, device: torch.d
                     logits.append(model(images_BCHW).logits_BK.float())
         model.train()
         # In float64: at T = 1000 all probabilities are near 1/K, and in float32 many would tie.
-        return msp(torch.cat(logits).cpu().numpy().astype(np.float64) / config.odin_temperature)
+        return {"odin": msp(torch.cat(logits).cpu().numpy().astype(np.float64) / config.odin_temperature)}
 
     return score
 
@@ -69,7 +70,28 @@ def perturbed(
 def _mahalanobis(config: TrialConfig, model: nn.Module, train: Samples, device: torch.device) -> ExtraScore:
     features_NC = forward(model, train, device, config.precision).features_NC
     fitted = Mahalanobis.fit(features_NC, train.labels)
-    return lambda _, features_NC: fitted.score(features_NC)
+    return lambda _, features_NC: {"mahalanobis": fitted.score(features_NC)}
+
+
+def _knn(config: TrialConfig, model: nn.Module, train: Samples, device: torch.device) -> ExtraScore:
+    features_MC = forward(model, train, device, config.precision).features_NC
+
+    def score(_: Samples, features_NC: npt.NDArray[np.float32]) -> Columns:
+        distances_Nk = neighbours(features_NC, features_MC)
+        return {"knn": kth_neighbour(distances_Nk, config.knn_k), "neighbours": list(distances_Nk.astype(np.float32))}
+
+    return score
+
+
+def neighbours(features_NC: npt.NDArray[np.floating], train_MC: npt.NDArray[np.floating]) -> F64:
+    """Distances, in 0..2, to the nearest training features, both of length 1, from near to far. N,k with k at most
+    `NEIGHBOURS`."""
+    from sklearn.neighbors import NearestNeighbors  # takes a second, and few trials ask for it
+
+    k = min(NEIGHBOURS, len(train_MC))
+    nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(unit(train_MC.astype(np.float64)))
+    distances_Nk, _ = nearest.kneighbors(unit(features_NC.astype(np.float64)))
+    return distances_Nk
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from trainables.scoring.measured import KNOWN
 from trainables.scoring.metric_names import PSEUDO_UNKNOWN
 from trainables.scoring.metrics import Ranking, auroc, oscr
-from trainables.scoring.scores import F64, msp
+from trainables.scoring.scores import F64, kth_neighbour, msp
 from trainables.settings.config import TrialConfig
 
 
@@ -39,12 +39,18 @@ class Validated:
         return cls(known, unknown, known_NK, unknown_MK, (known["prediction"] == known["label"]).to_numpy())
 
     def metrics(self, config: TrialConfig) -> dict[str, float]:
-        """`val/auroc` and `val/oscr` by the score of `config`, ODIN without a perturbation: `msp` at its temperature.
+        """`val/auroc` and `val/oscr` by the score of `config` with its settings: ODIN without a perturbation, which is
+        `msp` at its temperature, and the distance to any neighbour.
 
         Raises `KeyError` for a score that was not recorded.
         """
         if config.score == "odin":
             sides = [msp(logits / config.odin_temperature) for logits in (self.known_NK, self.unknown_MK)]
+        elif config.score == "knn":
+            sides = [
+                kth_neighbour(np.stack(side["neighbours"].to_list()), config.knn_k)
+                for side in (self.known, self.unknown)
+            ]
         else:
             sides = [side[config.score].to_numpy(np.float64) for side in (self.known, self.unknown)]
         ranking = Ranking(*sides)

@@ -37,6 +37,12 @@ def feature_norm(features_NC: F64) -> F64:
     return np.linalg.norm(features_NC, axis=1)
 
 
+def kth_neighbour(distances_Nk: F64, k: int) -> F64:
+    """Minus the distance to the k-th nearest training feature (Sun et al., 2022, Eq. 2), at most 0; to the farthest of
+    `distances_Nk`, sorted, where there are fewer. N."""
+    return -distances_Nk[:, min(k, distances_Nk.shape[1]) - 1]
+
+
 def mean_cosine(features_NC: F64, others_MC: F64) -> F64:
     """Mean over `others` of the cosine similarity with each of them, in -1..1; NaN where there are no others. N.
 
@@ -45,9 +51,10 @@ def mean_cosine(features_NC: F64, others_MC: F64) -> F64:
     """
     if len(others_MC) == 0:
         return np.full(len(features_NC), np.nan)
-    return _unit(features_NC) @ _unit(others_MC).mean(axis=0)
+    return unit(features_NC) @ unit(others_MC).mean(axis=0)
 
 
-def _unit(features_NC: F64) -> F64:
+def unit(features_NC: F64) -> F64:
+    """Features of length 1; those of length 0 stay. N,C."""
     norms_N1 = np.linalg.norm(features_NC, axis=1, keepdims=True)
     return features_NC / np.where(norms_N1 == 0, 1, norms_N1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 
@@ -17,11 +17,7 @@ from trainables.settings.libraries import clip_patches, image_text
 from trainables.settings.methods import method_of
 from trainables.settings.mixes import MixSettings
 from trainables.settings.objectives import CatImgSettings
-
-RecordedScore = Literal["msp", "mls", "energy", "feature_norm"]  # one forward pass gives them: every trial has them
-RequestedScore = Literal["odin", "mahalanobis"]  # further passes
-SCORE_NAMES: tuple[str, ...] = get_args(RecordedScore)
-EXTRA_SCORES: tuple[str, ...] = get_args(RequestedScore)
+from trainables.settings.score_names import EXTRA_SCORES, NEIGHBOURS, SCORE_NAMES, SCORE_SETTINGS, RequestedScore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +77,7 @@ class TrialConfig:
     extra_scores: tuple[RequestedScore, ...] | None = None  # recorded at the end of the trial beside those of every one
     odin_temperature: Annotated[float, Range(0, open_low=True)] = 1000.0
     odin_epsilon: Annotated[float, Range(0)] = 0.0014  # of a pixel in 0..1, as the released code has it
+    knn_k: Annotated[int, Range(1, NEIGHBOURS)] = 50  # which neighbour: Sun et al. have 50 on CIFAR-10
     evaluate: tuple[str, ...] | None = None  # unknown sets; None: the protocol's own; []: none, known classes alone
     test: bool = True  # False: the test set is not even loaded
 
@@ -151,7 +148,7 @@ class TrialConfig:
         trained, unless some are held out, or a score is fitted to them."""
         own, learnt = protocol_of(self.protocol).image_set, self.objective_settings
         validated = self.holdout or self.pseudo_unknown or not self.test
-        if self.train == "none" and not validated and "mahalanobis" not in self.scores_on_request(last=True):
+        if self.train == "none" and not validated and not {"mahalanobis", "knn"} & {*self.scores_on_request(last=True)}:
             return ()
         return (own, learnt.outlier_set) if isinstance(learnt, CatImgSettings) else (own,)
 
@@ -177,6 +174,10 @@ class TrialConfig:
         epoch; those of `extra_scores` only in the `last`, since they cost more than the rest of it."""
         asked = {self.score, *((self.extra_scores or ()) if last else ())}
         return tuple(score for score in EXTRA_SCORES if score in asked)
+
+    def score_settings(self, score: str) -> tuple[float, ...]:
+        """What its values of a score depend on beside the network, in the order of `SCORE_SETTINGS`."""
+        return tuple(getattr(self, name) for name in SCORE_SETTINGS.get(score, ()))
 
     @cached_property
     def identities(self) -> dict[tuple[str, ...], str]:

@@ -9,7 +9,7 @@ from trainables.protocols.origins import COLLECTIONS, same_collection
 from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
 from trainables.reading.yaml_file import Problem, nearest
 from trainables.settings.backbones import convolutional, one_size, parse_backbone, shows_maps, stride
-from trainables.settings.config import EXTRA_SCORES, TrialConfig
+from trainables.settings.config import TrialConfig
 from trainables.settings.dummies import OpenMixSettings
 from trainables.settings.given import RANDOM, check_name, check_normalisation
 from trainables.settings.image_text import ClipSettings
@@ -17,6 +17,7 @@ from trainables.settings.libraries import OPEN_CLIP, image_text
 from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
 from trainables.settings.points import ArplCsSettings
+from trainables.settings.score_names import EXTRA_SCORES
 
 
 def contradictions(config: TrialConfig) -> Iterator[Problem]:

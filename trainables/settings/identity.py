@@ -17,9 +17,10 @@ from trainables.settings.custom import custom_part, is_custom
 from trainables.settings.given import find_weights, sha256
 from trainables.settings.methods import METHODS, method_of
 from trainables.settings.mixes import BackMixSettings
+from trainables.settings.score_names import SCORING
 
 # What only evaluation sees: trainings that are one may be asked for it differently.
-EVALUATION = frozenset({"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"})
+EVALUATION = SCORING | {"evaluate", "test"}
 # Beside it, what the hash has under another name.
 _NOT_WEIGHTS = EVALUATION | {"objective", "mix", "objective_settings", "mix_settings", "teacher"}
 _NOT_WEIGHTS |= {"protocol", "split_family", "split", "seed", "backbone", "flip", "weights"}

@@ -15,13 +15,14 @@ from trainables.reading.values import convert, misread, shown
 from trainables.reading.yaml_file import SHOWN_PROBLEMS, ConfigError, Problem, nearest, under
 from trainables.settings.backbones import parse_backbone
 from trainables.settings.base import ObjectiveSettings
-from trainables.settings.config import EXTRA_SCORES, SCORE_NAMES, TRIAL_SETTINGS, TrialConfig
+from trainables.settings.config import TRIAL_SETTINGS, TrialConfig
 from trainables.settings.contradictions import contradictions
 from trainables.settings.custom import custom_part, is_custom, mix_settings, objective_settings, own_backbone
 from trainables.settings.libraries import check_network, of_library
 from trainables.settings.methods import METHODS, laid_over, method_of
 from trainables.settings.mixes import MIXES, MixSettings
 from trainables.settings.objectives import OBJECTIVES
+from trainables.settings.score_names import EXTRA_SCORES, SCORE_NAMES, SCORING
 
 Settings = Mapping[str, Any]
 OWN_SCORES = tuple(dict.fromkeys(score for objective in OBJECTIVES.values() for score in objective.own_scores))
@@ -116,7 +117,7 @@ def _recipe(objective: str, mix: str, name: str) -> Settings:
 # What a teacher cannot have otherwise than its student: the images, their division, and how it is judged.
 SHARED_WITH_TEACHER = {"protocol", "split_family", "split", "seed", "images_per_class", "holdout", "pseudo_unknown"}
 SHARED_WITH_TEACHER |= {"image_size", "normalisation", "training_view"}
-SHARED_WITH_TEACHER |= {"score", "extra_scores", "odin_temperature", "odin_epsilon", "evaluate", "test"}
+SHARED_WITH_TEACHER |= SCORING | {"evaluate", "test"}
 _NOT_ITS_OWN = "is its student's: a teacher sees the same images, divided in the same way"
 _NOT_OF_A_TEACHER = {
     "split",
