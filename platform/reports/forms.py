@@ -26,6 +26,7 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "†": r"$^\dagger$",
     "×": r"$\times$", "μ": r"$\mu$", "η": r"$\eta$", "τ": r"$\tau$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
+    "<": "$<$", ">": "$>$",
 }  # fmt: skip
 
 
@@ -123,14 +124,18 @@ def _measured_difference(comparison: Comparison, digits: int) -> str:
     """The mean with its interval: sequential, or for a fixed n. The two are never mixed."""
     found, decision = comparison.found, comparison.decision
     ours = say_decision(decision, digits) if decision else say_paired(found, digits)
-    wilcoxon = f", Wilcoxon p = {found.wilcoxon:.3f}" if found and found.wilcoxon is not None else ""
+    wilcoxon = f", Wilcoxon p {_probability(found.wilcoxon)}" if found and found.wilcoxon is not None else ""
     return f"{ours}{_p_values(comparison)}{wilcoxon}"
 
 
 def _p_values(comparison: Comparison) -> str:
     if comparison.p is None or comparison.holm is None:
         return ""
-    return f", p = {comparison.p:.3f}, Holm {comparison.holm:.3f}"
+    return f", p {_probability(comparison.p)}, Holm p {_probability(comparison.holm)}"
+
+
+def _probability(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def of_differences(table: ReportTable) -> str:

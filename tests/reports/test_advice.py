@@ -74,7 +74,7 @@ def said(of: ReportTable) -> list[str]:
 
 def test_a_line_says_over_what_and_whether_n_was_fixed() -> None:
     cutmix, _ = said(table(ROWS))
-    assert "n = 4 partitions, fixed, over splits, p = 0.000, Holm 0.000: holds" in cutmix
+    assert "n = 4 partitions, fixed, over splits, p < 0.001, Holm p < 0.001: holds" in cutmix
     seeds = ROWS.replace("splits: [0, 1, 2, 3]", "splits: [0, 1]\nseeds: [0, 1, 2]\nover: seeds")
     assert "n = 3 seeds, fixed, over seeds" in said(table(seeds))[0]
 

@@ -47,6 +47,7 @@ def test_latex_has_a_label_the_claims_and_a_heading_over_what_is_published(table
     assert r"\label{tab:toy}" in text
     assert r"{\footnotesize measured} & {\footnotesize published}" in text
     assert r"\item BackMix \& more $-$ Plain, AUROC: published +1.0; not measured" in text
+    assert forms.tex("p < 0.001, 5 % & n_1") == r"p $<$ 0.001, 5 \% \& n\_1"
 
 
 def test_of_a_latex_table_with_many_columns_the_published_numbers_are_in_the_line_below() -> None:
