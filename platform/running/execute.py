@@ -91,7 +91,7 @@ def execute(
         objectives = {s.name: s.spec.objectives[0] for s in plan.sweeps if s.search}
         view = LiveView(console, results, objectives)
         store = _Store(tracker, runs, place.storage / "teachers", fresh)
-        queue = Queue(plan, store, results, studies, _at_once, view.say, budget)
+        queue = Queue(plan, store, results, studies, _at_once, view.say, budget, lambda: interrupt.asked)
         queue.finished |= finished
         queue.fill()
         _record(tracker, runs, plan, results)

@@ -41,6 +41,7 @@ class Queue:
     at_once: Callable[[Resources], int]  # how many trials fit together
     say: Callable[[str], None]
     budget: HoursLeft | None = None
+    interrupted: Callable[[], bool] = lambda: False  # whether nothing more is to be proposed
     finished: dict[str, FinishedTrial] = field(default_factory=dict)  # before or by now
     open: dict[str, Job] = field(default_factory=dict)  # not ended: each in one of the next four
     ready: list[Job] = field(default_factory=list)  # the next one first
@@ -220,7 +221,7 @@ class Queue:
 
     def _propose(self) -> Job | None:
         while not self.ready:
-            if not self.searches.propose(self._may_ask) and not self.ready:
+            if self.interrupted() or not (self.searches.propose(self._may_ask) or self.ready):
                 return None
         return self._first_ready()
 

@@ -91,6 +91,17 @@ def test_the_best_score_is_that_of_the_best_mean_and_is_confirmed(tmp_path: Path
     assert dict(queue.results.of_best("search", ["val/auroc"]))["search/best/val/auroc/n"] == 2
 
 
+def test_an_interrupt_is_heard_between_two_proposals(tmp_path: Path) -> None:
+    queue = filled(plan(SCORES), tmp_path, Memory(scores=TABLES))
+    queue.interrupted = lambda: len(queue.results.judged.get("search", ())) >= 10
+    while job := queue.next():
+        job.trial.run_id = RUNS[job.trial.config.seed]
+        job.trial.status, job.trial.metrics = "finished", metrics()
+        queue.ended(job)
+    assert len(list(queue.studies["search"].history())) == 10
+    assert not queue.done
+
+
 def test_a_search_of_scores_goes_on_without_a_training(tmp_path: Path) -> None:
     first, _ = searched(tmp_path)
     more = SCORES.replace("trials: 40", "trials: 60")
