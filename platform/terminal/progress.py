@@ -131,8 +131,10 @@ class LiveView:
                 f"[red]{in_terminal(trial.name)} failed[/red]: {in_terminal(trial.reason)}", soft_wrap=True
             )
         elif not self.console.is_terminal:
-            where = f" at epoch {round(trial.epoch, 1):g}" if trial.config.train != "none" else ""
-            line = f"{in_terminal(trial.name)} {trial.status}{where}  {self._measured(trial)}"
+            given = trial.config.train == "none"
+            said = "evaluated" if given and trial.status == "finished" else trial.status
+            where = "" if given else f" at epoch {round(trial.epoch, 1):g}"
+            line = f"{in_terminal(trial.name)} {said}{where}  {self._measured(trial)}"
             self.console.print(line, soft_wrap=True)
 
     def _note(self) -> None:
