@@ -166,7 +166,8 @@ def _show(
     needs: dict[str, str] = {}
     with console.status("estimating the memory …"):
         for sweep in plan.sweeps:
-            if (typed.args.dry_run and todo.train) or sweep.spec.resources.gpus_per_worker == "auto":
+            gpus = sweep.spec.resources.gpus_per_worker
+            if gpus == "auto" or (gpus and typed.args.dry_run and todo.train):
                 from platform.planning.memory import pack  # which loads networks
                 from platform.running import connection
 
