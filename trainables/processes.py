@@ -3,7 +3,8 @@
 Every process draws the same random numbers for the global batch and gathers what the network gave for it, so
 partners come from the whole batch, DIST sees all its logits, and a CAM bank is whole everywhere. Batch norm takes the
 statistics of the whole batch, and dropout draws for it. So mixes and objectives are written as if there were one, the
-number of processes changes results by rounding only, and what changes in training is the same in each of them.
+number of processes changes results by rounding only, and what changes in training is the same in each of them. (The
+one exception is dropout of single values on GPUs, whose draws are others for one process.)
 
 Shapes: B rows, C channels, H W a feature map.
 """
@@ -186,8 +187,8 @@ class BatchNormOfAll(nn.BatchNorm2d):
 
 
 class DropoutOfAll(nn.Module):
-    """Dropout of values or of channels that draws for all processes' rows, as one process alone would, and takes its
-    own."""
+    """Dropout of values or of channels that draws for all processes' rows, and takes its own: on a CPU, and of channels
+    anywhere, as one process alone would. Of values, a GPU alone draws otherwise: there the masks are others."""
 
     def __init__(self, alone: nn.Dropout | nn.Dropout2d, processes: Processes) -> None:
         super().__init__()
@@ -198,5 +199,5 @@ class DropoutOfAll(nn.Module):
         if not self.training or not self.p:
             return x
         shape = (x.shape[1], 1, 1) if self.of_channels else x.shape[1:]
-        kept = x.new_empty(self.processes.rows, *shape).bernoulli_(1 - self.p).div_(1 - self.p)  # as torch's own draws
+        kept = x.new_empty(self.processes.rows, *shape).bernoulli_(1 - self.p).div_(1 - self.p)
         return x * self.processes.mine(kept)

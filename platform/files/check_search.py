@@ -153,8 +153,9 @@ def _of_score_problems(spec: Spec) -> Iterator[Problem]:
         said = "is not 0: a score is searched by the logits of images as they are. Write `odin_epsilon: 0`"
         yield Problem(("base", "odin_epsilon"), said)
     for score, settings in SCORE_SETTINGS.items():
-        for name in spec.search.keys() & {*settings} if score not in tried else ():
-            yield Problem(("search", name), f"changes nothing: no score that is tried is {score}")
+        if score not in tried:
+            for name in spec.search.keys() & {*settings}:
+                yield Problem(("search", name), f"changes nothing: no score that is tried is {score}")
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:

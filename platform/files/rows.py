@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from platform.files.spec import Claim, LeftOut, Row, Spec
-from platform.files.trial_settings import with_teacher
+from platform.files.trial_settings import of_score, with_teacher
 from trainables.reading.values import convert
 from trainables.reading.yaml_file import KeyPath
 from trainables.settings.config import TrialConfig
@@ -77,7 +77,9 @@ def columns(spec: Spec) -> list[tuple[str, str]]:
 def trials(spec: Spec, row: Row, best: Mapping[str, Any] | None = None) -> Iterator[tuple[str, TrialConfig]]:
     """The trials of a row on all splits and seeds, each with the `Place.column` that it serves, `best` under the
     row's own settings."""
-    changes = {**(best or {}), **(row.set or {})}
+    # What a search of scores records for its proposals, those that confirm it are not asked for.
+    recorded: dict[str, Any] = {"extra_scores": []} if of_score(spec) else {}
+    changes = {**recorded, **(best or {}), **(row.set or {})}
     for column, own, both in divisions(spec):
         config = resolve(with_teacher(spec, {**changes, "split": both[0][0]}, own))
         for split, seed in both:

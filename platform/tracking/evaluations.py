@@ -89,8 +89,8 @@ def merged(config: TrialConfig, other: TrialConfig) -> TrialConfig:
 
 def evaluated_too(config: TrialConfig, metrics: Mapping[str, float]) -> TrialConfig:
     """`config` with every set and score that a finished trial was evaluated on: its scores are written anew."""
-    found = [MetricName.parse(name) for name in metrics if name.startswith("test/") and name.endswith("/auroc")]
-    sets = tuple(dict.fromkeys(name.unknown_set for name in found if name.score))
+    found = [MetricName.parse(name) for name in metrics if name.endswith("/auroc")]
+    sets = tuple(dict.fromkeys(name.unknown_set for name in found if name.part == "test" and name.score))
     scores = tuple(s for s in get_args(RequestedScore) if any(name.score == s for name in found))
     others = replace(config, evaluate=sets or config.evaluate, extra_scores=scores or None, test=bool(sets))
     return merged(config, others)

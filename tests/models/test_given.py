@@ -283,12 +283,13 @@ def test_a_missing_file_is_told_with_where_it_was_looked_for() -> None:
         weights_fingerprints(given("nowhere.pt"))
 
 
-def test_what_is_evaluated_as_it_is_needs_no_training_images() -> None:
+@pytest.mark.parametrize("fitted", ["mahalanobis", "knn"])
+def test_what_is_evaluated_as_it_is_needs_no_training_images_but_for_a_score_that_is_fitted(fitted: str) -> None:
     digits = given("net.pt", backbone="wrn10-1")
     assert len(build(digits, Path()).train) == 0
     assert build(digits, Path()).fingerprints == {}
-    asked = given("net.pt", backbone="wrn10-1", extra_scores=["mahalanobis"])
-    assert len(build(asked, Path()).train) > 0  # to which that score is fitted
+    asked = given("net.pt", backbone="wrn10-1", extra_scores=[fitted])
+    assert len(build(asked, Path()).train) > 0
 
 
 def test_a_teacher_may_be_given(small: Any, tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_opposition_is_bounded_by_its_floor_and_without_one_has_the_codes_pole()
     cosines = [torch.tensor([s, s]) for s in (-1.0, -0.5, -0.001, 0.001)]
     assert [opposition(c, 0.01).item() for c in cosines] == pytest.approx([1, 2, 100, 100])
     assert [opposition(c, 0.0).item() for c in cosines] == pytest.approx([1, 2, 1000, -1000])
+    below, above = torch.full((1,), 0.001, requires_grad=True), torch.full((1,), -0.5, requires_grad=True)
+    assert [torch.autograd.grad(opposition(c, 0.01), c)[0].item() for c in (below, above)] == [0, 4]
 
 
 def test_the_loss_is_that_of_the_code() -> None:

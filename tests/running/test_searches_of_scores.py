@@ -12,16 +12,20 @@ from sklearn.metrics import roc_auc_score
 
 from platform.files import search_file
 from platform.planning.work import work
+from platform.running.job import Job
 from platform.running.queue import Queue
 from tests.helpers.queues import Memory, filled, metrics, plan
 from trainables.reading.yaml_file import ConfigError
+from trainables.settings.config import TrialConfig
 
 SCORES = """\
 name: search
-base: {method: plain, protocol: digits, backbone: wrn10-1, epochs: 3, images_per_class: 20, odin_epsilon: 0}
+base: {method: plain, protocol: digits, backbone: wrn10-1, epochs: 3, images_per_class: 20, odin_epsilon: 0,
+  extra_scores: [knn]}
 search:
-  score: {choice: [msp, mls, odin]}
+  score: {choice: [msp, mls, odin, knn]}
   odin_temperature: {float: [0.1, 100], log: true, when: {score: odin}}
+  knn_k: {int: [1, 12], when: {score: knn}}
 seeds: [0, 1]
 trials: 40
 confirm: {splits: [0], baselines: [{name: MSP, set: {score: msp}}]}
@@ -39,6 +43,7 @@ def recorded(seed: int) -> pd.DataFrame:
         logits[np.arange(60), labels] += loc
         logits += generator.normal(size=(60, 1)) * 3  # which the softmax does not see, and mls does
         columns = {"msp": softmax(logits, axis=1).max(axis=1), "mls": logits.max(axis=1), "logits": list(logits)}
+        columns["neighbours"] = list(np.sort(generator.uniform(size=(60, 9)), axis=1) * (2.2 - loc / 20))
         told = {"part": part, "set": of, "label": labels, "prediction": logits.argmax(axis=1)}
         frames.append(pd.DataFrame({**told, **columns}))
     return pd.concat(frames, ignore_index=True)
@@ -47,10 +52,12 @@ def recorded(seed: int) -> pd.DataFrame:
 TABLES = {run: recorded(number) for number, run in enumerate(RUNS)}
 
 
-def by_equation(table: pd.DataFrame, score: str, temperature: float = 1.0) -> float:
+def by_equation(table: pd.DataFrame, score: str, temperature: float = 1.0, k: int = 50) -> float:
     of = table[table["part"] == "val"]
-    logits = np.stack(list(of["logits"]))
-    values = softmax(logits / temperature, axis=1).max(axis=1) if score == "odin" else of[score]
+    if score == "odin":
+        values = softmax(np.stack(list(of["logits"])) / temperature, axis=1).max(axis=1)
+    else:
+        values = [-sample[min(k, 9) - 1] for sample in of["neighbours"]] if score == "knn" else of[score]
     return float(roc_auc_score(of["set"] == "known", values))
 
 
@@ -60,11 +67,16 @@ def searched(folder: Path, text: str = SCORES, before: Queue | None = None) -> t
     phases = []
     while job := queue.next():
         phases.append(job.trial.phase)
-        job.trial.run_id = RUNS[job.trial.config.seed]
-        job.trial.status, measured = "finished", metrics()
-        job.trial.metrics = measured | {name.replace("/msp/", "/odin/"): value for name, value in measured.items()}
-        queue.ended(job)
+        end(queue, job)
     return queue, phases
+
+
+def end(queue: Queue, job: Job) -> None:
+    """As a trial ends that measures each score that it is asked for."""
+    job.trial.run_id, job.trial.status = RUNS[job.trial.config.seed], "finished"
+    for score in ("msp", *job.trial.config.scores_on_request(last=True)):
+        job.trial.metrics |= {name.replace("/msp/", f"/{score}/"): value for name, value in metrics().items()}
+    queue.ended(job)
 
 
 def test_every_proposal_is_judged_by_what_one_training_of_each_seed_recorded(tmp_path: Path) -> None:
@@ -75,7 +87,7 @@ def test_every_proposal_is_judged_by_what_one_training_of_each_seed_recorded(tmp
     assert len({str(one.proposal.settings) for one in told}) > 10
     for one in told:
         settings = one.proposal.settings
-        own = (settings["score"], settings.get("odin_temperature", 1.0))
+        own = (settings["score"], settings.get("odin_temperature", 1.0), settings.get("knn_k", 50))
         expected = np.mean([by_equation(table, *own) for table in TABLES.values()])
         assert one.metrics["val/auroc"] == pytest.approx(expected, rel=1e-12)
 
@@ -91,13 +103,27 @@ def test_the_best_score_is_that_of_the_best_mean_and_is_confirmed(tmp_path: Path
     assert dict(queue.results.of_best("search", ["val/auroc"]))["search/best/val/auroc/n"] == 2
 
 
+def test_what_confirms_a_neighbour_is_not_evaluated_by_another_one_for_its_baselines(tmp_path: Path) -> None:
+    found = "score: {choice: [msp, mls, odin, knn]}\n  odin_temperature: {float: [0.1, 100], log: true, when: {score: odin}}\n"
+    text = (
+        SCORES.replace(found, "")
+        .replace("[1, 12], when: {score: knn}", "[9, 12]")
+        .replace("[knn]", "[knn], score: knn")
+    )
+    queue, _ = searched(tmp_path, text)
+    (confirmed,) = queue.results.of_row("search", "best")
+    assert confirmed.config.score == "knn"
+    assert confirmed.config.knn_k != TrialConfig.knn_k
+    todo = work(plan(text), queue.finished, queue.studies)
+    assert not todo.train
+    assert not todo.evaluate
+
+
 def test_an_interrupt_is_heard_between_two_proposals(tmp_path: Path) -> None:
     queue = filled(plan(SCORES), tmp_path, Memory(scores=TABLES))
     queue.interrupted = lambda: len(queue.results.judged.get("search", ())) >= 10
     while job := queue.next():
-        job.trial.run_id = RUNS[job.trial.config.seed]
-        job.trial.status, job.trial.metrics = "finished", metrics()
-        queue.ended(job)
+        end(queue, job)
     assert len(list(queue.studies["search"].history())) == 10
     assert not queue.done
 
@@ -131,12 +157,9 @@ def test_a_search_of_scores_goes_on_without_a_training(tmp_path: Path) -> None:
         ),
         (("trials", "objective: {metric: test/auroc}\ntrials"), "would choose settings on the test set"),
         (("[msp,", "[mahalanobis, msp,"), "mahalanobis is recorded only with `extra_scores: [mahalanobis]`"),
-        (("mls, odin]", "mls]"), "search.odin_temperature"),
-        (
-            ("  score:", "  knn_k: {int: [1, 50]}\n  score:"),
-            "search.knn_k: changes nothing: no score that is tried is knn",
-        ),
-        (("mls, odin]", "mls, odin, knn]"), "knn is recorded only with `extra_scores: [knn]`"),
+        (("odin, knn]", "knn]"), "search.odin_temperature: changes nothing: no score that is tried is odin"),
+        (("odin, knn]", "odin]"), "search.knn_k: changes nothing: no score that is tried is knn"),
+        ((",\n  extra_scores: [knn]", ""), "knn is recorded only with `extra_scores: [knn]`"),
     ],
 )
 def test_what_a_search_of_scores_cannot_be_is_refused(change: tuple[str, str], said: str, tmp_path: Path) -> None:

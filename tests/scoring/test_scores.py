@@ -91,7 +91,7 @@ def config(**settings: object) -> TrialConfig:
 def score(name: str, samples: Samples, **settings: object) -> np.ndarray:
     model = Tiny()
     scorer = extra_scores([name], config(**settings), model, images(30), CPU)[name]
-    return np.asarray(scorer(samples, forward(model, samples, CPU, "fp32")[1])[name])
+    return np.asarray(scorer(samples, forward(model, samples, CPU, "fp32")[1], "test")[name])
 
 
 @pytest.mark.parametrize(("temperature", "epsilon"), [(1000.0, 0.0014), (1.0, 0.1), (2.0, 0.0)])
@@ -127,9 +127,8 @@ def test_the_perturbation_is_a_step_of_epsilon_that_raises_the_score() -> None:
 
 def test_odin_leaves_the_network_in_train_mode_and_its_last_digits_untied() -> None:
     model, samples = Tiny(), images(200)
-    values = extra_scores(["odin"], config(), model, samples, CPU)["odin"](samples, np.zeros((200, 8), np.float32))[
-        "odin"
-    ]
+    scorer = extra_scores(["odin"], config(), model, samples, CPU)["odin"]
+    values = np.asarray(scorer(samples, np.zeros((200, 8), np.float32), "test")["odin"])
     assert model.training
     assert len(np.unique(values)) == 200
 
@@ -192,13 +191,13 @@ def test_the_neighbour_score_is_minus_the_distance_to_the_kth_training_feature(k
 
 
 def test_distances_to_neighbours_are_recorded_of_validation_samples_alone(tmp_path: Path) -> None:
-    trial(tmp_path / "val", score="knn", epochs=1)
-    trial(tmp_path / "test", pseudo_unknown=0, holdout=0, test=True, score="knn", epochs=1)
-    table = pd.read_parquet(tmp_path / "val" / "scores.parquet")
-    assert (-np.stack(table["neighbours"].to_list())[:, 49]).astype(float) == pytest.approx(table["knn"], rel=1e-6)
-    tested = pd.read_parquet(tmp_path / "test" / "scores.parquet")
-    assert tested["knn"].notna().all()
-    assert "neighbours" not in tested
+    trial(tmp_path, pseudo_unknown=0, test=True, score="knn", epochs=1)
+    table = pd.read_parquet(tmp_path / "scores.parquet")
+    assert table["knn"].notna().all()
+    of_val = table["part"] == "val"
+    distances = np.stack(table.loc[of_val, "neighbours"].to_list()).astype(float)
+    assert -distances[:, 49] == pytest.approx(table.loc[of_val, "knn"], rel=1e-6)
+    assert table.loc[~of_val, "neighbours"].isna().all()
 
 
 def test_far_blobs_are_told_apart() -> None:

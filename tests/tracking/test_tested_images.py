@@ -11,7 +11,7 @@ import pytest
 from platform import report
 from platform import sweep as command
 from platform.planning import captions
-from platform.tracking.evaluations import full_names, lacks, own_metrics, shared_metrics
+from platform.tracking.evaluations import evaluated_too, full_names, lacks, own_metrics, shared_metrics
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import described
 from tests.helpers.paths import SHARED
@@ -118,6 +118,13 @@ def test_a_score_with_other_settings_is_another_result() -> None:
 def test_a_search_by_a_score_that_was_not_recorded_evaluates_the_trial() -> None:
     settings = {"holdout": 0.1, "pseudo_unknown": 2, "test": False}
     assert lacks(finished(), of(score="odin", **settings), {})
+
+
+def test_what_is_evaluated_again_keeps_the_scores_that_it_had() -> None:
+    settings = {"holdout": 0.1, "pseudo_unknown": 2, "test": False}
+    metrics = {"val/pseudo-unknown/knn/auroc": 0.8, "val/pseudo-unknown/msp/auroc": 0.7, "val/auroc": 0.7}
+    asked = evaluated_too(of(extra_scores=["mahalanobis"], **settings), metrics)
+    assert (asked.scores_on_request(last=True), asked.test) == (("mahalanobis", "knn"), False)
 
 
 def test_the_short_names_mean_what_the_one_who_asks_means() -> None:

@@ -67,7 +67,8 @@ def attend(
 
 class AntiAssociative(Prompted):
     """Logits and features are the foreground's. In training `more` has the background's cosines (`background_BK`) and
-    those of fore- with background (`opposed_B`)."""
+    those of fore- with background (`opposed_B`). What it is looked at by, a second pass of the decoder, has dropout of
+    its own."""
 
     def __init__(
         self, backbone: str, num_classes: int, seen: Statistics | None, looked_at: bool, settings: A2PtSettings
@@ -80,9 +81,7 @@ class AntiAssociative(Prompted):
 
     def compare(self, image_BE: torch.Tensor, text_KE: torch.Tensor) -> Compared:
         foreground_BE = self.head.get_submodule("foreground")(image_BE, text_KE)
-        front, back = (
-            super(AntiAssociative, self).compare(part_BE, F.normalize(text_KE, dim=-1))
-            for part_BE in (foreground_BE, image_BE - foreground_BE)
-        )
+        unit_KE = F.normalize(text_KE, dim=-1)
+        front, back = super().compare(foreground_BE, unit_KE), super().compare(image_BE - foreground_BE, unit_KE)
         opposed_B = (front.features_BE * back.features_BE).sum(dim=-1)
         return front._replace(more={"background_BK": back.cosine_BK, "opposed_B": opposed_B})

@@ -30,6 +30,7 @@ class A2Pt(PromptTuning):
 
 def opposition(cosine_B: torch.Tensor, floor: float) -> torch.Tensor:
     """1 / -s of the mean cosine s, a scalar: 1 where all are opposed. It has a pole at s = 0, above which it is
-    negative without a bound; where -s is below `floor`, it is 1 / `floor`, and 0 takes none, as the code."""
+    negative without a bound; where -s is below `floor`, it is 1 / `floor` and has no gradient. 0 is no floor, as in the
+    code."""
     opposed = -cosine_B.mean()
     return 1 / (opposed.clamp_min(floor) if floor else opposed)

@@ -28,7 +28,7 @@ PIXELS = BATCH * 64**2  # of a batch: large images in smaller ones
 
 F32 = npt.NDArray[np.float32]
 Columns = dict[str, F64 | list[F32]]  # N values each
-ExtraScore = Callable[[Samples, F32], Columns]  # of samples (N) and their features N,C
+ExtraScore = Callable[[Samples, F32, str], Columns]  # of samples (N), their features N,C, and the part that they are of
 
 
 class Seen(NamedTuple):
@@ -102,11 +102,7 @@ def score_samples(
     for name, samples in sets.items():
         logits_NK, features_NC, own = outputs[name]
         beside = known_beside(name, outputs)
-        asked = {
-            name: values for score in (extra or {}).values() for name, values in score(samples, features_NC).items()
-        }
-        if part == "test":  # nothing is chosen by it
-            asked.pop("neighbours", None)
+        asked = [score(samples, features_NC, part) for score in (extra or {}).values()]
         known_MC = outputs[beside].features_NC if beside in outputs else features_NC[:0]
         frame = pd.DataFrame(
             {
@@ -119,7 +115,7 @@ def score_samples(
                 **{score: function(logits_NK.astype(np.float64)) for score, function in SCORES.items()},
                 "feature_norm": feature_norm(features_NC.astype(np.float64)),
                 **own,
-                **asked,
+                **{column: values for columns in asked for column, values in columns.items()},
                 "known_cosine": mean_cosine(features_NC.astype(np.float64), known_MC.astype(np.float64)),
                 "logits": list(logits_NK),
             }

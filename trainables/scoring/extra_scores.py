@@ -20,6 +20,8 @@ from trainables.scoring.scores import F64, kth_neighbour, msp, unit
 from trainables.settings.config import TrialConfig
 from trainables.settings.score_names import NEIGHBOURS
 
+AT_ONCE = 500  # samples, whose distances to all training images are in memory together
+
 
 def extra_scores(
     names: Iterable[str], config: TrialConfig, model: nn.Module, train: Samples, device: torch.device
@@ -32,7 +34,7 @@ def extra_scores(
 def _odin(config: TrialConfig, model: nn.Module, train: Samples, device: torch.device) -> ExtraScore:
     """ODIN (Liang et al., 2018): `msp` at temperature T of the perturbed image, in 1/K..1."""
 
-    def score(samples: Samples, _: npt.NDArray[np.float32]) -> Columns:
+    def score(samples: Samples, _: npt.NDArray[np.float32], part: str) -> Columns:
         pool = samples.on(device)
         logits = []
         model.eval()
@@ -70,28 +72,31 @@ def perturbed(
 def _mahalanobis(config: TrialConfig, model: nn.Module, train: Samples, device: torch.device) -> ExtraScore:
     features_NC = forward(model, train, device, config.precision).features_NC
     fitted = Mahalanobis.fit(features_NC, train.labels)
-    return lambda _, features_NC: {"mahalanobis": fitted.score(features_NC)}
+    return lambda _, features_NC, part: {"mahalanobis": fitted.score(features_NC)}
 
 
 def _knn(config: TrialConfig, model: nn.Module, train: Samples, device: torch.device) -> ExtraScore:
     features_MC = forward(model, train, device, config.precision).features_NC
 
-    def score(_: Samples, features_NC: npt.NDArray[np.float32]) -> Columns:
-        distances_Nk = neighbours(features_NC, features_MC)
-        return {"knn": kth_neighbour(distances_Nk, config.knn_k), "neighbours": list(distances_Nk.astype(np.float32))}
+    def score(_: Samples, features_NC: npt.NDArray[np.float32], part: str) -> Columns:
+        # Another k may be judged by validation samples, and by those of a test set none.
+        most = NEIGHBOURS if part == "val" else config.knn_k
+        distances_Nk = neighbours(features_NC, features_MC, most, device)
+        recorded: Columns = {"neighbours": list(distances_Nk.astype(np.float32))} if part == "val" else {}
+        return {"knn": kth_neighbour(distances_Nk, config.knn_k), **recorded}
 
     return score
 
 
-def neighbours(features_NC: npt.NDArray[np.floating], train_MC: npt.NDArray[np.floating]) -> F64:
-    """Distances, in 0..2, to the nearest training features, both of length 1, from near to far. N,k with k at most
-    `NEIGHBOURS`."""
-    from sklearn.neighbors import NearestNeighbors  # takes a second, and few trials ask for it
-
-    k = min(NEIGHBOURS, len(train_MC))
-    nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(unit(train_MC.astype(np.float64)))
-    distances_Nk, _ = nearest.kneighbors(unit(features_NC.astype(np.float64)))
-    return distances_Nk
+def neighbours(
+    features_NC: npt.NDArray[np.floating], train_MC: npt.NDArray[np.floating], most: int, device: torch.device
+) -> F64:
+    """Distances, in 0..2, to the nearest training features, both of length 1, from near to far. N,k with k = `most`, or
+    M where there are fewer."""
+    seen_NC, given_MC = (torch.from_numpy(unit(f.astype(np.float64))).to(device) for f in (features_NC, train_MC))
+    k = min(most, len(given_MC))
+    found = [torch.cdist(chunk, given_MC).topk(k, largest=False).values.cpu() for chunk in seen_NC.split(AT_ONCE)]
+    return torch.cat(found).numpy()
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,7 @@ from trainables.protocols.protocols import UNKNOWN
 from trainables.scoring.metric_names import MEANT_BY_ASKER, MetricName, mean_of
 from trainables.scoring.metrics import accuracy, closed_set_auc, open_set_metrics
 
-NO_SCORES = (
-    "part",
-    "set",
-    "index",
-    "class",
-    "label",
-    "prediction",
-    "known_cosine",
-    "logits",
-    "neighbours",
-)  # the other columns
+NO_SCORES = ("part", "set", "index", "class", "label", "prediction", "known_cosine", "logits", "neighbours")  # columns
 KNOWN = "known"  # the set of known samples; one shown otherwise, for an unknown set alone, is `known-<set>`
 
 

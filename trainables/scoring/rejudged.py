@@ -24,8 +24,8 @@ class Validated:
 
     known: pd.DataFrame
     unknown: pd.DataFrame
-    known_NK: F64  # logits
-    unknown_MK: F64
+    logits: tuple[F64, F64]  # N,K and M,K
+    neighbours: tuple[F64, F64] | None  # distances, as `knn` has them, N,k and M,k; None where it was not asked for
     correct_N: npt.NDArray[np.bool_]
 
     @classmethod
@@ -35,8 +35,9 @@ class Validated:
         known, unknown = (validated[validated["set"] == name] for name in (KNOWN, PSEUDO_UNKNOWN))
         if known.empty or unknown.empty:
             raise ValueError("it has no validation samples")
-        known_NK, unknown_MK = (np.array(side["logits"].tolist(), dtype=np.float64) for side in (known, unknown))
-        return cls(known, unknown, known_NK, unknown_MK, (known["prediction"] == known["label"]).to_numpy())
+        nearest = _both(known, unknown, "neighbours") if "neighbours" in table else None
+        correct_N = (known["prediction"] == known["label"]).to_numpy()
+        return cls(known, unknown, _both(known, unknown, "logits"), nearest, correct_N)
 
     def metrics(self, config: TrialConfig) -> dict[str, float]:
         """`val/auroc` and `val/oscr` by the score of `config` with its settings: ODIN without a perturbation, which is
@@ -45,13 +46,15 @@ class Validated:
         Raises `KeyError` for a score that was not recorded.
         """
         if config.score == "odin":
-            sides = [msp(logits / config.odin_temperature) for logits in (self.known_NK, self.unknown_MK)]
-        elif config.score == "knn":
-            sides = [
-                kth_neighbour(np.stack(side["neighbours"].to_list()), config.knn_k)
-                for side in (self.known, self.unknown)
-            ]
+            sides = [msp(logits / config.odin_temperature) for logits in self.logits]
+        elif config.score == "knn" and self.neighbours:
+            sides = [kth_neighbour(distances, config.knn_k) for distances in self.neighbours]
         else:
             sides = [side[config.score].to_numpy(np.float64) for side in (self.known, self.unknown)]
         ranking = Ranking(*sides)
         return {"val/auroc": auroc(ranking), "val/oscr": oscr(ranking, self.correct_N)}
+
+
+def _both(known: pd.DataFrame, unknown: pd.DataFrame, column: str) -> tuple[F64, F64]:
+    known_N, unknown_M = (np.array(side[column].tolist(), dtype=np.float64) for side in (known, unknown))
+    return known_N, unknown_M

@@ -104,9 +104,10 @@ class LoCoOpSettings(CoOpSettings):
 class A2PtSettings(CoOpSettings):
     """A2Pt (Ren et al., 2023): CoOp on the foreground that attention to classes' texts finds in an image's embedding.
     What is left, the background, is trained to point away from it, and to be of no class. The term that opposes them,
-    1 / -s of their mean cosine s, has a pole at 0: `opposed_floor` keeps it at 1 / floor there."""
+    1 / -s of their mean cosine s, has a pole at 0: where -s is below `opposed_floor` it is constant."""
 
-    # Hrren/A2Pt, commit f3f0a17: clip_double.py, whose images have CIFAR-10's mean and standard deviation instead.
+    # Hrren/A2Pt, commit f3f0a17: clip_double.py. There images have CIFAR-10's mean and standard deviation, dropout ends
+    # with the test after 50 epochs, which leaves the network in eval mode, and what is tested is of epoch 100 of 150.
     defaults: ClassVar[dict[str, Any]] = {
         **OF_COOP,
         "backbone": "open_clip:ViT-B-32-quickgelu",
