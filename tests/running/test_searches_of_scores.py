@@ -104,12 +104,8 @@ def test_the_best_score_is_that_of_the_best_mean_and_is_confirmed(tmp_path: Path
 
 
 def test_what_confirms_a_neighbour_is_not_evaluated_by_another_one_for_its_baselines(tmp_path: Path) -> None:
-    found = "score: {choice: [msp, mls, odin, knn]}\n  odin_temperature: {float: [0.1, 100], log: true, when: {score: odin}}\n"
-    text = (
-        SCORES.replace(found, "")
-        .replace("[1, 12], when: {score: knn}", "[9, 12]")
-        .replace("[knn]", "[knn], score: knn")
-    )
+    before, rest = SCORES.replace("[knn]}", "[knn], score: knn}").split("  score:")
+    text = before + "  knn_k: {int: [9, 12]}\n" + rest[rest.index("seeds:") :]
     queue, _ = searched(tmp_path, text)
     (confirmed,) = queue.results.of_row("search", "best")
     assert confirmed.config.score == "knn"
