@@ -84,6 +84,7 @@ class Results:
     """The outcomes of a command's sweeps."""
 
     outcomes: list[Outcome] = field(default_factory=list)
+    ended: set[tuple[str, int | None]] = field(default_factory=set)  # trials with an outcome: rows may share one
     earlier: list[Outcome] = field(default_factory=list)  # of proposals that other processes saw the end of
     judged: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)  # by sweep: its finished proposals
     best: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by sweep, once its search has ended
@@ -98,6 +99,7 @@ class Results:
     def add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         place = outcome.place
+        self.ended.add((outcome.identity, place.proposal))
         if place.phase in ("confirm", "row"):
             self._rows.setdefault((place.sweep, place.row), []).append(outcome)
 

@@ -76,7 +76,7 @@ class LiveView:
 
     def begin(self, expected: int) -> None:
         """`expected` trials are to come; what has a result now is cached."""
-        done = len(self.results.outcomes)
+        done = len(self.results.ended)
         self._total = done + expected
         self._all = self._bars.add_task("[bold]trials", total=self._total, completed=done, began=done, note="")
         if not self.console.is_terminal:
@@ -148,7 +148,7 @@ class LiveView:
             value = (max if goal.mode == "max" else min)(of[goal.metric] for of in proposals.values())
             parts.append(f"best {in_terminal(goal.metric)} {value:.3f}")
         if self._all is not None:
-            done = len(self.results.outcomes)
+            done = len(self.results.ended)
             self._total = max(self._total, done + len(self._lines))  # seeds are added until a table is decided
             total = self._total - self.results.spared
             self._bars.update(self._all, completed=done, total=total, note="  ".join(parts))

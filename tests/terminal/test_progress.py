@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from platform.files.spec import Goal
-from platform.planning.results import Results
+from platform.planning.results import Outcome, Results
 from platform.terminal.progress import LiveView
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Place, TrialState
 from trainables.settings.resolving import resolve
 
 CONFIG = resolve({"method": "backmix", "protocol": "digits", "epochs": 15})
@@ -55,6 +55,16 @@ def test_a_trial_starts_runs_and_only_then_has_numbers(view: LiveView, width: in
     assert first.rstrip().endswith("1 running  1 starting")
     assert "3/15" in one and " val/auroc 0" in one and "starting" not in one  # noqa: PT018
     assert " starting" in two
+
+
+def test_rows_that_share_a_trial_are_one_trial_of_the_bar(view: LiveView) -> None:
+    for row in ("MSP", "MLS", "Energy"):
+        place = Place("toy", "row", row, 1)
+        view.results.add(Outcome(place, CONFIG, "shared", "finished", {}))
+    one = trial(1)
+    view.started(one)
+    view.ended(one)
+    assert " 1/6 " in frame(view, 80)[0]
 
 
 def test_another_attempt_starts_again(view: LiveView) -> None:
