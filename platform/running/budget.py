@@ -50,8 +50,9 @@ class HoursLeft:
     def __post_init__(self) -> None:
         self._began = self.clock()
 
-    def fits(self, job: Job, queue: Pending) -> bool:
-        """Whether a trial ends in time; a teacher with one of its students, since it is for nothing else.
+    def fits(self, job: Job, queue: Pending) -> bool | None:
+        """Whether a trial ends in time; a teacher with one of its students, since it is for nothing else. None where
+        that depends on trials that run: they may end sooner than is believed.
 
         Once one of a table does not, none of its later blocks does: shorter trials would go on alone, and the rows end
         with unequal numbers.
@@ -59,10 +60,14 @@ class HoursLeft:
         sweep, jobs = job.trial.sweep, [job, *queue.students.get(job.identity, [])[:1]]
         if job.block > self._last_blocks.get(sweep, job.block):
             return False
-        fits = self._fits(sum(self.lasts(j.trial.config) for j in jobs), job.resources, queue)
-        if not fits and not queue.plan.sweep(sweep).search:
+        lasts = sum(self.lasts(j.trial.config) for j in jobs)
+        if self._fits(lasts, job.resources, queue):
+            return True
+        if queue.running and self._ends(lasts, 0.0, job.resources):
+            return None
+        if not queue.plan.sweep(sweep).search:
             self._last_blocks.setdefault(sweep, job.block)
-        return fits
+        return False
 
     def fits_proposal(self, search: str, queue: Pending) -> bool:
         """Whether one more trial of a search ends in time, and after it what confirms the best settings."""
@@ -79,11 +84,15 @@ class HoursLeft:
     def _fits(self, lasts: float, needs: Resources, queue: Pending) -> bool:
         running = list(queue.running.values())
         if self.of_devices:
-            open_ = sum(self._left(job) * devices(job.resources) for job in running)
-            return self.spent + open_ + lasts * devices(needs) <= 3600 * self.hours
+            return self._ends(lasts, sum(self._left(job) * devices(job.resources) for job in running), needs)
         left, at_once = sorted(map(self._left, running)), max(1, queue.at_once(needs))
-        waits = left[len(left) - at_once] if len(left) >= at_once else 0.0
-        return self.clock() - self._began + waits + lasts <= 3600 * self.hours
+        return self._ends(lasts, left[len(left) - at_once] if len(left) >= at_once else 0.0, needs)
+
+    def _ends(self, lasts: float, before: float, needs: Resources) -> bool:
+        """Whether what lasts so long is within the hours, after what comes `before` it."""
+        if self.of_devices:
+            return self.spent + before + lasts * devices(needs) <= 3600 * self.hours
+        return self.clock() - self._began + before + lasts <= 3600 * self.hours
 
     def lasts(self, config: TrialConfig) -> float:
         """Seconds that a trial is believed to take."""
@@ -93,8 +102,9 @@ class HoursLeft:
         return guess * (median(self._against) if self._against else 1.0)
 
     def _left(self, job: Job) -> float:
+        lasts, trial = self.lasts(job.trial.config), job.trial
         since = self.clock() - self._placed.get(job.identity, self.clock())
-        return max(0.0, self.lasts(job.trial.config) - since)
+        return max(0.0, min(lasts - since, lasts * (1 - trial.epoch / trial.config.epochs)))
 
     def started(self, trial: TrialState) -> None:
         """It may wait for a worker."""
@@ -110,7 +120,7 @@ class HoursLeft:
             return
         took = self.clock() - self._placed.pop(trial.identity)
         self.spent += took * devices(self.needs(trial.sweep))
-        if trial.status == "finished" and not trial.evaluates_only:
+        if trial.status == "finished" and not trial.evaluates_only and not trial.resumed:
             self._took.append(took)
             if guess := self.seconds(trial.config):
                 self._against.append(took / guess)

@@ -68,7 +68,11 @@ class Queue:
         self._ask_again()
         self._go_on()
         while job := self._first_ready() or self._propose():
-            if not job.claimed and self.budget and not self.budget.fits(job, self):
+            fits = job.claimed or not self.budget or self.budget.fits(job, self)
+            if fits is None:
+                self._queue(job)
+                return None
+            if not fits:
                 self._leave(job)
             elif job.claimed or self._claim(job):
                 self.running[job.identity] = job

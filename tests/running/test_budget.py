@@ -92,6 +92,35 @@ def test_once_a_trial_does_not_fit_no_shorter_one_of_a_later_block_goes_ahead(tm
     assert lasted == 5.0
 
 
+def test_what_depends_on_a_trial_that_runs_is_decided_when_that_has_ended(tmp_path: Path) -> None:
+    of, clock = plan(ROWS + "splits: [0, 1]\n"), Clock()
+    budget = HoursLeft(1.5, lambda config: HOUR, lambda name: of.sweep(name).spec.resources, clock=clock)
+    queue = Queue(of, Memory(), Results(), {}, lambda needs: 1, lambda text: None, budget)
+    queue.fill()
+    first = queue.next()
+    assert first is not None
+    budget.placed(first.trial)
+    assert queue.next() is None  # an hour for this one and one for the next are too much, if they take that
+    assert not queue.results.trials("not started")
+    clock.now, first.trial.resumed, first.trial.status = 0.1 * HOUR, 2, "finished"  # it went on from a checkpoint
+    budget.ended(first.trial)
+    end(queue, first)
+    assert queue.next() is not None
+
+
+def test_how_far_a_running_trial_is_counts(tmp_path: Path) -> None:
+    of = plan(ROWS + "splits: [0, 1]\n")
+    budget = HoursLeft(1.5, lambda config: HOUR, lambda name: of.sweep(name).spec.resources, clock=Clock())
+    queue = Queue(of, Memory(), Results(), {}, lambda needs: 1, lambda text: None, budget)
+    queue.fill()
+    first, second = queue.next(), queue.ready[0]
+    assert first is not None
+    budget.placed(first.trial)
+    assert budget.fits(second, queue) is None
+    first.trial.epoch = 2  # of 3
+    assert budget.fits(second, queue)
+
+
 def test_what_trials_really_take_corrects_the_estimate(tmp_path: Path) -> None:
     _, started, lasted = worked_off(plan(ROWS + "splits: [0, 1, 2]\n"), tmp_path, 4.5, took=2.0)
     assert (len(started), lasted) == (2, 4.0)
