@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from platform.files.names import plain
+from platform.files.trial_settings import OF_SCORE
 from platform.tracking.evaluations import own_metrics
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import Place, TrialState
@@ -99,7 +100,8 @@ class Results:
     def add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         place = outcome.place
-        self.ended.add((outcome.identity, place.proposal))
+        own = place.proposal if place.searched.keys() - OF_SCORE else None  # proposals of a score share their trials
+        self.ended.add((outcome.identity, own))
         if place.phase in ("confirm", "row"):
             self._rows.setdefault((place.sweep, place.row), []).append(outcome)
 
