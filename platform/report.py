@@ -175,8 +175,8 @@ def _show(
         tables = [_table(args, file, reader, recorded, errors) for file in files]
     for run_id in sorted(recorded.unreadable) if recorded else ():
         errors.print(f"run {run_id} has no scores.parquet: its cells are missing", style="yellow")
-    if recorded and recorded.unscored:
-        _say_unscored(args.score, tables, recorded.unscored, errors)
+    if recorded:
+        _say_unscored(tables, recorded.unscored, errors)
     form = args.format or ("html" if args.all else "terminal" if console.is_terminal else "markdown")
     if form == "html":
         _write_pages(args, tables, reader, recorded, Links.of(uri, reader, args.ui), console, errors)
@@ -251,17 +251,20 @@ def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reade
     errors.print(escape(printable(said)), style="yellow")
 
 
-def _say_unscored(score: str, tables: Sequence[ReportTable], runs: Collection[str], errors: Console) -> None:
-    """How finished trials get a score that they were not evaluated by; only those on request are not always there."""
-    of = {trial.run_id for table in tables for cell in table.all_cells for trial in cell.trials} & set(runs)
-    said = f"{len(of)} finished trials were not evaluated by {score}"
-    if score not in EXTRA_SCORES:
-        errors.print(f"{said}: it is not defined for their method", style="yellow")
-        return
-    errors.print(f"{said}. This does it, nothing is trained again:", style="yellow")
-    for table in tables:
-        if any(trial.run_id in of for cell in table.all_cells for trial in cell.trials):
-            errors.print(f"  {escape(_command(table, f'extra_scores=[{score}]'))}")
+def _say_unscored(tables: Sequence[ReportTable], unscored: Collection[tuple[str, str]], errors: Console) -> None:
+    """How the finished trials of a table get scores that they were not evaluated by; only those on request are not
+    always there."""
+    lacks = [{(t.run_id, t.config.score) for c in table.all_cells for t in c.trials} & {*unscored} for table in tables]
+    for score in sorted({score for of in lacks for _, score in of}):
+        runs = {run for of in lacks for run, lacked in of if lacked == score}
+        said = f"{len(runs)} finished trials were not evaluated by {score}"
+        if score not in EXTRA_SCORES:
+            errors.print(f"{said}: it is not defined for their method", style="yellow")
+            continue
+        errors.print(f"{said}. This does it, nothing is trained again:", style="yellow")
+        for table, of in zip(tables, lacks, strict=True):
+            if score in {lacked for _, lacked in of}:
+                errors.print(f"  {escape(_command(table, f'extra_scores=[{score}]'))}")
 
 
 def _print(tables: Sequence[ReportTable], console: Console) -> None:

@@ -22,23 +22,24 @@ class Recorded:
     reader: Reader
     always: bool = False
     unreadable: set[str] = field(default_factory=set)  # runs without such a file
-    unscored: set[str] = field(default_factory=set)  # runs whose file lacks the score that was asked for
-    _again: dict[str, dict[str, float]] = field(default_factory=dict)  # by run
+    unscored: set[tuple[str, str]] = field(default_factory=set)  # runs, each with a score that its file lacks
+    _again: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)  # by run and score
 
     def __call__(self, trial: ReportTrial, name: str) -> float | None:
         """None where neither the run nor its file has it, as for a score on request that was not asked for."""
         if name in trial.metrics and not self.always:
             return trial.metrics[name]
-        if trial.run_id not in self._again:
-            self._again[trial.run_id] = self._read(trial)
-        return self._again[trial.run_id].get(name)
+        key = (trial.run_id, trial.config.score)
+        if key not in self._again:
+            self._again[key] = self._read(trial)
+        return self._again[key].get(name)
 
     def _read(self, trial: ReportTrial) -> dict[str, float]:
         scores = self.scores(trial)
         if scores is None:
             return {}
         if trial.config.score not in scores:
-            self.unscored.add(trial.run_id)
+            self.unscored.add((trial.run_id, trial.config.score))
             return {}
         return metrics_of(scores, "test", len(trial.config.known_classes), trial.config.score)
 
