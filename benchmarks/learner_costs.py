@@ -91,7 +91,7 @@ def rows(teacher: str, prompted: str) -> dict[str, Step]:
         "coop": Step({"method": "coop", **towers}, {"tower B": 1, "texts": 1}),
         "coop, backmix": Step({"method": "coop", "mix": "backmix", **towers}, {"tower 2B, back": 1, "texts": 1}),
         "locoop": Step({"method": "locoop", **towers}, {"tower B": 1, "texts": 1}),
-        "a2pt": Step({"method": "a2pt", **towers}, {"tower B": 1, "texts": 1}),
+        "a2pt": Step({"method": "a2pt", **towers}, {"tower B": 1, "texts": 1, "decoder": 1}),
         "vpt": Step({"method": "vpt", **towers}, {"tower B, back": 1}),
         "vpt, backmix": Step({"method": "vpt", "mix": "backmix", **towers}, {"tower 2B, back twice": 1}),
     }
@@ -193,7 +193,18 @@ def prompted_passes(trainer: Trainer, batch: int, size: int, precision: str) -> 
             value = network.texts().sum()
         torch.autograd.grad(value, network.head.context)
 
+    # A2Pt's decoder, torch's own attention in it.
+    width, classes = network.num_features, network.num_classes
+    layers = [torch.nn.MultiheadAttention(width, 8, dropout=0.1, batch_first=True).to(device) for _ in range(2)]
+    places = torch.randn(batch, classes, width, device=device, requires_grad=True)
+
+    def decoder() -> None:
+        first, _ = layers[0](places, places, places, need_weights=False)
+        value, _ = layers[1](first[:, :1], places, first, need_weights=False)
+        torch.autograd.grad(value.sum(), [places, *layers[0].parameters(), *layers[1].parameters()])
+
     return {
+        "decoder": decoder,
         "tower B": through_tower(batch),
         "tower B, back": through_tower(batch, 1),
         "tower 2B, back": through_tower(2 * batch, 1),
