@@ -29,22 +29,20 @@ class Foreground(nn.Module):
         self.before_itself, self.after_itself, self.before_texts, self.after_texts = (
             nn.LayerNorm(width) for _ in range(4)
         )
-        self.of_weights_itself, self.of_weights_texts, self.of_itself, self.of_texts = (
-            nn.Dropout(dropout) for _ in range(4)
-        )
+        self.dropout = nn.Dropout(dropout)
         self.places_KE, self.text_places_KE = (nn.Parameter(torch.randn(num_classes, width)) for _ in range(2))
 
     def forward(self, image_BE: torch.Tensor, text_KE: torch.Tensor) -> torch.Tensor:
         K, B = len(text_KE), len(image_BE)
         value_BKE = self.before_itself(image_BE)[:, None].expand(-1, K, -1)
         x_BKE = image_BE[:, None] + self.places_KE
-        found_BKE = attend(self.to_itself, self.of_weights_itself, x_BKE, x_BKE, value_BKE)
-        x_BKE = x_BKE + self.of_itself(self.after_itself(found_BKE))
+        found_BKE = attend(self.to_itself, self.dropout, x_BKE, x_BKE, value_BKE)
+        x_BKE = x_BKE + self.dropout(self.after_itself(found_BKE))
         # The first place alone is what the code goes on with.
         first_B1E = self.before_texts(x_BKE[:, :1]) + self.places_KE[:1]
         key_BKE = (text_KE + self.text_places_KE).expand(B, -1, -1)
-        found_B1E = attend(self.to_texts, self.of_weights_texts, first_B1E, key_BKE, x_BKE)
-        foreground_B1E = x_BKE[:, :1] + self.of_texts(self.after_texts(found_B1E))
+        found_B1E = attend(self.to_texts, self.dropout, first_B1E, key_BKE, x_BKE)
+        foreground_B1E = x_BKE[:, :1] + self.dropout(self.after_texts(found_B1E))
         return F.layer_norm(foreground_B1E[:, 0], foreground_B1E.shape[-1:])
 
 

@@ -47,7 +47,9 @@ class Validated:
         """
         if config.score == "odin":
             sides = [msp(logits / config.odin_temperature) for logits in self.logits]
-        elif config.score == "knn" and self.neighbours:
+        elif config.score == "knn":
+            if self.neighbours is None:  # its column is of one k
+                raise KeyError("neighbours")
             sides = [kth_neighbour(distances, config.knn_k) for distances in self.neighbours]
         else:
             sides = [side[config.score].to_numpy(np.float64) for side in (self.known, self.unknown)]
