@@ -38,6 +38,7 @@ from platform.planning.plan import ImageSets, Sweep, make_plan
 from platform.running import connection
 from platform.running.execute import Locations, execute
 from platform.running.interrupt import Interrupt
+from platform.running.pace import Pace
 from platform.tracking.tracker import Tracker
 from trainables.storage.folder import Folder
 from trainables.worker import Worker
@@ -84,6 +85,7 @@ def engine(trials: int, folder: Path) -> float:
         console,
         Interrupt(print),
         place,
+        pace=Pace(lambda config: None),
         joined=True,
         worker=lambda: NoOp,
         give_up=lambda results: None,

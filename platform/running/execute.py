@@ -22,6 +22,7 @@ from platform.planning.search import Study, made_with
 from platform.running.budget import HoursLeft
 from platform.running.cluster import LostError
 from platform.running.interrupt import Interrupt, ignored
+from platform.running.pace import Pace
 from platform.running.queue import Queue
 from platform.terminal.progress import LiveView
 from platform.tracking.claims import ClaimOutcome
@@ -55,6 +56,7 @@ def execute(
     worker: Callable[[], type[Any]],
     give_up: Callable[[Results], None],
     again: str,
+    pace: Pace,
     budget: HoursLeft | None = None,
     listeners: Sequence[Listener] = (),
     fresh: bool = False,
@@ -112,10 +114,10 @@ def execute(
                         interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
                 site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
                 with view:
-                    view.begin(queue.expected)
+                    view.begin(queue.expected, lambda: pace.left_of(queue))
                     run = launch.Run(
                         queue,
-                        (tracker, view, *([budget] if budget else []), *listeners),
+                        (tracker, pace, view, *listeners),
                         site,
                         interrupt,
                         view.say,

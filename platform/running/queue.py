@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
@@ -25,6 +25,7 @@ from platform.tracking.claims import Elsewhere, Finished
 from platform.tracking.evaluations import evaluated_too, just_finished, lacks, merged
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import Place, TrialState
+from trainables.settings.config import TrialConfig
 
 ATTEMPTS = 3  # of a trial whose failure another attempt may cure
 ASK_AGAIN = 5.0  # seconds until one asks what became of a trial that another process trains
@@ -91,9 +92,14 @@ class Queue:
     @property
     def expected(self) -> int:
         """How many trials are to come, as far as one can tell: rows that wait for a search may find theirs cached."""
-        waiting = ((sweep, w.row) for sweep in self.plan.sweeps for w in sweep.waiting)
-        later = sum(1 for sweep, row in waiting for _ in self.plan.configs(sweep, row))
-        return len(self.open) + later + self.searches.expected
+        return len(self.open) + sum(times for *_, times in self.to_come())
+
+    def to_come(self) -> Iterator[tuple[Resources, TrialConfig, int]]:
+        """Trials that are not in the queue yet, each with how often it comes."""
+        for sweep in self.plan.sweeps:
+            configs = [(config, 1) for w in sweep.waiting for config in self.plan.configs(sweep, w.row)]
+            for config, times in [*configs, *self.searches.to_come(sweep)]:
+                yield sweep.spec.resources, config, times
 
     @property
     def done(self) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from platform.files.trial_settings import of_score
-from platform.planning.plan import Plan, Request
+from platform.planning.plan import Plan, Request, Sweep
 from platform.planning.results import Outcome, Results
 from platform.planning.search import Proposal, Study, Told
 from platform.running.proposals import OpenProposal, Rejudged, trainings
 from platform.tracking.evaluations import own_metrics
 from platform.tracking.index import FinishedTrial
 from platform.tracking.trials import Place, TrialState
+from trainables.settings.config import TrialConfig
 
 
 @dataclass
@@ -39,15 +40,14 @@ class Searches:
             self._take_ended(name)
             self._take_unfinished(name)
 
-    @property
-    def expected(self) -> int:
-        """How many trainings are to come: what is not proposed yet, and not begun."""
-        later = 0
-        for name, proposals in self.open.items():
-            sweep = self.plan.sweep(name)
-            later += 0 if of_score(sweep.spec) else self.studies[name].left * len(sweep.searched)
-            later += sum(len(one.requests) - one.begun for one in proposals.values())
-        return later
+    def to_come(self, sweep: Sweep) -> Iterator[tuple[TrialConfig, int]]:
+        """Trainings that are not proposed yet, each with how often it comes, or not begun."""
+        if sweep.name not in self.open:
+            return
+        if not of_score(sweep.spec):
+            yield from ((config, self.studies[sweep.name].left) for config in sweep.searched)
+        for one in self.open[sweep.name].values():
+            yield from ((request.config, 1) for request in one.requests[one.begun :])
 
     def propose(self, may_ask: Callable[[str], bool]) -> bool:
         """Ask in turn the searches that may be asked; whether one proposed something. A search ends with the last

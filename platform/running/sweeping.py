@@ -32,6 +32,7 @@ from platform.running.execute import Locations, execute
 from platform.running.fitting import fit, refuse
 from platform.running.interrupt import Interrupt
 from platform.running.notice import notify
+from platform.running.pace import Pace
 from platform.terminal.prospects import plan_as_json, prospects_table
 from platform.terminal.reading import ReadingBars
 from platform.terminal.summary import summarise
@@ -109,8 +110,10 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
         _warn_of_disk(guess, uri, typed.say)
         if tracker is None:
             return DONE
-        budget = _budget(hours, plan, guess, finished, joined=typed.joined) if hours else None
-        return _carry_out(typed, plan, finished, tracker, place, interrupt, budget)
+        pace = _pace(plan, guess, finished)
+        needs = {sweep.name: sweep.spec.resources for sweep in sweeps}
+        budget = HoursLeft(hours, pace, needs, of_devices=typed.joined) if hours else None
+        return _carry_out(typed, plan, finished, tracker, place, interrupt, pace, budget)
     except (DataError, TrackingError, ClusterError) as error:
         typed.errors.print(escape(showable(error)), style="red")
         return NOTHING_DONE
@@ -224,13 +227,10 @@ def _hours(asked: float | None, sweeps: Sequence[Sweep]) -> float | None:
     return sum(own) or None
 
 
-def _budget(
-    hours: float, plan: Plan, guess: Estimate | str, finished: Mapping[str, FinishedTrial], *, joined: bool
-) -> HoursLeft:
+def _pace(plan: Plan, guess: Estimate | str, finished: Mapping[str, FinishedTrial]) -> Pace:
     from platform.planning.cost import seconds_of
 
-    seconds = seconds_of(plan, guess, list(finished.values()))
-    return HoursLeft(hours, seconds, lambda sweep: plan.sweep(sweep).spec.resources, of_devices=joined)
+    return Pace(seconds_of(plan, guess, list(finished.values())))
 
 
 def _carry_out(
@@ -240,6 +240,7 @@ def _carry_out(
     tracker: Tracker,
     place: Locations,
     interrupt: Interrupt,
+    pace: Pace,
     budget: HoursLeft | None,
 ) -> int:
     """Train what is left to do, tell what came of it and what to type next; the exit code."""
@@ -294,6 +295,7 @@ def _carry_out(
         worker=worker,
         give_up=end,
         again=typed.again,
+        pace=pace,
         budget=budget,
         listeners=listeners,
         fresh=typed.args.fresh,

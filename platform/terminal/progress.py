@@ -19,6 +19,7 @@ from platform.tracking.trials import TrialState
 
 LINES_PER_TRIAL = 5  # of a trial's epochs, where the output is no terminal
 EVERY = 60.0  # seconds between two lines about all trials, where the output is no terminal
+ASK = 5.0  # seconds until it is asked anew how long all of them take
 SHOWN = 20  # running trials with a line of their own
 
 
@@ -38,6 +39,8 @@ class LiveView:
         self.failed = 0
         self.clock = clock
         self._told = clock()  # when a log had its last line about all trials
+        self._left: Callable[[], float | None] = lambda: None
+        self._asked = clock()
         self._all: TaskID | None = None
         self._total = 0
         self._lines: dict[int, TaskID] = {}  # of trials that are next or running
@@ -74,11 +77,12 @@ class LiveView:
         self._note()  # the last trial's outcome came after it had ended
         self._bars.stop()
 
-    def begin(self, expected: int) -> None:
-        """`expected` trials are to come; what has a result now is cached."""
+    def begin(self, expected: int, left: Callable[[], float | None]) -> None:
+        """`expected` trials are to come, in the seconds that `left` gives; what has a result now is cached."""
         done = len(self.results.ended)
-        self._total = done + expected
-        self._all = self._bars.add_task("[bold]trials", total=self._total, completed=done, began=done, note="")
+        self._total, self._left = done + expected, left
+        self._all = self._bars.add_task("[bold]trials", total=self._total, completed=done, ends=None, note="")
+        self._ask()
         if not self.console.is_terminal:
             self.console.print(f"{expected} trials, {done} cached")
 
@@ -108,7 +112,8 @@ class LiveView:
             if trial.resumed and not self.console.is_terminal:
                 self.console.print(f"{in_terminal(trial.name)} goes on after epoch {trial.resumed}", soft_wrap=True)
         note = f"{self._measured(trial)}  {in_terminal(say_settings(trial.searched))}"
-        self._bars.update(self._lines[id(trial)], completed=round(trial.epoch, 1), note=note)
+        line = self._lines[id(trial)]
+        self._bars.update(line, completed=round(trial.epoch, 1), began=trial.resumed, note=note)
         every = max(1, trial.config.epochs // LINES_PER_TRIAL)
         step = int(trial.epoch) // every
         if not self.console.is_terminal and step > self._said.get(id(trial), 0) and trial.status == "running":
@@ -156,8 +161,8 @@ class LiveView:
     def _note_all(self) -> None:
         """How far all trials are, which a log gets a line about from time to time."""
         assert self._all is not None
-        _, *lines = self._bars.tasks
-        self._bars.update(self._all, running=sum(line.percentage / 100 for line in lines))
+        if self.clock() - self._asked >= ASK:
+            self._ask()
         if self.console.is_terminal or self.clock() - self._told < EVERY:
             return
         self._told = self.clock()
@@ -166,6 +171,12 @@ class LiveView:
         self.console.print(
             f"{task.completed:g} of {task.total:g} trials done, {left}  {task.fields['note']}", soft_wrap=True
         )
+
+    def _ask(self) -> None:
+        """How long all trials take; until it is asked again, the time runs."""
+        assert self._all is not None
+        self._asked, left = self.clock(), self._left()
+        self._bars.update(self._all, ends=None if left is None else self._asked + left)
 
     def _measured(self, trial: TrialState) -> str:
         objective = self.objectives.get(trial.sweep)
@@ -176,7 +187,7 @@ class LiveView:
 
 
 class _Left(TextColumn):
-    """Time that is left at the mean speed so far: trials take minutes, a moving average would forget them."""
+    """Time that is left: of all trials as it was told, of one at its mean speed so far."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -186,9 +197,14 @@ class _Left(TextColumn):
 
 
 def left_of(task: Task) -> str:
-    """Hours, minutes and seconds; what runs counts as far as it is."""
-    done, began = task.completed + task.fields.get("running", 0.0), task.fields.get("began", 0)
-    if not task.elapsed or not task.total or done <= began:
+    """Hours, minutes and seconds; what was cached, or done before, tells nothing of the speed."""
+    left = None
+    if "ends" in task.fields:
+        ends = task.fields["ends"]
+        left = None if ends is None else ends - task.get_time()
+    elif (done := task.completed - task.fields.get("began", 0)) > 0 and task.elapsed and task.total:
+        left = task.elapsed / done * (task.total - task.completed)
+    if left is None:
         return "-:--:--"
-    seconds = int(task.elapsed / (done - began) * (task.total - done))
+    seconds = max(0, int(left))
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

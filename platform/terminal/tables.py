@@ -65,7 +65,7 @@ def sweep_table(sweep: Sweep, images: ImageSets, at_once: int, memory: str = "")
         of = spec.confirm or spec
         columns = len(column_groups(spec))
         times = f" × {columns} columns of their own" if columns > 1 else ""
-        named = ", ".join(map(in_terminal, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
+        named = "; ".join(map(in_terminal, rows[:12])) + (f" and {len(rows) - 12} more" if len(rows) > 12 else "")
         label = "confirm" if spec.search else f"{len(rows)} rows"
         table.add_row(label, f"{named}{times} × splits {of.splits} × seeds {of.seeds}")
     if spec.until:
@@ -80,7 +80,7 @@ def _until(until: Decided) -> str:
     small = "" if until.smallest is None else f", or surely smaller than {until.smallest:g} points"
     return (
         f"a seed more, {until.max_seeds} at most, for the rows of every claim that is not decided{small}; looked at "
-        f"after each from {FIRST} on, with an error of {until.alpha:g} over all looks"
+        f"after each from {FIRST} on, with an error of {until.alpha:g} over all looks; what these take is not in the time below"
     )
 
 
@@ -294,7 +294,8 @@ def _duration(seconds: float) -> str:
         return f"about {seconds:.0f} seconds"
     if seconds < 5400:
         return f"about {seconds / 60:.0f} minutes"
-    return f"about {seconds / 3600:,.0f} hours"
+    hours = seconds / 3600
+    return f"about {hours:.1f} hours" if hours < 10 else f"about {hours:,.0f} hours"
 
 
 def _percent(values: Sequence[float], *, sign: bool = False) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from platform import sweep
+from platform.files.spec import Resources
 from platform.planning.plan import Plan
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.running.budget import HoursLeft
+from platform.running.pace import Pace
 from platform.running.queue import Queue
 from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, plan
 from tests.helpers.sweeps import here, project
@@ -26,6 +28,10 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def needs(of: Plan) -> dict[str, Resources]:
+    return {sweep.name: sweep.spec.resources for sweep in of.sweeps}
 
 
 def worked_off(
@@ -49,7 +55,7 @@ def worked_off(
     def seconds(config: TrialConfig) -> float | None:
         return None if guess is None else guess * HOUR * times(config)
 
-    budget = HoursLeft(hours, seconds, lambda name: of.sweep(name).spec.resources, of_devices, clock)
+    budget = HoursLeft(hours, Pace(seconds, clock), needs(of), of_devices)
     studies = {s.name: Study(s.spec, of.identity(s.search), folder) for s in of.sweeps if s.search}
     queue = Queue(of, Memory(), Results(), studies, lambda needs: at_once, lambda text: None, budget)
     queue.fill()
@@ -57,12 +63,12 @@ def worked_off(
     while not queue.done:
         while len(queue.running) < at_once and (job := queue.next()):
             started.append(job.trial.row)
-            budget.placed(job.trial)
+            budget.pace.placed(job.trial)
         running = list(queue.running.values())
         clock.now += took * HOUR * max((times(job.trial.config) for job in running), default=0.0)
         for job in running:
             job.trial.status = "finished"
-            budget.ended(job.trial)
+            budget.pace.ended(job.trial)
             end(queue, job)
     return queue, started, clock.now / HOUR
 
@@ -94,28 +100,28 @@ def test_once_a_trial_does_not_fit_no_shorter_one_of_a_later_block_goes_ahead(tm
 
 def test_what_depends_on_a_trial_that_runs_is_decided_when_that_has_ended(tmp_path: Path) -> None:
     of, clock = plan(ROWS + "splits: [0, 1]\n"), Clock()
-    budget = HoursLeft(1.5, lambda config: HOUR, lambda name: of.sweep(name).spec.resources, clock=clock)
+    budget = HoursLeft(1.5, Pace(lambda config: HOUR, clock), needs(of))
     queue = Queue(of, Memory(), Results(), {}, lambda needs: 1, lambda text: None, budget)
     queue.fill()
     first = queue.next()
     assert first is not None
-    budget.placed(first.trial)
+    budget.pace.placed(first.trial)
     assert queue.next() is None  # an hour for this one and one for the next are too much, if they take that
     assert not queue.results.trials("not started")
     clock.now, first.trial.resumed, first.trial.status = 0.1 * HOUR, 2, "finished"  # it went on from a checkpoint
-    budget.ended(first.trial)
+    budget.pace.ended(first.trial)
     end(queue, first)
     assert queue.next() is not None
 
 
 def test_how_far_a_running_trial_is_counts(tmp_path: Path) -> None:
     of = plan(ROWS + "splits: [0, 1]\n")
-    budget = HoursLeft(1.5, lambda config: HOUR, lambda name: of.sweep(name).spec.resources, clock=Clock())
+    budget = HoursLeft(1.5, Pace(lambda config: HOUR, Clock()), needs(of))
     queue = Queue(of, Memory(), Results(), {}, lambda needs: 1, lambda text: None, budget)
     queue.fill()
     first, second = queue.next(), queue.ready[0]
     assert first is not None
-    budget.placed(first.trial)
+    budget.pace.placed(first.trial)
     assert budget.fits(second, queue) is None
     first.trial.epoch = 2  # of 3
     assert budget.fits(second, queue)

@@ -33,7 +33,7 @@ def view() -> LiveView:
     """Six trials, of which three are next and two have a worker."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
     live = LiveView(console, Results(), {"search": Goal(metric="val/auroc", mode="max")})
-    live.begin(6)
+    live.begin(6, lambda: None)
     return live
 
 
@@ -92,24 +92,52 @@ def test_a_log_is_told_each_minute_how_far_all_trials_are() -> None:
     now = [0.0]
     console = Console(file=io.StringIO(), width=160)
     live = LiveView(console, Results(), {}, clock=lambda: now[0])
-    live.begin(6)
+    live.begin(6, lambda: 2000 - now[0])
     one = trial(1)
     live.started(one)
     live.placed(one)
     for now[0], one.epoch in ((20, 1), (59, 2), (61, 3), (100, 6), (121, 9)):  # type: ignore[assignment]
         live.reported(one)
     told = [line for line in console.file.getvalue().splitlines() if "trials done" in line]  # type: ignore[attr-defined]
-    # 3 of 15 epochs of one trial of six in 61 seconds: the other 5.8 trials take 61 / 0.2 · 5.8 = 1769 seconds.
     assert told == [
-        "0 of 6 trials done, 6 left, about 0:29:29  1 running",
-        "0 of 6 trials done, 6 left, about 0:18:09  1 running",  # 121 / 0.6 · 5.4 = 1089
+        "0 of 6 trials done, 6 left, about 0:32:19  1 running",
+        "0 of 6 trials done, 6 left, about 0:31:19  1 running",
     ]
+
+
+def test_what_is_left_is_asked_from_time_to_time_and_runs_in_between() -> None:
+    now, asked = [0.0], []
+    live = LiveView(Console(file=io.StringIO(), force_terminal=True), Results(), {}, clock=lambda: now[0])
+    live.begin(6, lambda: asked.append(now[0]) or 600.0)  # type: ignore[func-returns-value]
+    one = trial(1)
+    live.started(one)
+    live.placed(one)
+    for now[0] in (1, 2, 3):  # type: ignore[assignment]
+        live.reported(one)
+    assert asked == [0]
+    assert "0:09:57" in frame(live, 80)[0]
+    now[0] = 5
+    live.reported(one)
+    assert asked == [0, 5]
+    assert "0:10:00" in frame(live, 80)[0]
+
+
+def test_the_epochs_of_an_earlier_attempt_tell_nothing_of_a_trials_speed() -> None:
+    now = [0.0]
+    live = LiveView(Console(file=io.StringIO(), force_terminal=True), Results(), {}, clock=lambda: now[0])
+    live.begin(1, lambda: None)
+    one = trial(1)
+    live.started(one)
+    live.placed(one)
+    now[0], one.resumed, one.epoch = 60.0, 9, 11
+    live.reported(one)
+    assert "0:02:00" in frame(live, 120)[1]  # four of 15 epochs, at half a minute each
 
 
 def test_a_log_says_after_which_epoch_a_trial_goes_on_and_not_once_more_what_came_before() -> None:
     console = Console(file=io.StringIO(), width=160)
     live = LiveView(console, Results(), {})
-    live.begin(1)
+    live.begin(1, lambda: None)
     one = trial(1)
     live.started(one)
     live.placed(one)
