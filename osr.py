@@ -43,7 +43,8 @@ def main() -> int:
         return _typed()
     elif name not in COMMANDS:
         asked = name in ("-h", "--help")
-        print(__doc__, end="", file=sys.stdout if asked else sys.stderr)
+        unknown = f"{name}: no such command. There are:\n\n" if name and not asked else ""
+        print(unknown + __doc__, end="", file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     _find_ours()
     sys.path[0] = str(Path.cwd())  # not the script's folder: as `python -m` finds methods of one's own

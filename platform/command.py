@@ -101,6 +101,11 @@ def store_of(given: str | None) -> str:
     return given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
+def no_runs(uri: str) -> str:
+    """What to say where there is no store."""
+    return f"no runs yet: there is no {showable(uri)}. Go where the sweep ran, or name its store (--tracking-uri)"
+
+
 def consoles() -> tuple[Console, Console]:
     """Where a command prints, 160 columns wide where that is no terminal, and where it prints errors."""
     console = Console(highlight=False)

@@ -44,7 +44,7 @@ class Store:
     def records(self) -> Records:
         reader = Reader.open(self.uri)
         if reader is None:
-            raise ConfigError([Problem((), f"no runs yet: there is no {self.uri}")])
+            raise ConfigError([Problem((), no_runs(self.uri))])
         return Records(reader)
 
     def trials(self, sweep: str | None = None) -> pd.DataFrame:

@@ -120,9 +120,9 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     uri = store_of(args.tracking_uri)
     try:
         with errors.status("reading what has run …"):
-            reader = read_exported(args.exported) if args.exported else Reader.open(uri)
+            reader = read_exported(args.exported, "--from") if args.exported else Reader.open(uri)
         if reader is None:
-            errors.print(f"no runs yet: there is no {escape(showable(uri))}", style="yellow")
+            errors.print(escape(no_runs(uri)), style="yellow")
         if args.against:
             return _compare(args, files[0], reader, console, errors)
         return _show(args, files, reader, uri, console, errors)
@@ -176,15 +176,17 @@ def _show(
     for run_id in sorted(recorded.unreadable) if recorded else ():
         errors.print(f"run {run_id} has no scores.parquet: its cells are missing", style="yellow")
     if recorded:
-        _say_unscored(tables, recorded.unscored, errors)
+        _say_unscored(args, tables, recorded.unscored, errors)
+    if args.exported and reader:
+        _check_exported(args.exported, tables, reader)
     form = args.format or ("html" if args.all else "terminal" if console.is_terminal else "markdown")
     if form == "html":
         _write_pages(args, tables, reader, recorded, Links.of(uri, reader, args.ui), console, errors)
         return DONE
     if form == "terminal" and args.out is None:
-        _print(tables, console)
+        _print(args, tables, console)
         return DONE
-    text = exported(tables, reader) if form == "trials" and reader else _text(tables, form)
+    text = exported(tables, reader) if form == "trials" and reader else _text(args, tables, form)
     if args.out is None:
         print(text, end="")
         return DONE
@@ -209,7 +211,7 @@ def _compare(
     if args.against.endswith((".yaml", ".yml")):
         other = search_file.load(Path(args.against))
     elif args.against.endswith(".csv"):
-        theirs = read_exported(Path(args.against))
+        theirs = read_exported(Path(args.against), "--against")
     else:
         theirs = Reader.open(args.against)
     if theirs is None:
@@ -251,7 +253,23 @@ def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reade
     errors.print(escape(printable(said)), style="yellow")
 
 
-def _say_unscored(tables: Sequence[ReportTable], unscored: Collection[tuple[str, str]], errors: Console) -> None:
+def _check_exported(file: Path, tables: Sequence[ReportTable], reader: Reader) -> None:
+    """Raises `ConfigError` where an exported file has trials, and none of them is of the tables."""
+    if not reader.finished or any(
+        trial.run_id for table in tables for cell in table.all_cells for trial in cell.trials
+    ):
+        return
+    has = ", ".join(
+        f"{experiment} ({profile})"
+        for experiment, profile in dict.fromkeys((sweep.experiment, sweep.profile) for sweep in reader.sweeps)
+    )
+    asked = ", ".join(f"{table.name} ({table.profile})" for table in tables)
+    raise ConfigError([Problem((), f"--from {file} has trials of {has}, and none of {asked}")])
+
+
+def _say_unscored(
+    args: argparse.Namespace, tables: Sequence[ReportTable], unscored: Collection[tuple[str, str]], errors: Console
+) -> None:
     """How the finished trials of a table get scores that they were not evaluated by; only those on request are not
     always there."""
     lacks = [{(t.run_id, t.config.score) for c in table.all_cells for t in c.trials} & {*unscored} for table in tables]
@@ -264,10 +282,10 @@ def _say_unscored(tables: Sequence[ReportTable], unscored: Collection[tuple[str,
         errors.print(f"{said}. This does it, nothing is trained again:", style="yellow")
         for table, of in zip(tables, lacks, strict=True):
             if score in {lacked for _, lacked in of}:
-                errors.print(f"  {escape(_command(table, f'extra_scores=[{score}]'))}")
+                errors.print(f"  {escape(_command(args, table, f'extra_scores=[{score}]'))}")
 
 
-def _print(tables: Sequence[ReportTable], console: Console) -> None:
+def _print(args: argparse.Namespace, tables: Sequence[ReportTable], console: Console) -> None:
     from platform.reports.forms import compared, decimals, terminal
     from platform.terminal.text import in_terminal
 
@@ -275,11 +293,16 @@ def _print(tables: Sequence[ReportTable], console: Console) -> None:
         console.print(terminal(table))
         for comparison in table.comparisons:
             console.print("  " + in_terminal(compared(comparison, decimals(table))), soft_wrap=True)
-        if any(table.counts()[state] for state in ("partial", "missing")):
-            console.print(f"This fills it:\n  {escape(_command(table))}", soft_wrap=True)
+        if _lacks(args, table):
+            console.print(f"This fills it:\n  {escape(_command(args, table))}", soft_wrap=True)
 
 
-def _text(tables: Sequence[ReportTable], form: str) -> str:
+def _lacks(args: argparse.Namespace, table: ReportTable) -> bool:
+    """Whether a sweep would fill some of it; an exported file is never filled."""
+    return not args.exported and any(table.counts()[state] for state in ("partial", "missing"))
+
+
+def _text(args: argparse.Namespace, tables: Sequence[ReportTable], form: str) -> str:
     from platform.reports import forms
 
     if form == "csv":
@@ -288,21 +311,21 @@ def _text(tables: Sequence[ReportTable], form: str) -> str:
     make = {"latex": forms.latex, "markdown": forms.markdown, "terminal": forms.markdown}[form]
     made = [make(table) for table in tables]
     if form != "latex":
-        missing = [any(table.counts()[state] for state in ("partial", "missing")) for table in tables]
         made = [
-            f"{text}\nThis fills it: `{_command(table)}`\n" if some else text
-            for text, table, some in zip(made, tables, missing, strict=True)
+            f"{text}\nThis fills it: `{_command(args, table)}`\n" if _lacks(args, table) else text
+            for text, table in zip(made, tables, strict=True)
         ]
     return "\n".join(made)
 
 
-def _command(table: ReportTable, *more: str) -> str:
-    """What trains or evaluates the table, with `more` changes."""
+def _command(args: argparse.Namespace, table: ReportTable, *more: str) -> str:
+    """What trains or evaluates the table in the store that was read, with `more` changes."""
     profile = [] if table.profile == PAPER else ["--profile", table.profile]
     changes = [part for change in (*table.changed, *more) for part in ("--set", change)]
     if table.profile == PAPER and not table.changed:
         profile = ["--profile", PAPER]
-    return command("python", "-m", "platform.sweep", str(table.file), *profile, *changes)
+    store = ["--tracking-uri", showable(args.tracking_uri)] if args.tracking_uri else []
+    return command("python", "-m", "platform.sweep", str(table.file), *profile, *changes, *store)
 
 
 def _write_pages(
@@ -324,7 +347,7 @@ def _write_pages(
             target.parent.mkdir(parents=True, exist_ok=True)
             figures, left_out = _figures(args, table, reader, recorded, target.with_suffix(""), errors)
             back = os.path.relpath(folder / "index.html", target.parent) if args.all else ""
-            target.write_text(page(table, _command(table), links, figures, left_out, back), encoding="utf-8")
+            target.write_text(page(table, _command(args, table), links, figures, left_out, back), encoding="utf-8")
             written.append((table, f"{table.name}.html"))
             if not args.all:
                 console.print(f"wrote {escape(str(target))}", soft_wrap=True)

@@ -117,7 +117,7 @@ def _records(args: argparse.Namespace, errors: Console) -> Records:
     with errors.status("reading what has run …"):
         reader = Reader.open(uri)
     if reader is None:
-        raise ConfigError([Problem((), f"no runs yet: there is no {showable(uri)}")])
+        raise ConfigError([Problem((), no_runs(uri))])
     return Records(reader)
 
 

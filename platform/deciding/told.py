@@ -11,6 +11,10 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def say_hours(hours: float) -> str:
+    return f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
+
+
 def say_interval(found: Bounded, digits: int) -> str:
     if found.low is None or found.high is None:
         return signed(found.mean, digits)

@@ -42,8 +42,8 @@ def exported(tables: Iterable[ReportTable], reader: Reader) -> str:
     return pd.DataFrame(list(lines.values()), columns=None if lines else list(_FIXED)).to_csv(index=False)
 
 
-def read_exported(file: Path) -> Reader:
-    """A store of the trials that `exported` wrote, without the files of their runs.
+def read_exported(file: Path, option: str) -> Reader:
+    """A store of the trials that `exported` wrote, without the files of their runs; `option` named it.
 
     Raises `ConfigError` where the file is missing or something else.
     """
@@ -64,8 +64,8 @@ def read_exported(file: Path) -> Reader:
             where = (line["experiment"], line["profile"], line["changed"])
             sweeps[where] = SweepRun("", where[0], True, where[1], where[2], parsed["images"], {})
     except OSError as error:
-        raise ConfigError([Problem((), f"--from: {file}: {error.strerror}")]) from error
+        raise ConfigError([Problem((), f"{option} {file}: {error.strerror}")]) from error
     except (ValueError, TypeError, KeyError) as error:
-        message = f"--from: {file} is no file that `--format trials` wrote: {error}"
+        message = f"{option} {file} is no file that `--format trials` wrote: {error}"
         raise ConfigError([Problem((), message)]) from error
     return Reader("", finished, sweeps=list(sweeps.values()))

@@ -12,7 +12,7 @@ from rich.table import Table
 from platform.deciding.looks import FIRST
 from platform.deciding.paired import CONFIDENCE
 from platform.deciding.power import MOST
-from platform.deciding.told import say_closed, say_decision, say_paired, signed
+from platform.deciding.told import say_closed, say_decision, say_hours, say_paired, signed
 from platform.files.names import printable
 from platform.reports.statistics import std
 from platform.reports.table import Comparison, ReportCell, ReportTable
@@ -36,12 +36,14 @@ def decimals(table: ReportTable) -> int:
     return 2 if any(abs(value * 10 - round(value * 10)) > 1e-6 for value in printed) else 1
 
 
-def measured(cell: ReportCell, digits: int) -> str:
-    """`84.1 ± 0.3`, with n where it is not all; empty where there is nothing."""
+def measured(cell: ReportCell, digits: int, *, with_n: bool = False) -> str:
+    """`84.1 ± 0.3`, `with_n` or where that is not all; empty where there is nothing."""
     if cell.mean is None:
         return ""
     spread = "" if cell.std is None else f" ± {cell.std:.{digits}f}"
-    return f"{cell.mean:.{digits}f}{spread}" + (f" ({cell.n}/{cell.wanted})" if cell.n < cell.wanted else "")
+    n = f" ({cell.n})" if with_n else ""
+    n = f" ({cell.n}/{cell.wanted})" if cell.n < cell.wanted else n
+    return f"{cell.mean:.{digits}f}{spread}{n}"
 
 
 def published(cell: ReportCell, digits: int) -> str:
@@ -53,11 +55,16 @@ def published(cell: ReportCell, digits: int) -> str:
     return f"{cell.published:.{digits}f} {signed(cell.difference, digits)}{MARK if cell.marked else ''}"
 
 
-def cell_text(cell: ReportCell, digits: int) -> str:
+def counted(table: ReportTable) -> bool:
+    """Whether each cell shows its n, since not all have the same."""
+    return len({cell.wanted for cell in table.all_cells if cell.trials}) > 1
+
+
+def cell_text(cell: ReportCell, digits: int, *, with_n: bool = False) -> str:
     """Everything of a cell on one line."""
     beside = published(cell, digits)
     state = cell.state
-    told = measured(cell, digits)
+    told = measured(cell, digits, with_n=with_n)
     if not told:
         told = "" if state == "published only" else state
     elif state != "done" and "missing" not in state:
@@ -66,12 +73,13 @@ def cell_text(cell: ReportCell, digits: int) -> str:
 
 
 def numbers(table: ReportTable) -> str:
-    """n of the cells, once for all."""
-    counts = sorted({cell.wanted for cell in table.all_cells if cell.trials})
+    """n of the cells, once for all, or what each says of it."""
+    counts = {cell.wanted for cell in table.all_cells if cell.trials}
     if not counts:
         return "Nothing of it is trained by this project."
-    of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"n = {of} where a cell does not say otherwise."
+    if counted(table):
+        return "n in parentheses; 3/5: three of the five that are wanted."
+    return f"n = {counts.pop()} where a cell does not say otherwise."
 
 
 def notes(table: ReportTable, legend: str = LEGEND) -> list[str]:
@@ -103,17 +111,19 @@ def compared(comparison: Comparison, digits: int) -> str:
 
 
 def _advice(comparison: Comparison, digits: int) -> str:
-    """`; n = 31 seeds would find the published +1.0 (power 80%), 26 more, 3.1 core-hours`, where it is undecided."""
+    """`; n = 31 seeds would find the published +1.0 (power 80%), 26 more, 3.1 core-hours`, where it is undecided; of a
+    difference that is measured as 0, nothing."""
     advice = comparison.advice
-    if advice is None:
+    if advice is None or not (advice.published or round(advice.difference, digits)):
         return ""
-    finds = f"find the {'published' if advice.published else 'measured'} {signed(advice.difference, digits)}"
-    finds = f"{finds} (power {advice.power:.0%})"
+    found = f"the {'published' if advice.published else 'measured'} {signed(advice.difference, digits)}"
+    power = f"(power {advice.power:.0%})"
     if advice.n is None:
-        return f"; no number of {advice.unit} up to {MOST:,} would {finds}"
-    more = f", {advice.n - advice.have} more" if advice.n > advice.have else ", as many as there are"
-    cost = f", {advice.hours:.2g} {advice.devices}-hours" if advice.hours else ""
-    return f"; n = {advice.n} {advice.unit} would {finds}{more}{cost}"
+        return f"; no number of {advice.unit} up to {MOST:,} would find {found} {power}"
+    if advice.n <= advice.have:
+        return f"; {found} would have been found with n = {advice.n} {advice.unit} {power}"
+    cost = f", {say_hours(advice.hours)} {advice.devices}-hours" if advice.hours else ""
+    return f"; n = {advice.n:,} {advice.unit} would find {found} {power}, {advice.n - advice.have:,} more{cost}"
 
 
 def _alpha(comparison: Comparison) -> float:
@@ -166,13 +176,13 @@ def terminal(table: ReportTable) -> Table:
     for heading in table.headings:
         shown.add_column(in_terminal(heading), justify="right")
     for line in table.cells:
-        shown.add_row(in_terminal(line[0].row), *(_in_terminal(cell, digits) for cell in line))
+        shown.add_row(in_terminal(line[0].row), *(_in_terminal(cell, digits, counted(table)) for cell in line))
     shown.caption = "\n".join(map(in_terminal, notes(table)))
     return shown
 
 
-def _in_terminal(cell: ReportCell, digits: int) -> str:
-    text = in_terminal(cell_text(cell, digits))
+def _in_terminal(cell: ReportCell, digits: int, with_n: bool) -> str:
+    text = in_terminal(cell_text(cell, digits, with_n=with_n))
     if cell.marked:
         return f"[bold]{text}[/bold]"
     return text if cell.mean is not None else f"[dim]{text}[/dim]"
@@ -184,7 +194,9 @@ def markdown(table: ReportTable) -> str:
     lines.append(piped(["row", *map(in_markdown, table.headings)]))
     lines.append("|---|" + "---:|" * len(table.headings))
     lines += [
-        piped([in_markdown(line[0].row), *(in_markdown(cell_text(cell, digits)) for cell in line)])
+        piped(
+            [in_markdown(line[0].row), *(in_markdown(cell_text(cell, digits, with_n=counted(table))) for cell in line)]
+        )
         for line in table.cells
     ]
     lines += ["", " ".join(map(in_markdown, notes(table)))]
@@ -233,7 +245,10 @@ def latex(table: ReportTable) -> str:
         "\\midrule",
     ]
     for line in table.cells:
-        ours = [measured(cell, digits) or ("" if cell.state == "published only" else "--") for cell in line]
+        ours = [
+            measured(cell, digits, with_n=counted(table)) or ("" if cell.state == "published only" else "--")
+            for cell in line
+        ]
         theirs = [_tex_published(cell, digits) for cell in line]
         pairs = zip(ours, theirs, beside, strict=True)
         cells = [tex(text) for one, other, two in pairs for text in ((one, other) if two else (one,))]

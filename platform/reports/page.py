@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from platform.command import command
-from platform.reports.forms import MARK, compared, decimals, measured, notes, of_differences, published
+from platform.reports.forms import MARK, compared, counted, decimals, measured, notes, of_differences, published
 from platform.reports.table import ReportTable, ReportTrial
 from platform.tracking.reader import Reader
 from trainables.reading.addresses import showable, without_user
@@ -76,7 +76,7 @@ def page(
     digits = decimals(table)
     environment = _environment()
     environment.filters |= {
-        "measured": lambda cell: measured(cell, digits),
+        "measured": lambda cell: measured(cell, digits, with_n=counted(table)),
         "published": lambda cell: published(cell, digits),
         "link": links,
     }

@@ -230,13 +230,11 @@ class TableSource:
             yield ReportCell(row.name, name, published, tuple(behind), values, lacks, same)
 
     def _value(self, trial: ReportTrial, metric: str, metrics: Metrics) -> float | None:
-        """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own; None
-        where it is of a score with other settings."""
+        """A metric as the trial's settings mean it: those of all unknown sets by the mean over the trial's own, of
+        their score where it names none; None where it is of a score with other settings."""
         name = MetricName.parse(metric.replace("{score}", trial.config.score))
         if self.metric and not (name.of_known or name.metric == "feature_cosine"):
             name = replace(name, metric=self.metric)
-        if self.score and name.score:
-            name = replace(name, score=self.score)
         names = name.meant(trial.config.evaluation_sets, trial.config.score)
         scored_with = {s: with_ for s, with_ in trial.scored_with.items() if any(one.score == s for one in names)}
         if any(with_ != trial.config.score_settings(score) for score, with_ in scored_with.items()):

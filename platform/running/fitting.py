@@ -17,7 +17,7 @@ from trainables.reading.yaml_file import ConfigError, Problem
 
 
 def fit(file: SearchFile, chosen: str | None, changes: Sequence[str], cluster: Cluster, console: Console) -> Sweep:
-    """The profile that runs: the `chosen` one, else the paper's where there is a GPU, else `quick`.
+    """The profile that runs: the `chosen` one, else the paper's where there is a GPU, else `quick`, where there is one.
 
     Without a GPU, a trial takes none, and no more cores than there are.
     """
@@ -26,8 +26,11 @@ def fit(file: SearchFile, chosen: str | None, changes: Sequence[str], cluster: C
     if cluster.gpus:
         console.print(f"{cluster.gpus:g} GPU{'s' * (cluster.gpus != 1)} found: profile [bold]{profile}[/bold]")
     else:
-        forced = "" if chosen or profile == PAPER else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
-        console.print(f"No GPU found: profile [bold]{profile}[/bold] runs on the CPU{forced}")
+        said = "" if chosen else f" ([bold]--profile {PAPER}[/bold] forces the paper's protocol)"
+        if not chosen and profile == PAPER:
+            less = "".join(f"; [bold]--profile {name}[/bold] is less" for name in file.profiles if name == "reduced")
+            said = f": the file as it stands, however long that takes. It has no profile quick{less}"
+        console.print(f"No GPU found: profile [bold]{profile}[/bold] runs on the CPU{said}")
         cores = min(spec.resources.cpus_per_worker, max(1, cluster.cpus // spec.resources.workers))
         fewer = spec.resources.sharing(0.0).model_copy(update={"cpus_per_worker": cores})
         spec = spec.model_copy(update={"resources": fewer})

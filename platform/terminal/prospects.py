@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from platform.deciding.power import ALPHA, MOST, POWER
-from platform.deciding.told import signed
+from platform.deciding.told import say_hours, signed
 from platform.planning.claims import Prospect
 from platform.planning.plan import Plan, Sweep
 from platform.planning.work import Estimate, Work
@@ -31,7 +31,7 @@ def prospects_table(sweep: Sweep, prospects: Sequence[Prospect]) -> Table:
             "too few" if one.detectable is None else f"{one.detectable:.1f}",
             signed(one.published) if one.published is not None else "higher" if one.claim.sign == "+" else "lower",
             _needs(one),
-            "" if one.hours is None else f"{_hours(one.hours)} {one.devices}-hours",
+            "" if one.hours is None else f"{say_hours(one.hours)} {one.devices}-hours",
             f"{one.spread:.2f}, {one.source}",
             style="red" if one.decides is False else None,
         )
@@ -59,10 +59,6 @@ def _needs(one: Prospect) -> str:
     if not one.published:
         return ""
     return f"> {MOST:,}" if one.needed is None else f"{one.needed:,} {_unit(one)}"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
 
 
 def plan_as_json(plan: Plan, todo: Work, guess: Estimate | str, prospects: Mapping[str, Sequence[Prospect]]) -> str:

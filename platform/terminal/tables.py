@@ -80,7 +80,8 @@ def _until(until: Decided) -> str:
     small = "" if until.smallest is None else f", or surely smaller than {until.smallest:g} points"
     return (
         f"a seed more, {until.max_seeds} at most, for the rows of every claim that is not decided{small}; looked at "
-        f"after each from {FIRST} on, with an error of {until.alpha:g} over all looks; what these take is not in the time below"
+        f"after each from {FIRST} on, with an error of {until.alpha:g} over all looks; "
+        "what they take is not in the time below"
     )
 
 

@@ -106,7 +106,8 @@ class TorchVision:
 
     @property
     def where(self) -> str:
-        return f"torchvision's {self.name} files ({self.folder})"
+        files = dict.fromkeys(self.folder.format(part=part) for part in self.parts)
+        return f"torchvision's {self.name} files ({' and '.join(files)})"
 
     def files(self, root: Path, part: str) -> list[Path]:
         path = root / self.folder.format(part=part)

@@ -125,8 +125,11 @@ def _of_weights(config: TrialConfig) -> Iterator[Problem]:
         return
     if config.head == "new":
         yield Problem(("head",), "a new head has to be trained: write train: head, or all")
-    if config.teacher or config.mix != "none":
-        yield Problem(("train",), f"none trains nothing, and {config.method} is about training: write method: plain")
+    if config.objective == "clip" and config.mix != "none":
+        yield Problem(("mix",), "clip trains nothing, so nothing is mixed: leave mix out, or take coop or locoop")
+    elif config.teacher or config.mix != "none":
+        message = f"train: none trains nothing, and {config.method} is about training: write method: plain"
+        yield Problem(("train",), message)
     if config.normalisation == "training":
         yield Problem(("normalisation",), "training is that of training images: write the one that the weights had")
 
@@ -216,5 +219,5 @@ def _of_backmix(config: TrialConfig, mix: BackMixSettings, side: int) -> Iterato
     if config.objective == "catimg":
         yield Problem(
             ("cam_from",),
-            "catimg trains on pictures of twice the height, whose maps fit no stored image: set it to raw",
+            "catimg trains on pictures of twice the height, whose maps fit no stored image: set cam_from: raw",
         )
