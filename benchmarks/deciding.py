@@ -90,7 +90,7 @@ def measured(console: Console) -> float:
     shown = Table("trained on", "pairs of rows", "seeds", "spread of a seed's difference", title="Real trials")
     spreads = {}
     for name, (file, profile, changed, exported) in TRAINED.items():
-        reader = read_exported(Path("docs/results") / f"{exported}.csv")
+        reader = read_exported(Path("docs/results") / f"{exported}.csv", "from")
         of = table_of(search_file.load(Path("search_spaces") / f"{file}.yaml"), profile, changed, reader)
         found = [one.found for one in of.comparisons if one.found and one.column.endswith(("AUROC", "AUC"))]
         squares = [pair.spread**2 for pair in found if pair.spread is not None]

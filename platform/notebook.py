@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from platform.command import store_of
+from platform.command import no_runs, store_of
 from platform.files import search_file
 from platform.records import files
 from platform.records.listing import Records, as_mapping, flat_line

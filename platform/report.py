@@ -22,6 +22,7 @@ from platform.command import (
     command,
     consoles,
     new_parser,
+    no_runs,
     parsed,
     store_of,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from platform.command import DONE, NOTHING_DONE, add_tracking_uri, consoles, new_parser, parsed, store_of
+from platform.command import DONE, NOTHING_DONE, add_tracking_uri, consoles, new_parser, no_runs, parsed, store_of
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from platform.reports.figures.from_claims import power_curves
 from platform.reports.figures.from_components import component_shares
 from platform.reports.recorded import Recorded
 from platform.reports.source import TableSource
-from platform.reports.table import ReportTable
+from platform.reports.table import Advice, ReportTable
 from platform.tracking.index import SweepRun
 from platform.tracking.reader import Reader
 from tests.helpers.queues import BASE, just_finished, metrics, plan
@@ -91,6 +92,39 @@ def test_an_undecided_claim_says_what_n_would_decide_it_and_what_that_costs_wher
     expected = f"; n = {n} partitions would find the published +0.5 (power 80%), {n - 4} more, {hours:.2g} core-hours"
     assert said(of)[1].endswith(f"undecided{expected}")
     assert of.comparisons[0].advice is None
+
+
+@pytest.mark.parametrize(
+    ("advice", "expected"),
+    [
+        (
+            Advice(3, "seeds", 2.0, True, 0.8, 6, 0.0, "core"),
+            "; the published +2.0 would have been found with n = 3 seeds",
+        ),
+        (Advice(2027, "seeds", -0.04, False, 0.8, 3, 770.0, "core"), ""),  # measured as 0: there is nothing to find
+        (Advice(1591, "seeds", -0.1, False, 0.8, 3, 770.4, "core"), "n = 1,591 seeds would find the measured −0.1"),
+        (Advice(None, "seeds", 0.1, True, 0.8, 3, None, "core"), "; no number of seeds up to 10,000 would find"),
+    ],
+    ids=["enough", "nothing", "more", "never"],
+)
+def test_advice_says_what_is_missing_and_no_more(advice: Advice, expected: str) -> None:
+    undecided = table(ROWS).comparisons[1]
+    line, bare = (forms.compared(replace(undecided, advice=one), 1) for one in (advice, None))
+    told = line.removeprefix(bare)
+    assert expected in told
+    assert bool(told) == bool(expected)
+    assert "770 core-hours" in told or "1,591" not in told
+
+
+def test_where_cells_have_not_equally_many_each_says_how_many() -> None:
+    of = table(ROWS)
+    assert "n = 4 where a cell does not say otherwise." in forms.markdown(of)
+    first, *others = of.cells
+    fewer = replace(first[0], trials=first[0].trials[:3], values=dict([*first[0].values.items()][:3]))
+    text = forms.markdown(replace(of, cells=((fewer,), *others)))
+    assert re.search(r"\| Plain \| .* \(3\) ", text)
+    assert re.search(r"\| CutMix \| .* \(4\) ", text)
+    assert "n in parentheses" in text
 
 
 def test_without_a_split_on_which_it_hangs_a_claim_is_another() -> None:

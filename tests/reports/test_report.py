@@ -119,6 +119,14 @@ def test_another_score_is_read_from_what_was_recorded(folder: Path) -> None:
     assert line["difference"] == ""
 
 
+def test_a_column_that_names_a_score_keeps_it_whatever_is_asked_of_the_others(folder: Path, lines: Any) -> None:
+    (folder / "named.yaml").write_text(TABLE.replace("  IN30:", "  By MLS: test/digits/mls/auroc\n  IN30:"))
+    done = report(folder, "named.yaml", "--format", "csv", "--score", "msp")
+    found = {(line["row"], line["column"]): line for line in csv.DictReader(io.StringIO(done.stdout))}
+    assert found["Plain", "By MLS"]["mean"] == lines["Plain", "AUROC"]["mean"]  # the table's score is MLS
+    assert found["Plain", "AUROC"]["mean"] != lines["Plain", "AUROC"]["mean"]
+
+
 def test_a_score_that_was_never_recorded_is_missing_and_the_command_that_evaluates_it_is_said(folder: Path) -> None:
     done = report(folder, "toy.yaml", "--score", "odin")
     assert done.returncode == 0
@@ -249,8 +257,28 @@ def test_a_table_is_made_again_of_its_exported_trials_alone(folder: Path, tmp_pa
     assert report(folder, "toy.yaml", "--format", "trials", "--out", str(tmp_path / "trials.csv")).returncode == 0
     (tmp_path / "toy.yaml").write_text(TABLE)
     again = report(tmp_path, "toy.yaml", "--format", form, "--from", "trials.csv")
-    assert again.stdout == report(folder, "toy.yaml", "--format", form).stdout
+    assert again.stdout == report(folder, "toy.yaml", "--format", form).stdout.partition("\nThis fills it")[0]
     assert again.stdout
+
+
+def test_exported_trials_of_another_table_are_refused_by_its_name(folder: Path, tmp_path: Path) -> None:
+    assert report(folder, "toy.yaml", "--format", "trials", "--out", str(tmp_path / "trials.csv")).returncode == 0
+    (tmp_path / "other.yaml").write_text(TABLE.replace("name: toy", "name: other").replace("epochs: 2", "epochs: 3"))
+    done = report(tmp_path, "other.yaml", "--from", "trials.csv")
+    assert done.returncode == 2
+    assert "--from trials.csv has trials of toy (paper), and none of other (paper)" in done.stderr
+
+
+def test_what_fills_a_table_names_the_store_that_was_read_and_nothing_fills_a_file(
+    folder: Path, tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    (tmp_path / "toy.yaml").write_text(TABLE)
+    assert (
+        f"toy.yaml --profile paper --tracking-uri {uri}" in report(tmp_path, "toy.yaml", "--tracking-uri", uri).stdout
+    )
+    assert report(folder, "toy.yaml", "--format", "trials", "--out", str(tmp_path / "trials.csv")).returncode == 0
+    assert "This fills it" not in report(tmp_path, "toy.yaml", "--from", "trials.csv").stdout
 
 
 def test_a_table_is_set_beside_one_of_another_store_and_of_another_file(folder: Path) -> None:

@@ -69,6 +69,7 @@ def trial(**settings: Any) -> TrialConfig:
         ({"weights": "torchvision:wrn40-4/X"}, "weights: torchvision has no weights of wrn40-4; it has of resnet18"),
         ({"evaluate": ["cifar1000"]}, "evaluate: 'cifar1000' is not an unknown set of cifar10"),
         ({"pseudo_unknown": 5, "test": False}, "pseudo_unknown: leaves fewer than 2 of 6 known classes"),
+        ({"pseudo_unknown": 2, "test": False}, "pseudo_unknown: is told apart from known images that are held out"),
         ({"pseudo_unknown": 2}, "test: a trial that keeps known classes out of training cannot be tested"),
         (
             {"score": "mahalanobi"},
@@ -88,6 +89,14 @@ def trial(**settings: Any) -> TrialConfig:
         ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs: 5 leaves none of 5 epochs"),
         ({"augment": "randaugment"}, "augment: randaugment moves pixels, so maps of its images do not fit"),
         ({"augment_first": "agc-randaugment"}, "augment_first: agc-randaugment moves pixels, so maps of its images"),
+        ({"image_size": 8, "crop_padding": 8}, "crop_padding: 8 px are not less than the side of an image, 8 px"),
+        ({"method": "asymmetric", "temperature_period": 50}, "temperature_period: the wave divides the logits of"),
+        ({"method": "oe", "temperature_period": 50}, "temperature_period: the wave divides the logits of"),
+        (
+            {"method": "asymmetric", "distill_on": "features", "distillation": "kl"},
+            "distillation: kl is of logits: write distill_on: logits",
+        ),
+        ({"method": "proser", "weights": "x.pt"}, "weights: proser begins with its teacher's: write them under"),
         ({"flip": "no mirror"}, "flip: 'no mirror' is not"),
         ({"method": "asymmetric", "mix": "none"}, "mix: asymmetric compares mixed images with the raw ones"),
         ({"method": "teacher-free", "mix": "cutout"}, "mix: teacher-free compares a mix with the two images"),
@@ -111,6 +120,19 @@ def test_a_mistake_is_named_with_its_key(settings: dict[str, Any], said: str) ->
     with pytest.raises(ConfigError) as caught:
         trial(**settings)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"augment": "randomized-quantization"},  # which moves no pixel
+        {"method": "oe", "weights": "x.pt", "train": "none"},  # finished weights, evaluated
+        {"method": "proser", "teacher": {"weights": "x.pt"}},
+    ],
+    ids=str,
+)
+def test_what_only_looks_like_a_contradiction_is_none(settings: dict[str, Any]) -> None:
+    trial(**settings)
 
 
 def test_all_mistakes_are_named_at_once() -> None:

@@ -42,3 +42,26 @@ def test_what_is_computed_as_ever_keeps_its_identity(settings: dict[str, Any], f
 )
 def test_what_was_computed_otherwise_is_another_trial(settings: dict[str, Any], first: str) -> None:
     assert identity(settings) != first
+
+
+@pytest.mark.parametrize(
+    ("settings", "one", "other"),
+    [
+        ({"method": "teacher-free", "mix_probability": 0}, {"mix_alpha": 1}, {"mix_alpha": 0.1}),  # it always mixes
+        ({"method": "cmpkd", "mix_probability": 0}, {"mix_alpha": 1}, {"mix_alpha": 0.1}),
+        ({"method": "proser", "manifold_weight": 0}, {"manifold_alpha": 1}, {"manifold_alpha": 0.1}),  # statistics
+    ],
+    ids=str,
+)
+def test_what_still_shapes_the_weights_is_part_of_the_identity(
+    settings: dict[str, Any], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert identity({**CIFAR, **settings, **one}) != identity({**CIFAR, **settings, **other})
+
+
+def test_a_temperature_of_logits_is_none_of_features() -> None:
+    on_features = {"method": "asymmetric", **CIFAR, "distill_on": "features", "cmi_on": "features"}
+    assert identity({**on_features, "temperature": 4}) == identity(on_features)
+    assert identity({**on_features, "cmi_on": "logits", "temperature": 4}) != identity(
+        {**on_features, "cmi_on": "logits"}
+    )

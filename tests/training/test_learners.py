@@ -155,7 +155,7 @@ def test_trials_that_follow_each_other_share_their_images_and_the_copy_on_a_devi
         {"split": 1},
         {"holdout": 0.2},
         {"seed": 1},
-        {"pseudo_unknown": 1, "test": False},
+        {"pseudo_unknown": 1, "holdout": 0.1, "test": False},
         {"images_per_class": 10},
         {"test": False},
         {"evaluate": ["digits"]},

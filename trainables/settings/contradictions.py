@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trainables.protocols.class_names import class_names
 from trainables.protocols.origins import COLLECTIONS, same_collection
-from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of
+from trainables.protocols.protocols import evaluation_sets, part_of_set, protocol_of, stored_size
 from trainables.reading.yaml_file import Problem, nearest
 from trainables.settings.backbones import convolutional, one_size, parse_backbone, shows_maps, stride
 from trainables.settings.config import TrialConfig
@@ -15,9 +15,16 @@ from trainables.settings.given import RANDOM, check_name, check_normalisation
 from trainables.settings.image_text import ClipSettings
 from trainables.settings.libraries import OPEN_CLIP, image_text
 from trainables.settings.mixes import BackMixSettings
-from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
+from trainables.settings.objectives import (
+    AsymmetricSettings,
+    CatImgSettings,
+    OutlierExposureSettings,
+    TeacherFreeSettings,
+)
 from trainables.settings.points import ArplCsSettings
 from trainables.settings.score_names import EXTRA_SCORES
+
+_BEYOND_THE_WAVE = (AsymmetricSettings, TeacherFreeSettings, OutlierExposureSettings)  # of a temperature's
 
 
 def contradictions(config: TrialConfig) -> Iterator[Problem]:
@@ -30,6 +37,9 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
         return
     if config.pseudo_unknown > len(classes) - 2:
         yield Problem(("pseudo_unknown",), f"leaves fewer than 2 of {len(classes)} known classes to train on")
+    if config.pseudo_unknown and not config.holdout:
+        message = "is told apart from known images that are held out: write a holdout above 0, too"
+        yield Problem(("pseudo_unknown",), message)
     if config.pseudo_unknown and config.test:
         yield Problem(
             ("test",),
@@ -61,6 +71,11 @@ def contradictions(config: TrialConfig) -> Iterator[Problem]:
         if teacher.objective_settings.own_head:
             message = f"{config.objective} goes on from a linear head, and {teacher.objective} has another"
             yield Problem(("teacher", "objective"), message)
+        if config.weights:
+            yield Problem(("weights",), f"{config.objective} begins with its teacher's: write them under teacher")
+    if config.crop_padding >= stored_size(config.seen_size):
+        message = f"{config.crop_padding} px are not less than the side of an image, {config.seen_size} px"
+        yield Problem(("crop_padding",), message)
     if config.training_view != "raw" and not protocol.masks:
         yield Problem(
             ("training_view",), f"{config.training_view} needs masks of the objects: {config.protocol} has none"
@@ -128,8 +143,7 @@ def _of_weights(config: TrialConfig) -> Iterator[Problem]:
     if config.objective == "clip" and config.mix != "none":
         yield Problem(("mix",), "clip trains nothing, so nothing is mixed: leave mix out, or take coop or locoop")
     elif config.teacher or config.mix != "none":
-        message = f"train: none trains nothing, and {config.method} is about training: write method: plain"
-        yield Problem(("train",), message)
+        yield Problem(("train",), f"none trains nothing, and {config.method} is about training: write method: plain")
     if config.normalisation == "training":
         yield Problem(("normalisation",), "training is that of training images: write the one that the weights had")
 
@@ -153,6 +167,11 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
     learnt, mix = config.objective_settings, config.mix_settings
     if reason := learnt.refuses(mix):
         yield Problem(("mix",), f"{config.objective} {reason}, not {config.mix}")
+    if config.temperature_period and isinstance(learnt, _BEYOND_THE_WAVE):
+        said = f"the wave divides the logits of cross-entropy with labels, and {config.objective} has other terms"
+        yield Problem(("temperature_period",), f"{said} beside it: leave it out")
+    if isinstance(learnt, AsymmetricSettings) and learnt.distill_on == "features" and learnt.distillation == "kl":
+        yield Problem(("distillation",), "kl is of logits: write distill_on: logits, or distillation: dist")
     if isinstance(learnt, TeacherFreeSettings) and learnt.tau_lower > learnt.tau_upper:
         yield Problem(("tau_lower",), f"{learnt.tau_lower:g} is above tau_upper, {learnt.tau_upper:g}")
     if isinstance(learnt, OpenMixSettings) and not learnt.kinds:
@@ -178,7 +197,7 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
 def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:
     """Outliers that are known, by name, to show what the trial learns or is judged on; `leaks` compares pixels."""
     tested = dict.fromkeys(part_of_set(config.protocol, s).images for s in config.evaluation_sets)
-    for other, where in [*((t, "tested") for t in tested), (config.training_sets[0], "trained")]:
+    for other, where in [*((t, "tested") for t in tested), *((t, "trained") for t in config.training_sets[:1])]:
         if name == other:
             yield Problem(("outlier_set",), f"{name} is what the trial is {where} on: outliers come from another set")
             return
@@ -213,7 +232,7 @@ def _of_backmix(config: TrialConfig, mix: BackMixSettings, side: int) -> Iterato
     if mix.cam_from == "raw":
         return
     for name in ("augment_first", "augment"):
-        if (moving := getattr(config, name)) != "none":
+        if (moving := getattr(config, name)) not in ("none", "randomized-quantization"):
             message = f"{moving} moves pixels, so maps of its images do not fit the stored ones: set cam_from: raw"
             yield Problem((name,), message)
     if config.objective == "catimg":

@@ -39,9 +39,6 @@ class ProserSettings(ObjectiveSettings):
     def refuses(self, mix: MixSettings) -> str:
         return "hides the one class that an image is of: take a mix with one label" if mix.pairs else ""
 
-    def idle(self, mix: MixSettings) -> set[str]:
-        return set() if self.manifold_weight else {"manifold_alpha"}
-
 
 @dataclass(frozen=True)
 class OpenMixSettings(ObjectiveSettings):

@@ -109,7 +109,9 @@ def _of_method(config: TrialConfig, method: str | None) -> Iterator[tuple[str, A
     """Settings of the objective and of the mix that have an effect and are not at their default; and the mix itself,
     where neither the method nor the objective says it."""
     learnt, mix = config.objective_settings, config.mix_settings
-    idle = learnt.idle(mix) | mix.idle()
+    idle = learnt.idle(mix)
+    if "mix_probability" not in idle:  # else every batch is mixed, whatever it says
+        idle |= mix.idle()
     for name, default, value in (*_changed(learnt), *_changed(mix)):
         if name not in idle and value != learnt.defaults.get(name, default):
             yield name, value

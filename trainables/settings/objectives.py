@@ -113,11 +113,13 @@ class AsymmetricSettings(DistillSettings):
 
     def idle(self, mix: MixSettings) -> set[str]:
         of_relabel = {"relabel_ratio", "relabel", "relabel_mean"}
+        of_logits = self.distill_on == "logits" or (self.cmi_on == "logits" and self.cmi_weight)
+        idle = set() if of_logits else {"temperature"}
         if not mix.pairs:  # one image: the verification and what follows from it are about two
-            return {"relabel_weight", "verification", "distill_target", "distill_samples", *of_relabel}
+            return idle | {"relabel_weight", "verification", "distill_target", "distill_samples", *of_relabel}
         if not self.relabel_weight:
-            return of_relabel
-        return {"relabel_ratio"} if self.relabel == "hard" else set()
+            return idle | of_relabel
+        return idle | ({"relabel_ratio"} if self.relabel == "hard" else set())
 
 
 @dataclass(frozen=True)
