@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 
 from platform.command import DONE, NOTHING_DONE, add_tracking_uri, consoles, new_parser, no_runs, parsed, store_of
@@ -236,7 +237,7 @@ def _clean(args: argparse.Namespace, console: Console, errors: Console) -> int:
         console.print(f"{verb} {item.name}", markup=False, soft_wrap=True)
     for item in (item for item in chosen if item.needed):
         console.print(f"kept {item.name}: {item.needed}", markup=False, soft_wrap=True)
-    console.print(f"{verb} {len(gone)} things, {tables.size(sum(item.size for item in gone))}")
+    console.print(f"{verb} {len(gone)} things, {decimal(sum(item.size for item in gone))}")
     return DONE
 
 

@@ -55,14 +55,14 @@ class Look:
 
 
 @cache
-def looks(most: int, splits: int = 1, alpha: float = 0.05, rho: float = RHO, first: int = FIRST) -> tuple[Look, ...]:
-    """A look after each seed from the `first` to the last of `most`."""
+def looks(most: int, splits: int = 1, alpha: float = 0.05, rho: float = RHO) -> tuple[Look, ...]:
+    """A look after each seed from the third to the last of `most`."""
     found: list[Look] = []
     spent = 0.0
     places, masses = np.array([math.nan]), np.array([1.0])  # before the first look: the t distribution itself
-    for n in range(first, most + 1):
+    for n in range(FIRST, most + 1):
         part = alpha * (n / most) ** rho - spent
-        if n == first:
+        if n == FIRST:
             critical = float(stdtrit(splits * (n - 1), 1 - part / 2))
         else:
             places, masses = _through(places, masses, n, splits)

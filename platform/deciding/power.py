@@ -8,6 +8,7 @@ d sqrt(S n) / s (Cohen 1988, ch. 2).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 from scipy.optimize import brentq
 from scipy.special import nctdtr, stdtrit
@@ -49,13 +50,6 @@ def needed(
     difference: float, spread: float, strata: int = 1, wanted: float = POWER, alpha: float = ALPHA, limit: float = 0.0
 ) -> int | None:
     """The fewest units that find `difference` with the `wanted` power; None where `MOST` do not."""
-    low, high = 1, 2
-    while power(difference, high, spread, strata, alpha, limit) < wanted:
-        if high >= MOST:
-            return None
-        low, high = high, min(2 * high, MOST)
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = power(difference, middle, spread, strata, alpha, limit) >= wanted
-        low, high = (low, middle) if enough else (middle, high)
-    return high
+    numbers = range(2, MOST + 1)
+    found = bisect_left(numbers, wanted, key=lambda n: power(difference, n, spread, strata, alpha, limit))
+    return numbers[found] if found < len(numbers) else None

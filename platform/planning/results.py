@@ -74,11 +74,6 @@ class Outcome:
     def done(self) -> bool:
         return self.status in ("finished", "cached")
 
-    @property
-    def reason(self) -> str:
-        lines = [line.strip() for line in self.error.splitlines() if line.strip()]
-        return lines[-1] if lines else "unknown error"
-
 
 @dataclass
 class Results:

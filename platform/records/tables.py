@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from rich.filesize import decimal
 from rich.table import Table
 
 from platform.records import files, showing
@@ -157,18 +158,10 @@ def kinds_table(items: Sequence[Item]) -> Table:
         own = [item for item in items if item.kind == kind]
         free = [item for item in own if not item.needed]
         why = "; ".join(dict.fromkeys(item.needed for item in own if item.needed))
-        removable = f"{len(free)}, {size(sum(item.size for item in free))}" if free else ""
+        removable = f"{len(free)}, {decimal(sum(item.size for item in free))}" if free else ""
         said = f"{good} [yellow]({why})[/yellow]" if why else good
-        table.add_row(kind, str(len(own)), size(sum(item.size for item in own)), removable, said)
+        table.add_row(kind, str(len(own)), decimal(sum(item.size for item in own)), removable, said)
     return table
-
-
-def size(bytes_: int) -> str:
-    """A number of bytes as people say it."""
-    for unit, many in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if bytes_ >= many:
-            return f"{bytes_ / many:.1f} {unit}"
-    return f"{bytes_} bytes"
 
 
 def _is_shown(name: str) -> bool:

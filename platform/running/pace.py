@@ -11,7 +11,7 @@ from typing import Protocol
 from platform.files.spec import Resources
 from platform.planning.claims import Seconds
 from platform.running.job import Job
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Listener, TrialState
 from trainables.settings.config import TrialConfig
 
 
@@ -27,7 +27,7 @@ class Pending(Protocol):
 
 
 @dataclass
-class Pace:
+class Pace(Listener):
     """A `Listener`. Where there is no estimate, the first trials tell; those that went on from a checkpoint do not."""
 
     estimate: Seconds
@@ -61,14 +61,8 @@ class Pace:
             longest = max(longest, seconds)
         return max(shared, longest)
 
-    def started(self, trial: TrialState) -> None:
-        """It may wait for a worker."""
-
     def placed(self, trial: TrialState) -> None:
         self._placed[trial.identity] = self.clock()
-
-    def reported(self, trial: TrialState) -> None:
-        """Its end counts."""
 
     def ended(self, trial: TrialState) -> None:
         if trial.identity not in self._placed:

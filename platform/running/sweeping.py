@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from platform.command import DONE, INTERRUPTED, NOTHING_DONE, SOME_FAILED, store
 from platform.files.search_file import SearchFile
 from platform.planning.best import best_of
 from platform.planning.blocks import add_all_seeds
-from platform.planning.claims import prospects
+from platform.planning.claims import Seconds, prospects
 from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from platform.planning.results import Results
 from platform.planning.search import Study
@@ -228,9 +228,15 @@ def _hours(asked: float | None, sweeps: Sequence[Sweep]) -> float | None:
 
 
 def _pace(plan: Plan, guess: Estimate | str, finished: Mapping[str, FinishedTrial]) -> Pace:
-    from platform.planning.cost import seconds_of
+    past = list(finished.values())
 
-    return Pace(seconds_of(plan, guess, list(finished.values())))
+    @cache
+    def known() -> Seconds:
+        from platform.planning.cost import seconds_of  # which loads networks, where anything is to be trained
+
+        return seconds_of(plan, guess, past)
+
+    return Pace(lambda config: known()(config))
 
 
 def _carry_out(

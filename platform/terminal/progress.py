@@ -15,7 +15,7 @@ from platform.files.spec import Goal
 from platform.planning.captions import say_settings
 from platform.planning.results import Results
 from platform.terminal.text import in_terminal
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Listener, TrialState
 
 LINES_PER_TRIAL = 5  # of a trial's epochs, where the output is no terminal
 EVERY = 60.0  # seconds between two lines about all trials, where the output is no terminal
@@ -23,7 +23,7 @@ ASK = 5.0  # seconds until it is asked anew how long all of them take
 SHOWN = 20  # running trials with a line of their own
 
 
-class LiveView:
+class LiveView(Listener):
     """A `Listener` with a bar for all trials, and a line for each that has a worker, with the time that it has left."""
 
     def __init__(

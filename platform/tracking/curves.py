@@ -7,10 +7,10 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from platform.files.names import plain
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Listener, TrialState
 
 
-class Curves:
+class Curves(Listener):
     """A `Listener` that writes every metric of every epoch below `folder`, a run for each trial."""
 
     def __init__(self, folder: Path) -> None:
@@ -18,12 +18,6 @@ class Curves:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._writers: dict[str, SummaryWriter] = {}  # by identity
-
-    def started(self, trial: TrialState) -> None:
-        """Nothing to draw yet."""
-
-    def placed(self, trial: TrialState) -> None:
-        """As `started`."""
 
     def reported(self, trial: TrialState) -> None:
         if trial.epoch != int(trial.epoch):

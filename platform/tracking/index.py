@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -143,21 +143,21 @@ class Page:
 Read = Callable[[str | None, int], Page]  # the page of a token (the first for None), of that many runs at most
 
 
-def finished(file: Path, read: Read | None, identities: Iterable[str] | None = None) -> dict[str, FinishedTrial]:
-    """Look up the finished trials of these identities, or all. Of several runs of an identity, the last to end counts.
+def finished(file: Path, read: Read | None) -> dict[str, FinishedTrial]:
+    """Look up the finished trials by identity. Of several runs of an identity, the last to end counts.
 
     What changed in the store is read first; without `read`, the file is used as it is. Several processes may do this at
     once. A file that is damaged, of another format or out of reach costs time and raises nothing: it is made again, at
     worst in memory. Raises what `read` raises; the file is then as before.
     """
     try:
-        return _look_up(str(file), read, identities)
+        return _look_up(str(file), read)
     except sqlite3.OperationalError:  # locked, no permission, a full disk: the file itself may be good
-        return _look_up(":memory:", read, identities)
+        return _look_up(":memory:", read)
     except sqlite3.DatabaseError:
         file.unlink(missing_ok=True)
         file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # of the damaged one: it must not be played back
-        return finished(file, read, identities)
+        return finished(file, read)
 
 
 def keep_others(file: Path, state: str, others: Others) -> None:
@@ -177,7 +177,7 @@ def kept(file: Path, state: str) -> tuple[dict[str, FinishedTrial], Others] | No
             running = [TrialRun(**run) for run in content["running"]]
             sweeps = [SweepRun(**sweep) for sweep in content["sweeps"]]
             others = Others(content["experiments"], running, sweeps, content["finished"])
-            trials = _finished(database, None)
+            trials = _finished(database)
             return (trials, others) if len(trials) == others.finished else None
     return None
 
@@ -203,7 +203,7 @@ def ended(file: Path) -> list[TrialRun]:
     return []
 
 
-def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> dict[str, FinishedTrial]:
+def _look_up(file: str, read: Read | None) -> dict[str, FinishedTrial]:
     with closing(sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None)) as database:
         with _transaction(database):
             (version,) = database.execute("pragma user_version").fetchone()
@@ -211,16 +211,11 @@ def _look_up(file: str, read: Read | None, identities: Iterable[str] | None) -> 
                 _make(database)
             if read is not None:
                 _refresh(database, read)
-        return _finished(database, identities)
+        return _finished(database)
 
 
-def _finished(database: sqlite3.Connection, identities: Iterable[str] | None) -> dict[str, FinishedTrial]:
-    query = f"select {_COLUMNS} from runs where counts"
-    if identities is None:
-        rows = database.execute(f"{query} order by ended")
-    else:
-        wanted = json.dumps(sorted(set(identities)))
-        rows = database.execute(f"{query} and identity in (select value from json_each(?)) order by ended", (wanted,))
+def _finished(database: sqlite3.Connection) -> dict[str, FinishedTrial]:
+    rows = database.execute(f"select {_COLUMNS} from runs where counts order by ended")
     return {row[0]: FinishedTrial(*row) for row in rows}
 
 

@@ -74,7 +74,7 @@ class Reader:
         return found
 
     def finished_sweeps(self, name: str) -> list[SweepRun]:
-        """The finished sweeps of an experiment, the newest first."""
+        """The finished sweeps of an experiment, the last to end first."""
         return [sweep for sweep in self.sweeps if sweep.experiment == name and sweep.finished]
 
     def requests(self, sweep: SweepRun) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,17 +67,9 @@ def log_result(store: Store, run: Run, metrics: Mapping[str, float], params: Map
 
 
 def newest_sweeps(store: Store, experiments: Sequence[str]) -> list[SweepRun]:
-    """Those of these experiments, the one that began last first."""
-    return [_read(run, store) for run in store.runs("tags.kind = 'sweep'", experiments)]
-
-
-def finished_sweeps(store: Store, experiment: str) -> list[SweepRun]:
-    """Those of an experiment that finished, the newest first."""
-    experiment_id = store.experiment(experiment)
-    if experiment_id is None:
-        return []
-    query = "tags.kind = 'sweep' and attributes.status = 'FINISHED'"
-    return [_read(run, store) for run in store.runs(query, [experiment_id], "attributes.end_time DESC")]
+    """Those of these experiments, what runs first, then the last to end: a sweep that runs again is the newest."""
+    runs = store.runs("tags.kind = 'sweep'", experiments) if experiments else []
+    return [_read(run, store) for run in sorted(runs, key=lambda run: run.info.end_time or math.inf, reverse=True)]
 
 
 def _read(run: Run, store: Store) -> SweepRun:

@@ -25,7 +25,7 @@ from platform.tracking.outbox import Outbox, Record
 from platform.tracking.runs import ended_page, now, opening_of
 from platform.tracking.store import End, Store
 from platform.tracking.sweeps import OpenSweep
-from platform.tracking.trials import TrialState, flat
+from platform.tracking.trials import Listener, TrialState, flat
 from trainables.reading.addresses import without_user
 from trainables.settings.config import config_yaml
 
@@ -48,7 +48,7 @@ class _Open:
     device: str = ""
 
 
-class Tracker:
+class Tracker(Listener):
     """A `Listener` that writes to MLflow. Every run that this process opened has ended once `close` returns.
 
     What a dead process left in `outbox` for the same store is delivered first, and runs of dead drivers are ended.
@@ -84,17 +84,17 @@ class Tracker:
 
     # Before and after trials
 
-    def finished(self, identities: Iterable[str] | None = None) -> dict[str, FinishedTrial]:
+    def finished(self) -> dict[str, FinishedTrial]:
         """The finished trials by identity, of all experiments. Raises `TrackingError`."""
         self._deliver_own()
         try:
             with self._store.told():
                 ids = self._store.experiment_ids()
-                found = index.finished(self._index, lambda *where: ended_page(self._store, ids, *where), identities)
+                found = index.finished(self._index, lambda *where: ended_page(self._store, ids, *where))
         except TrackingError:
             if self._claims.unsettled is None:
                 raise
-            return index.finished(self._index, None, identities)  # claims look again
+            return index.finished(self._index, None)  # claims look again
         unfinished = index.unfinished(self._index)
         self._claims.unsettled = None if unfinished is None else set(unfinished)
         return found
@@ -137,9 +137,10 @@ class Tracker:
         self._heartbeat.sweeps.discard(sweep.run_id)
 
     def sweeps(self, experiment: str) -> list[SweepRun]:
-        """The finished sweeps of an experiment, the newest first. Raises `TrackingError`."""
+        """The finished sweeps of an experiment, the last to end first. Raises `TrackingError`."""
         with self._store.told():
-            return sweeps.finished_sweeps(self._store, experiment)
+            found = self._store.experiment(experiment)
+            return [sweep for sweep in sweeps.newest_sweeps(self._store, [found] if found else []) if sweep.finished]
 
     def fetch(self, run_id: str, name: str, folder: Path) -> Path | None:
         """A file of a run, copied into `folder`; None where it has none of this name. Raises `TrackingError`."""
@@ -238,9 +239,6 @@ class Tracker:
         if trial.evaluates_only:
             opening = {"key": trial.run_id, "identity": trial.identity, "evaluates": True}
             self._open[trial.run_id] = _Open(trial.run_id, trial, SHOWN, opening, {}, 1)
-
-    def placed(self, trial: TrialState) -> None:
-        """Nothing to record."""
 
     def reported(self, trial: TrialState) -> None:
         opened = self._open[trial.run_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from trainables.images.listing import Content
 from trainables.reading.values import listed
@@ -73,17 +73,20 @@ class TrialState:
         return lines[-1] if lines else "unknown error"
 
 
-class Listener(Protocol):
+class Listener:
     """Is told when a trial is next, when it gets a worker, when an epoch is done, and when it ends."""
 
-    def started(self, trial: TrialState) -> None: ...
+    def started(self, trial: TrialState) -> None:
+        """It is next, and may wait for a worker."""
 
     def placed(self, trial: TrialState) -> None:
         """A worker has room for the trial and starts an attempt."""
 
-    def reported(self, trial: TrialState) -> None: ...
+    def reported(self, trial: TrialState) -> None:
+        """It has done a part of an epoch, or the whole."""
 
-    def ended(self, trial: TrialState) -> None: ...
+    def ended(self, trial: TrialState) -> None:
+        """Its `status` says how."""
 
 
 def flat(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """What runs of a real store tell: of a trial, of a sweep, and how each of them ended."""
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mlflow import MlflowClient
 
 from platform.tracking.claims import Ours
 from platform.tracking.errors import TrackingError
+from platform.tracking.reader import Reader
 from platform.tracking.runs import opening_of
 from platform.tracking.tracker import Tracker
 from tests.helpers.stores import TEST, VAL, finish, flush, report, runs, state, statuses, steps, sweep_of
@@ -98,6 +100,30 @@ def test_a_sweep_goes_on_in_its_own_run(track: Callable[..., Tracker], uri: str,
     assert found.run_id == first.run_id
     assert MlflowClient(uri).get_run(found.run_id).data.metrics == {"confirm/best/auroc": 0.75}
     assert tracker.sweeps("another") == []
+
+
+def test_of_two_sweeps_the_one_that_ran_again_is_the_newest_to_a_driver_and_to_a_report(
+    track: Callable[..., Tracker], uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / "toy.yaml").touch()
+    tracker = track()
+
+    def run(key: str) -> str:
+        opened = tracker.start_sweep("toy", key, key, {}, {}, [tmp_path / "toy.yaml"])
+        tracker.end_sweep(opened, "FINISHED")
+        flush(tracker)
+        time.sleep(0.01)  # stores have milliseconds
+        return opened.run_id
+
+    first, second = run("first"), run("second")
+    reader = Reader.open(uri)
+    assert reader is not None
+    assert [sweep.run_id for sweep in tracker.sweeps("toy")] == [second, first]
+    assert run("first") == first
+    again = Reader.open(uri)
+    assert again is not None
+    for sweeps in (tracker.sweeps("toy"), again.finished_sweeps("toy")):
+        assert [sweep.run_id for sweep in sweeps] == [first, second]
 
 
 def test_closing_ends_what_is_open_as_killed(track: Callable[..., Tracker], uri: str, tmp_path: Path) -> None:

@@ -68,21 +68,17 @@ def custom_part(name: str) -> CustomPart:
 
 def mix_settings(name: str) -> type[MixSettings]:
     """The settings of a mix, built in or one's own (`ValueError` where that one cannot be used)."""
-    return _custom_settings(name, "mix") if is_custom(name) else MIXES[name]
+    return _custom(name, "mix").settings if is_custom(name) else MIXES[name]
 
 
 def objective_settings(name: str) -> type[ObjectiveSettings]:
     """The settings of an objective, built in or one's own (`ValueError` where that one cannot be used)."""
-    return _custom_settings(name, "objective") if is_custom(name) else OBJECTIVES[name]
+    return _custom(name, "objective").settings if is_custom(name) else OBJECTIVES[name]
 
 
 def own_backbone(name: str) -> type[Any]:
     """The class of a network of one's own (`ValueError` where it cannot be used)."""
     return _custom(name, "backbone").part
-
-
-def _custom_settings(name: str, kind: str) -> type[Any]:
-    return _custom(name, kind).settings
 
 
 def _custom(name: str, kind: str) -> CustomPart:

@@ -48,7 +48,7 @@ def resolve(settings: Settings) -> TrialConfig:
     teacher = None
     if "teacher" in (f.name for f in fields(learning)):
         teacher = _teacher_of(checked, chosen.get("teacher", {}))
-        chosen["teacher"] = {n: v for n, v in teacher.settings().items() if n not in SHARED_WITH_TEACHER}
+        chosen["teacher"] = _own_settings(teacher)
     try:
         learnt, mix_of = learning(**chosen), mixing(**mixed)
     except ValueError as error:  # what a part of one's own checks in __post_init__
@@ -174,7 +174,10 @@ def teacher_settings(student: Settings, changes: Settings) -> dict[str, Any]:
 
     Raises `ConfigError`, with paths under `teacher`.
     """
-    teacher = _teacher_of(student, changes)
+    return _own_settings(_teacher_of(student, changes))
+
+
+def _own_settings(teacher: TrialConfig) -> dict[str, Any]:
     return {name: value for name, value in teacher.settings().items() if name not in SHARED_WITH_TEACHER}
 
 
