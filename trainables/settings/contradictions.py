@@ -15,7 +15,7 @@ from trainables.settings.given import RANDOM, check_name, check_normalisation
 from trainables.settings.image_text import ClipSettings
 from trainables.settings.libraries import OPEN_CLIP, image_text
 from trainables.settings.mixes import BackMixSettings
-from trainables.settings.objectives import CatImgSettings, TeacherFreeSettings
+from trainables.settings.objectives import CatImgSettings, CrossEntropySettings, TeacherFreeSettings
 from trainables.settings.points import ArplCsSettings
 from trainables.settings.score_names import EXTRA_SCORES
 
@@ -153,6 +153,8 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
     learnt, mix = config.objective_settings, config.mix_settings
     if reason := learnt.refuses(mix):
         yield Problem(("mix",), f"{config.objective} {reason}, not {config.mix}")
+    if isinstance(learnt, CrossEntropySettings):
+        yield from _of_smoothing(learnt, len(config.known_classes) - config.pseudo_unknown)
     if isinstance(learnt, TeacherFreeSettings) and learnt.tau_lower > learnt.tau_upper:
         yield Problem(("tau_lower",), f"{learnt.tau_lower:g} is above tau_upper, {learnt.tau_upper:g}")
     if isinstance(learnt, OpenMixSettings) and not learnt.kinds:
@@ -173,6 +175,16 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("image_size",), message)
     if isinstance(learnt, CatImgSettings):
         yield from _of_outliers(config, learnt.outlier_set)
+
+
+def _of_smoothing(learnt: CrossEntropySettings, classes: int) -> Iterator[Problem]:
+    """A label that speaks against its own class."""
+    if learnt.smoothing_over == "others" and learnt.label_smoothing * classes > classes - 1:
+        yield Problem(
+            ("label_smoothing",),
+            f"{learnt.label_smoothing:g} over the others of {classes} classes leaves less to the true class than to "
+            f"each of them: take {classes - 1}/{classes} or less",
+        )
 
 
 def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:
