@@ -140,6 +140,10 @@ def _of_schedule(config: TrialConfig) -> Iterator[Problem]:
     late = [m for m in config.milestones if not 0 < m < config.epochs]
     if config.schedule == "multistep" and late:
         yield Problem(("milestones",), f"{late[0]} is not between the first and the last of {config.epochs} epochs")
+    parts = config.restarts + 1
+    if config.schedule == "cosine" and config.restarts and (config.epochs % parts or config.epochs < 2 * parts):
+        message = f"{config.restarts} cut {config.epochs} epochs into {parts} parts: these have to be equal, and of 2"
+        yield Problem(("restarts",), f"{message} epochs or more, or the lr is high where training ends")
     if config.temperature_period and config.temperature_period >= 2 * config.epochs:
         message = (
             f"{config.temperature_period} is twice the {config.epochs} epochs or more: the last half of a period is "
