@@ -86,6 +86,11 @@ def trial(**settings: Any) -> TrialConfig:
         ({"schedule": "multistep"}, "milestones: multistep needs them"),
         ({"schedule": "multistep", "milestones": [60, 200]}, "milestones: 200 is not between the first and the last"),
         ({"milestones": ["60"]}, "milestones: '60' is not a whole number"),
+        (
+            {"method": "plain", "label_smoothing": 0.84, "smoothing_over": "others"},
+            "label_smoothing: 0.84 over the others of 6 classes leaves less to the true class than to each of them: "
+            "take 5/6 or less",
+        ),
         ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs: 5 leaves none of 5 epochs"),
         ({"augment": "randaugment"}, "augment: randaugment moves pixels, so maps of its images do not fit"),
         ({"augment_first": "agc-randaugment"}, "augment_first: agc-randaugment moves pixels, so maps of its images"),
@@ -208,12 +213,19 @@ def test_what_only_evaluation_sees_does_not(settings: dict[str, Any]) -> None:
         {"method": "distill", "mix_alpha": 0.3},
         {"method": "distill", "mix": "cutmix", "cutout_size": 0.1},
         {"optimizer": "adam", "momentum": 0.5},
+        {"method": "plain", "smoothing_over": "others"},
     ],
     ids=str,
 )
 def test_settings_without_effect_are_not_in_it(settings: dict[str, Any]) -> None:
     effective = {k: v for k, v in settings.items() if k in ("method", "mix", "schedule", "optimizer")}
     assert identity_of(trial(**settings), IMAGES) == identity_of(trial(**effective), IMAGES)
+
+
+def test_labels_smoothed_in_another_way_are_another_identity() -> None:
+    smooth = trial(method="plain", label_smoothing=0.3)
+    others = trial(method="plain", label_smoothing=0.3, smoothing_over="others")
+    assert identity_of(smooth, IMAGES) != identity_of(others, IMAGES)
 
 
 def test_other_images_are_another_identity() -> None:

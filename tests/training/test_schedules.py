@@ -45,8 +45,8 @@ def test_cosine_is_torchs(epochs: int) -> None:
     assert factors(trial(epochs=epochs)) == pytest.approx(rates(CosineAnnealingLR(optimizer(), epochs), epochs))
 
 
-@pytest.mark.parametrize(("epochs", "restarts"), [(60, 2), (8, 1), (10, 9)])
-def test_restarts_that_divide_the_epochs_are_torchs(epochs: int, restarts: int) -> None:
+@pytest.mark.parametrize(("epochs", "restarts"), [(60, 2), (8, 1), (10, 4)])
+def test_restarts_are_torchs(epochs: int, restarts: int) -> None:
     theirs = CosineAnnealingWarmRestarts(optimizer(), epochs // (restarts + 1))
     assert factors(trial(epochs=epochs, restarts=restarts)) == pytest.approx(rates(theirs, epochs))
 
@@ -56,9 +56,21 @@ def test_a_floor_is_torchs_eta_min() -> None:
     assert factors(trial(epochs=60, restarts=2, lr_floor=0.001)) == pytest.approx(rates(theirs, 60))
 
 
-def test_restarts_that_do_not_divide_the_epochs_leave_the_last_part_shorter() -> None:
-    ours = factors(trial(epochs=10, restarts=2))  # parts of 4, 4 and 2 epochs
-    assert [epoch for epoch, factor in enumerate(ours) if factor == 1] == [0, 4, 8]
+@pytest.mark.parametrize(("epochs", "restarts"), [(60, 2), (10, 1), (10, 4), (6, 2)])
+def test_each_part_between_restarts_falls_to_its_last_epoch(epochs: int, restarts: int) -> None:
+    parts = np.reshape(factors(trial(epochs=epochs, restarts=restarts)), (restarts + 1, -1))
+    assert (np.diff(parts) < 0).all()
+    assert parts[:, -1] == pytest.approx(min(factors(trial(epochs=epochs, restarts=restarts))))
+
+
+@pytest.mark.parametrize(("epochs", "restarts"), [(3, 2), (5, 20), (5, 3), (10, 2), (10, 9)])
+def test_restarts_with_which_training_would_end_at_a_high_rate_are_refused(epochs: int, restarts: int) -> None:
+    with pytest.raises(ConfigError, match=f"restarts: {restarts} cut {epochs} epochs into {restarts + 1} parts"):
+        trial(epochs=epochs, restarts=restarts)
+
+
+def test_restarts_are_of_the_cosine_alone() -> None:
+    assert factors(trial(epochs=5, restarts=3, schedule="constant")) == [1] * 5
 
 
 def test_multistep_is_torchs() -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from trainables.objectives.base import Objective
+from trainables.objectives.losses import uniform_part
 from trainables.settings.objectives import CrossEntropySettings
 
 
@@ -15,4 +16,7 @@ class CrossEntropy(Objective):
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
         batch = self.mix.batch(ids_B)
         output = self.see(model, batch.images_BCHW, batch)
-        return self.cross_entropy(output.logits_BK, batch, self.settings.label_smoothing)
+        smoothing = self.settings.label_smoothing
+        if self.settings.smoothing_over == "others":
+            smoothing = uniform_part(smoothing, output.logits_BK.shape[1])
+        return self.cross_entropy(output.logits_BK, batch, smoothing)

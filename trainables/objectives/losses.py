@@ -28,6 +28,13 @@ def uniform_cross_entropy(logits_BK: torch.Tensor) -> torch.Tensor:
     return -logits_BK.log_softmax(dim=1).mean(dim=1)
 
 
+def uniform_part(smoothing: float, num_classes: int) -> float:
+    """The part of the uniform label, over all K classes, in one that leaves 1 - s to its own class and gives each other
+    class s / (K - 1): s K / (K - 1), s = `smoothing`. Such labels are AGC's (LabelSmoothing.py, commit c977dad); torch
+    smooths by the uniform part."""
+    return smoothing * num_classes / (num_classes - 1)
+
+
 def mixed_cross_entropy(
     logits_BK: torch.Tensor,
     labels_B: torch.Tensor,

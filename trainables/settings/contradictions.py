@@ -18,6 +18,7 @@ from trainables.settings.mixes import BackMixSettings
 from trainables.settings.objectives import (
     AsymmetricSettings,
     CatImgSettings,
+    CrossEntropySettings,
     OutlierExposureSettings,
     TeacherFreeSettings,
 )
@@ -154,6 +155,10 @@ def _of_schedule(config: TrialConfig) -> Iterator[Problem]:
     late = [m for m in config.milestones if not 0 < m < config.epochs]
     if config.schedule == "multistep" and late:
         yield Problem(("milestones",), f"{late[0]} is not between the first and the last of {config.epochs} epochs")
+    parts = config.restarts + 1
+    if config.schedule == "cosine" and config.restarts and (config.epochs % parts or config.epochs < 2 * parts):
+        message = f"{config.restarts} cut {config.epochs} epochs into {parts} parts: these have to be equal, and of 2"
+        yield Problem(("restarts",), f"{message} epochs or more, or the lr is high where training ends")
     if config.temperature_period and config.temperature_period >= 2 * config.epochs:
         message = (
             f"{config.temperature_period} is twice the {config.epochs} epochs or more: the last half of a period is "
@@ -172,6 +177,8 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("temperature_period",), f"{said} beside it: leave it out")
     if isinstance(learnt, AsymmetricSettings) and learnt.distill_on == "features" and learnt.distillation == "kl":
         yield Problem(("distillation",), "kl is of logits: write distill_on: logits, or distillation: dist")
+    if isinstance(learnt, CrossEntropySettings):
+        yield from _of_smoothing(learnt, len(config.known_classes) - config.pseudo_unknown)
     if isinstance(learnt, TeacherFreeSettings) and learnt.tau_lower > learnt.tau_upper:
         yield Problem(("tau_lower",), f"{learnt.tau_lower:g} is above tau_upper, {learnt.tau_upper:g}")
     if isinstance(learnt, OpenMixSettings) and not learnt.kinds:
@@ -192,6 +199,16 @@ def _of_method(config: TrialConfig) -> Iterator[Problem]:
         yield Problem(("image_size",), message)
     if isinstance(learnt, CatImgSettings):
         yield from _of_outliers(config, learnt.outlier_set)
+
+
+def _of_smoothing(learnt: CrossEntropySettings, classes: int) -> Iterator[Problem]:
+    """A label that speaks against its own class."""
+    if learnt.smoothing_over == "others" and learnt.label_smoothing * classes > classes - 1:
+        yield Problem(
+            ("label_smoothing",),
+            f"{learnt.label_smoothing:g} over the others of {classes} classes leaves less to the true class than to "
+            f"each of them: take {classes - 1}/{classes} or less",
+        )
 
 
 def _of_outliers(config: TrialConfig, name: str) -> Iterator[Problem]:

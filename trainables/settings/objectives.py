@@ -42,9 +42,13 @@ class CrossEntropySettings(ObjectiveSettings):
     recipes: ClassVar[Recipes] = {"paper": {}, "official": {}}
 
     label_smoothing: Share = 0.0  # AGC's recipe has 0.9 on Tiny-ImageNet
+    smoothing_over: Literal["all", "others"] = "all"  # classes that share it; others: without the true one, as AGC's
     head_bias: bool = (
         True  # false: the head of CSSR's `linear`, and of ARPL's and AGC's code, which begins otherwise too
     )
+
+    def idle(self, mix: MixSettings) -> set[str]:
+        return set() if self.label_smoothing else {"smoothing_over"}
 
 
 @dataclass(frozen=True)
