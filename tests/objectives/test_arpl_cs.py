@@ -15,7 +15,8 @@ from torch import nn
 
 from tests.helpers.squares import squares
 from trainables.evaluating import evaluate_again
-from trainables.models.confusing import LATENT, Discriminator, Generator, TwoNorms, for_generated
+from trainables.models import build_model
+from trainables.models.confusing import LATENT, Discriminator, Generator, TwoNorms, double_norms, for_generated
 from trainables.objectives.arpl_cs import ArplCs, certainty
 from trainables.one_trial import run_trial
 from trainables.settings.config import TrialConfig
@@ -200,6 +201,28 @@ def test_real_and_generated_images_have_norms_of_their_own() -> None:
     one.model(images)
     assert not any(map(torch.equal, real, statistics("real")))
     assert all(map(torch.equal, generated, statistics("generated")))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "densenet121"])
+def test_doubled_norms_of_timm_say_what_one_says(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_model(f"timm:{name}", 4, 32).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        before = network(images).logits_BK
+        double_norms(network)
+        norms = [m for m in network.modules() if isinstance(m, TwoNorms)]
+        real = network(images).logits_BK
+        with for_generated(norms):
+            generated = network(images).logits_BK
+    assert torch.equal(real, before)
+    assert torch.equal(generated, before)
+
+
+def test_norms_of_vectors_are_doubled_too() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    double_norms(network)
+    assert isinstance(network[1], TwoNorms)
 
 
 def test_the_second_pass_leaves_the_norms_of_generated_images_to_weight_decay() -> None:
