@@ -98,6 +98,15 @@ def double_norms(model: nn.Module) -> None:
             double_norms(child)
 
 
+def single_names(model: nn.Module) -> dict[str, str]:
+    """Each key of the state dict of `model`, with its name in that of the same network before `double_norms`."""
+    names = {key: key for key in model.state_dict()}
+    for place, module in model.named_modules():
+        if isinstance(module, TwoNorms):
+            names |= {f"{place}.{key}": f"{place}.{key.partition('.')[2]}" for key in module.state_dict()}
+    return names
+
+
 @contextmanager
 def for_generated(norms: list[TwoNorms]) -> Iterator[None]:
     """While it is open, these norms take what they see for generated."""
