@@ -18,8 +18,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 T = TypeVar("T")
+_OF_TORCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class _Gather(torch.autograd.Function):
@@ -138,33 +140,68 @@ ALONE = Processes()
 
 
 def over_processes(model: nn.Module, processes: Processes, device: torch.device) -> None:
-    """Let the layers of `model` that look at more than one row look at those of all processes. In place."""
+    """Let the layers of `model` that look at more than one row look at those of all processes. In place.
+
+    Raises `ValueError` where a layer keeps batch statistics in a way that is not known here.
+    """
     for name, child in model.named_children():
         if isinstance(child, nn.Dropout | nn.Dropout2d):
             setattr(model, name, DropoutOfAll(child, processes))
-        elif not isinstance(child, nn.BatchNorm2d):
-            over_processes(child, processes, device)
-        elif device.type == "cuda":
-            setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
-        else:
-            setattr(model, name, BatchNormOfAll.of(child))
+            continue
+        layer = _norm_of_all(child, device) if _keeps_batch_statistics(child) else child
+        setattr(model, name, layer)
+        over_processes(layer, processes, device)
 
 
-class BatchNormOfAll(nn.BatchNorm2d):
-    """Batch norm with the statistics of all processes' rows, for the CPU, where torch's own does not run."""
+def _keeps_batch_statistics(layer: nn.Module) -> bool:
+    """Whether it is a batch norm, of torch or otherwise. A frozen one has statistics, and no parameters."""
+    trained = any(True for _ in layer.parameters(recurse=False))
+    return isinstance(layer, _BatchNorm) or (trained and getattr(layer, "running_var", None) is not None)
+
+
+def _norm_of_all(norm: nn.Module, device: torch.device) -> nn.Module:
+    kind = type(norm)
+    activates = (kind.__module__.partition(".")[0], kind.__name__) == ("timm", "BatchNormAct2d")  # without an import
+    if not isinstance(norm, _BatchNorm) or not (activates or kind in _OF_TORCH):
+        own = f"{kind.__module__}.{kind.__qualname__}"
+        raise ValueError(f"several workers cannot share batch statistics of a {own}: take one worker, or torch's norms")
+    new = nn.SyncBatchNorm.convert_sync_batchnorm(norm) if device.type == "cuda" else BatchNormOfAll.of(norm)
+    if activates:
+        new.register_forward_hook(_drop_and_activate)
+    return new
+
+
+def _drop_and_activate(norm: Any, _: tuple[torch.Tensor], normed_BCHW: torch.Tensor) -> torch.Tensor:
+    """Let follow what timm's layer has within it, and torch's own has not."""
+    activated_BCHW: torch.Tensor = norm.act(norm.drop(normed_BCHW))
+    return activated_BCHW
+
+
+class BatchNormOfAll(_BatchNorm):
+    """Batch norm with the statistics of all processes' rows, for the CPU, where torch's own does not run.
+
+    Of rows that are vectors, sequences, maps or volumes.
+    """
 
     @classmethod
-    def of(cls, norm: nn.BatchNorm2d) -> BatchNormOfAll:
-        """The same layer, weights and statistics, over all processes."""
-        new = cls(norm.num_features, norm.eps, norm.momentum, device=norm.weight.device, dtype=norm.weight.dtype)
-        new.load_state_dict(norm.state_dict())
+    def of(cls, norm: _BatchNorm) -> BatchNormOfAll:
+        """The same layer, its very weights and statistics, over all processes."""
+        if any(part is None for part in (norm.weight, norm.bias, norm.running_mean, norm.momentum)):
+            raise ValueError(f"on CPUs, several workers need weight, bias, running statistics and momentum of {norm}")
+        new = cls(norm.num_features)
+        vars(new).update(vars(norm))  # frozen or not, in train mode or not, and with the layers within it
         return new
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+    def _check_input_dim(self, _: torch.Tensor) -> None:
+        """Take whatever the layer that this one replaces took."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Channels come second."""
         if not self.training:
-            return super().forward(x_BCHW)
-        count, exact = x_BCHW.numel() // self.num_features, self.weight.dtype
-        var_C, mean_C = (s.double() for s in torch.var_mean(x_BCHW.to(exact), dim=(0, 2, 3), correction=0))
+            return super().forward(x)
+        count, exact = x.numel() // self.num_features, self.weight.dtype
+        others = [0, *range(2, x.ndim)]
+        var_C, mean_C = (s.double() for s in torch.var_mean(x.to(exact), dim=others, correction=0))
         # One message. In float64 the difference of the two large numbers below loses nothing that matters.
         sums = torch.cat([count * mean_C, count * (var_C + mean_C**2), mean_C.new_tensor([count])])
         sum_C, squares_C, total = _Sum.apply(sums).split([self.num_features, self.num_features, 1])
@@ -173,7 +210,8 @@ class BatchNormOfAll(nn.BatchNorm2d):
         self._remember(mean_C.detach().to(exact), (var_C.detach() * total / (total - 1)).to(exact))
         scale_C = self.weight * (var_C + self.eps).rsqrt().to(exact)
         shift_C = self.bias - mean_C.to(exact) * scale_C
-        return torch.addcmul(shift_C[:, None, None], x_BCHW, scale_C[:, None, None]).to(x_BCHW.dtype)
+        along = (-1, *[1] * (x.ndim - 2))
+        return torch.addcmul(shift_C.view(along), x, scale_C.view(along)).to(x.dtype)
 
     def _remember(self, mean_C: torch.Tensor, unbiased_C: torch.Tensor) -> None:
         """Move the running statistics as torch's batch norm does."""

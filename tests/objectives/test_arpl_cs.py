@@ -15,7 +15,10 @@ from torch import nn
 
 from tests.helpers.squares import squares
 from trainables.evaluating import evaluate_again
-from trainables.models.confusing import LATENT, Discriminator, Generator, TwoNorms, for_generated
+from trainables.models import build_model
+from trainables.models.confusing import LATENT, Discriminator, Generator, TwoNorms, double_norms, for_generated
+from trainables.models.given import load_given
+from trainables.objectives import network_of
 from trainables.objectives.arpl_cs import ArplCs, certainty
 from trainables.one_trial import run_trial
 from trainables.settings.config import TrialConfig
@@ -200,6 +203,54 @@ def test_real_and_generated_images_have_norms_of_their_own() -> None:
     one.model(images)
     assert not any(map(torch.equal, real, statistics("real")))
     assert all(map(torch.equal, generated, statistics("generated")))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "densenet121"])
+def test_doubled_norms_of_timm_say_what_one_says(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_model(f"timm:{name}", 4, 32).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        before = network(images).logits_BK
+        double_norms(network)
+        norms = [m for m in network.modules() if isinstance(m, TwoNorms)]
+        real = network(images).logits_BK
+        with for_generated(norms):
+            generated = network(images).logits_BK
+    assert torch.equal(real, before)
+    assert torch.equal(generated, before)
+
+
+def test_norms_of_vectors_are_doubled_too() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    double_norms(network)
+    assert isinstance(network[1], TwoNorms)
+
+
+def a_file_of(folder: Path, **settings: object) -> tuple[Path, dict[str, torch.Tensor]]:
+    """Weights of the network of a trial that saw one batch, and where they are."""
+    network = network_of(config(**settings), 6, 32)
+    network(torch.randn(B, 3, 32, 32))
+    torch.save(network.state_dict(), folder / "given.pt")
+    return folder / "given.pt", network.state_dict()
+
+
+@pytest.mark.parametrize("backbone", ["wrn10-1", "resnet18"])  # another layout than ours is guessed by the keys
+def test_both_norms_start_from_the_given_network(backbone: str, tmp_path: Path) -> None:
+    path, given = a_file_of(tmp_path, method="plain", backbone=backbone)
+    started = trainer(weights=str(path), head="new", backbone=backbone).model
+    found = started.state_dict()
+    for key in given.keys() - {"head.weight", "head.bias"}:
+        place, _, last = key.rpartition(".")
+        for ours in [key] if key in found else [f"{place}.real.{last}", f"{place}.generated.{last}"]:
+            assert torch.equal(found[ours], given[key]), ours
+
+
+def test_a_file_of_two_norms_is_given_as_it_is(tmp_path: Path) -> None:
+    path, given = a_file_of(tmp_path)
+    network = network_of(config(), 6, 32)
+    load_given(network, config(weights=str(path)), range(6))
+    torch.testing.assert_close(dict(network.state_dict()), dict(given), rtol=0, atol=0)
 
 
 def test_the_second_pass_leaves_the_norms_of_generated_images_to_weight_decay() -> None:

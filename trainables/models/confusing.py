@@ -6,11 +6,13 @@ Shapes: B batch, C channels, H W image.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 LATENT = 100  # values that an image is made of
 
@@ -76,25 +78,33 @@ def _draw(net: nn.Module) -> None:
 class TwoNorms(nn.Module):
     """Auxiliary batch norm (Xie et al., 2020): statistics, weights and biases of real images, and of generated ones."""
 
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
         self.real = norm
-        self.generated = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, device=norm.weight.device)
-        self.generated.load_state_dict(norm.state_dict())
+        self.generated = copy.deepcopy(norm)  # timm's kind has an activation in it
         self.of_generated = False
 
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        normed_BCHW: torch.Tensor = (self.generated if self.of_generated else self.real)(x_BCHW)
-        return normed_BCHW
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        normed: torch.Tensor = (self.generated if self.of_generated else self.real)(x)
+        return normed
 
 
 def double_norms(model: nn.Module) -> None:
     """Let every batch norm of `model` be two. In place."""
     for name, child in model.named_children():
-        if isinstance(child, nn.BatchNorm2d):
+        if isinstance(child, _BatchNorm):
             setattr(model, name, TwoNorms(child))
         else:
             double_norms(child)
+
+
+def single_names(model: nn.Module) -> dict[str, str]:
+    """Each key of the state dict of `model`, with its name in that of the same network before `double_norms`."""
+    names = {key: key for key in model.state_dict()}
+    for place, module in model.named_modules():
+        if isinstance(module, TwoNorms):
+            names |= {f"{place}.{key}": f"{place}.{key.partition('.')[2]}" for key in module.state_dict()}
+    return names
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from trainables.models.confusing import single_names
 from trainables.models.image_text import ImageText
 from trainables.models.libraries import open_clip_state, timm_state
 from trainables.models.output import Network
@@ -47,15 +48,19 @@ _RULES: dict[str, _Rules] = {  # by family
 def load_given(model: Network, config: TrialConfig, classes: Sequence[int]) -> None:
     """Put the `weights` of a trial into its network. `classes` are the known ones, in the order of the labels.
 
-    A head without a bias gets one of 0. Raises `WeightsError` that lists what is missing, what is left over and what
-    has another shape.
+    A head without a bias gets one of 0, and of two norms in one's place (ARPL+CS) both get the one. Raises
+    `WeightsError` that lists what is missing, what is left over and what has another shape.
     """
     if isinstance(model, ImageText):
         names = class_names(config.protocol)
         model.give(config.weights_file or str(config.weights), [names[c] for c in classes])
         return
     name, state = _read(config)
-    expected = model.state_dict()
+    given_as = single_names(model)
+    if state.keys() & (given_as.keys() - set(given_as.values())):  # two norms in the file too
+        given_as = {key: key for key in given_as}
+    whole = model.state_dict()
+    expected = {given_as[key]: value for key, value in whole.items()}
     found = _in_our_layout(state, _rules(config.backbone), expected)
     (place,) = (name for name, module in model.named_modules() if module is model.classifier)
     ours = [key for key in expected if key.startswith(f"{place}.")]
@@ -75,7 +80,7 @@ def load_given(model: Network, config: TrialConfig, classes: Sequence[int]) -> N
         elif not any(key in found for key in ours):
             problems.append("it has no head: `head: new` puts one in its place")
         raise WeightsError(f"{name} does not fit {config.backbone} at {config.seen_size} px: {'; '.join(problems)}")
-    model.load_state_dict({key: value.to(expected[key].dtype) for key, value in found.items()})
+    model.load_state_dict({key: found[given_as[key]].to(value.dtype) for key, value in whole.items()})
 
 
 def _rules(backbone: str) -> _Rules:
