@@ -256,16 +256,17 @@ def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reade
 
 def _check_exported(file: Path, tables: Sequence[ReportTable], reader: Reader) -> None:
     """Raises `ConfigError` where an exported file has trials, and none of them is of the tables."""
-    if not reader.finished or any(
-        trial.run_id for table in tables for cell in table.all_cells for trial in cell.trials
-    ):
+    shown = any(trial.run_id for table in tables for cell in table.all_cells for trial in cell.trials)
+    if not reader.finished or shown or any(table.spec.search for table in tables):
         return
-    has = ", ".join(
-        f"{experiment} ({profile})"
-        for experiment, profile in dict.fromkeys((sweep.experiment, sweep.profile) for sweep in reader.sweeps)
-    )
-    asked = ", ".join(f"{table.name} ({table.profile})" for table in tables)
-    raise ConfigError([Problem((), f"--from {file} has trials of {has}, and none of {asked}")])
+    has = ", ".join(dict.fromkeys(_said(s.experiment, s.profile, s.changed) for s in reader.sweeps))
+    asked = ", ".join(_said(table.name, table.profile, " ".join(table.changed)) for table in tables)
+    message = f"--from {file} has trials of {has}, and none of {asked}"
+    raise ConfigError([Problem((), f"{message}: name the same file, profile and --set as it was made with")])
+
+
+def _said(name: str, profile: str, changed: str) -> str:
+    return f"{name} ({profile}{f', --set {changed}' if changed else ''})"
 
 
 def _say_unscored(
@@ -348,7 +349,10 @@ def _write_pages(
             target.parent.mkdir(parents=True, exist_ok=True)
             figures, left_out = _figures(args, table, reader, recorded, target.with_suffix(""), errors)
             back = os.path.relpath(folder / "index.html", target.parent) if args.all else ""
-            target.write_text(page(table, _command(args, table), links, figures, left_out, back), encoding="utf-8")
+            target.write_text(
+                page(table, "" if args.exported else _command(args, table), links, figures, left_out, back),
+                encoding="utf-8",
+            )
             written.append((table, f"{table.name}.html"))
             if not args.all:
                 console.print(f"wrote {escape(str(target))}", soft_wrap=True)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from scipy.optimize import brentq
 from scipy.special import nctdtr, stdtrit
+
+from platform.deciding.looks import Look
 
 POWER, ALPHA = 0.8, 0.05  # unless a file says otherwise; alpha two-sided
 MOST = 10_000  # units: who needs more needs another question
@@ -47,9 +50,21 @@ def detectable(
 
 
 def needed(
-    difference: float, spread: float, strata: int = 1, wanted: float = POWER, alpha: float = ALPHA, limit: float = 0.0
+    difference: float,
+    spread: float,
+    strata: int = 1,
+    wanted: float = POWER,
+    alpha: float = ALPHA,
+    looked: Sequence[Look] = (),
 ) -> int | None:
-    """The fewest units that find `difference` with the `wanted` power; None where `MOST` do not."""
-    numbers = range(2, MOST + 1)
+    """The fewest units that find `difference` with the `wanted` power; None where `MOST` do not.
+
+    Of a sequential test, `looked` are its looks: the first that finds it by its own limit; beyond the last, by the
+    limit of that.
+    """
+    for look in looked:
+        if power(difference, look.n, spread, strata, alpha, look.critical) >= wanted:
+            return look.n
+    numbers, limit = range(2, MOST + 1), looked[-1].critical if looked else 0.0
     found = bisect_left(numbers, wanted, key=lambda n: power(difference, n, spread, strata, alpha, limit))
     return numbers[found] if found < len(numbers) else None

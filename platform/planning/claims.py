@@ -73,9 +73,10 @@ def prospects(plan: Plan, sweep: Sweep, finished: Finished, seconds: Seconds) ->
             n = len({*partitions.values()}) if over == "splits" else len(seeds_of(spec))
             strata = 1 if over == "splits" else len(splits)
             spread, source = _spread(plan, (one, other), metric, finished, partitions, over)
-            limit = looks(n, strata, alpha)[-1].critical if spec.until else 0.0
+            looked = looks(n, strata, alpha) if spec.until else ()
+            limit = looked[-1].critical if looked else 0.0
             published = published_difference(rows, claim, column)
-            wanted = needed(published, spread, strata, power, alpha, limit) if published and spread else None
+            wanted = needed(published, spread, strata, power, alpha, looked) if published and spread else None
             each = _unit_hours(spec, one[0], other[0], seconds, len(spec.seeds) if over == "splits" else len(splits))
             found.append(
                 Prospect(

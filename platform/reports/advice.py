@@ -35,8 +35,8 @@ class Advisor:
             return None
         strata = interval.strata
         asked = (until.power, until.alpha) if until else (POWER, ALPHA)
-        limit = looks(until.max_seeds, strata, until.alpha)[-1].critical if until else 0.0
-        n = needed(difference, interval.spread, strata, *asked, limit)
+        looked = looks(until.max_seeds, strata, until.alpha) if until else ()
+        n = needed(difference, interval.spread, strata, *asked, looked)
         hours, of = self._unit_hours(comparison)
         more = None if n is None or hours is None else max(0, n - interval.n) * hours
         unit = comparison.found.unit if comparison.found else "seeds"

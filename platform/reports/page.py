@@ -72,7 +72,7 @@ def page(
     index: str = "",
 ) -> str:
     """The table, what was claimed of it, its figures, and behind every cell its runs. `left_out` says why a figure is
-    not there; `command` fills the table; `index` leads to the page of all tables."""
+    not there; `command` fills the table, where anything does; `index` leads to the page of all tables."""
     digits = decimals(table)
     environment = _environment()
     environment.filters |= {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from statistics import fmean, median
 from typing import Protocol
 
@@ -19,6 +20,8 @@ class Pending(Protocol):
     """What is asked of the queue."""
 
     open: dict[str, Job]
+    elsewhere: dict[str, Job]
+    students: dict[str, list[Job]]
 
     @property
     def at_once(self) -> Callable[[Resources], int]: ...
@@ -35,6 +38,7 @@ class Pace(Listener):
     spent: dict[str, float] = field(default_factory=dict)  # seconds by trials that ended, of each sweep
     _placed: dict[str, float] = field(default_factory=dict)  # when each running trial got its worker
     _took: list[float] = field(default_factory=list)
+    _evaluations: list[float] = field(default_factory=list)  # what finished trials took that were evaluated again
     _against: list[float] = field(default_factory=list)  # what trials took, in parts of their estimate
 
     def lasts(self, config: TrialConfig) -> float | None:
@@ -46,20 +50,24 @@ class Pace(Listener):
 
     def left(self, trial: TrialState) -> float | None:
         """Seconds that are left of a trial, which may run."""
-        lasts = 0.0 if trial.evaluates_only else self.lasts(trial.config)
+        if trial.evaluates_only:
+            return fmean(self._evaluations) if self._evaluations else None
+        lasts = self.lasts(trial.config)
         return None if lasts is None else max(0.0, lasts * (1 - trial.epoch / trial.config.epochs))
 
     def left_of(self, queue: Pending) -> float | None:
-        """Seconds until all trials have ended that are known of now; None without any idea."""
-        each = [(job.resources, self.left(job.trial), 1) for job in queue.open.values()]
+        """Seconds until all trials have ended that are known of now, shared by as many as run at once, and no less than
+        one after its teacher; None without any idea."""
+        at_once = cache(queue.at_once)  # which asks the cluster
+        left = {identity: self.left(job.trial) for identity, job in queue.open.items()}
+        each = [(job.resources, left[i], 1) for i, job in queue.open.items() if i not in queue.elsewhere]
         each += [(needs, self.lasts(config), times) for needs, config, times in queue.to_come()]
-        shared = longest = 0.0
-        for needs, seconds, times in each:
-            if seconds is None:
-                return None
-            shared += times * seconds / max(1, queue.at_once(needs))
-            longest = max(longest, seconds)
-        return max(shared, longest)
+        told = [*left.values(), *(seconds for _, seconds, _ in each)]
+        if told and all(seconds is None for seconds in told):
+            return None
+        shared = sum(times * seconds / max(1, at_once(needs)) for needs, seconds, times in each if seconds)
+        chains = ((left.get(of), left[job.identity]) for of, jobs in queue.students.items() for job in jobs)
+        return max([shared, *(sum(filter(None, chain)) for chain in chains), *filter(None, told)])
 
     def placed(self, trial: TrialState) -> None:
         self._placed[trial.identity] = self.clock()
@@ -69,7 +77,9 @@ class Pace(Listener):
             return
         took = self.clock() - self._placed.pop(trial.identity)
         self.spent[trial.sweep] = self.spent.get(trial.sweep, 0.0) + took
-        if trial.status == "finished" and not trial.evaluates_only and not trial.resumed:
+        if trial.status == "finished" and trial.evaluates_only:
+            self._evaluations.append(took)
+        elif trial.status == "finished" and not trial.resumed:
             self._took.append(took)
             if guess := self.estimate(trial.config):
                 self._against.append(took / guess)

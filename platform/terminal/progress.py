@@ -98,8 +98,7 @@ class LiveView(Listener):
     def placed(self, trial: TrialState) -> None:
         self._heard[id(trial)] = False
         note, line = in_terminal(say_settings(trial.searched)), self._lines[id(trial)]
-        self._bars.start_task(line)
-        self._bars.update(line, note=f"starting  {note}", visible=len(self._heard) <= SHOWN)
+        self._bars.reset(line, note=f"starting  {note}", visible=len(self._heard) <= SHOWN)  # its clock, too
         self._note()
         if not self.console.is_terminal and trial.attempt == 1:
             verb = "evaluated again" if trial.evaluates_only else "started"

@@ -69,7 +69,12 @@ def log_result(store: Store, run: Run, metrics: Mapping[str, float], params: Map
 def newest_sweeps(store: Store, experiments: Sequence[str]) -> list[SweepRun]:
     """Those of these experiments, what runs first, then the last to end: a sweep that runs again is the newest."""
     runs = store.runs("tags.kind = 'sweep'", experiments) if experiments else []
-    return [_read(run, store) for run in sorted(runs, key=lambda run: run.info.end_time or math.inf, reverse=True)]
+    return [_read(run, store) for run in sorted(runs, key=_ended, reverse=True)]
+
+
+def _ended(run: Run) -> float:
+    """Milliseconds; of what runs, also once more, which keeps the time of its first end, in the future."""
+    return math.inf if run.info.status == "RUNNING" else run.info.end_time or 0
 
 
 def _read(run: Run, store: Store) -> SweepRun:
@@ -84,6 +89,6 @@ def _read(run: Run, store: Store) -> SweepRun:
         {name: tags.get(f"{_LATEST}{name}", value) for name, value in run.data.params.items()},
         {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running"}.get(run.info.status, "interrupted"),
         run.info.start_time / 1000,
-        (run.info.end_time or 0) / 1000,
+        0 if run.info.status == "RUNNING" else (run.info.end_time or 0) / 1000,
         {name: tags[name] for name in _LOOKED_AT if name in tags},
     )

@@ -62,4 +62,13 @@ def test_the_power_of_a_look_is_what_a_noncentral_t_has_beyond_its_critical_valu
     assert power(0.8, n, 1.0, strata, limit=limit) == pytest.approx(expected, abs=1e-8)
     found = detectable(n, 1.0, strata, limit=limit)
     assert found is not None
-    assert needed(found + 1e-6, 1.0, strata, limit=limit) == n
+    assert needed(found + 1e-6, 1.0, strata, looked=looks(n, strata)) == n
+
+
+def test_an_early_look_finds_a_difference_by_its_own_limit_and_not_by_that_of_the_last() -> None:
+    looked = looks(8)  # as of a difference of 2 points that spreads by 0.8
+    n = needed(2.0, 0.8, looked=looked)
+    assert n == 6
+    by_its_own = [power(2.0, look.n, 0.8, limit=look.critical) >= 0.8 for look in looked]
+    assert by_its_own == [False, False, False, True, True, True]
+    assert power(2.0, 3, 0.8, limit=looked[-1].critical) > 0.8  # which would call three seeds enough

@@ -90,8 +90,7 @@ def test_until_decided_the_last_look_of_all_is_what_finds_least() -> None:
 
 def test_until_decided_what_the_published_difference_needs_is_by_its_last_look_too() -> None:
     mixup = foreseen(ROWS + "until: {max_seeds: 6}\n")[1]
-    limit = looks(6, 4)[-1].critical
-    assert mixup.needed == needed(0.5, GUESS, 4, limit=limit) == 11
+    assert mixup.needed == needed(0.5, GUESS, 4, looked=looks(6, 4)) == 11
     assert needed(0.5, GUESS, 4) == 9
 
 

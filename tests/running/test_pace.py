@@ -84,12 +84,38 @@ def test_without_an_estimate_nothing_is_said_until_a_trial_has_ended(tmp_path: P
 
 
 def test_a_teacher_and_what_a_search_has_not_proposed_count(tmp_path: Path) -> None:
-    assert Pace(minute).left_of(filled(plan(DISTILLED), tmp_path)) == 180  # a teacher, its student, and CutMix
+    two = filled(plan(DISTILLED + "splits: [0, 1]\n"), tmp_path)  # of each a teacher, its student, and CutMix
+    assert Pace(minute).left_of(two) == 2 * (60 + 60 + 180) / 2
     assert Pace(minute).left_of(filled(plan(SEARCH), tmp_path)) == 3 * 60 / 2
 
 
-def test_what_is_evaluated_again_takes_no_training(tmp_path: Path) -> None:
-    queue = filled(plan(ROWS), tmp_path)
+def test_however_many_run_at_once_a_student_comes_after_its_teacher(tmp_path: Path) -> None:
+    queue = filled(plan(DISTILLED), tmp_path)
+    queue.at_once = lambda needs: 99
+    assert Pace(lambda config: 60.0).left_of(queue) == 120
+
+
+def test_what_another_process_trains_takes_no_worker_of_ours(tmp_path: Path) -> None:
+    queue = filled(plan(ROWS + "splits: [0, 1]\n"), tmp_path)
+    job = next(job for job in queue.open.values() if job.trial.config.mix == "cutmix")
+    queue.elsewhere[job.identity] = job
+    assert Pace(lambda config: 60.0).left_of(queue) == 3 * 60 / 2
+
+
+def test_a_cluster_is_asked_once_for_all_trials_of_a_sweep(tmp_path: Path) -> None:
+    queue, asked = filled(plan(ROWS + "splits: [0, 1]\n"), tmp_path), []
+    queue.at_once = lambda needs: asked.append(needs) or 2  # type: ignore[func-returns-value]
+    Pace(minute).left_of(queue)
+    assert len(asked) == 1
+
+
+def test_what_is_evaluated_again_takes_what_others_took_that_were(tmp_path: Path) -> None:
+    queue, clock = filled(plan(ROWS + "splits: [0, 1]\n"), tmp_path), Clock()
     for job in queue.open.values():
         job.trial.evaluates_only = True
-    assert Pace(minute).left_of(queue) == 0
+    pace = Pace(minute, clock)
+    assert pace.left_of(queue) is None  # an estimate is of trainings
+    begin(pace, queue)
+    clock.now = 300
+    finish(pace, queue)
+    assert pace.left_of(queue) == 300

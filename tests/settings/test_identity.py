@@ -37,6 +37,10 @@ def test_what_is_computed_as_ever_keeps_its_identity(settings: dict[str, Any], f
             {"method": "plain", **CIFAR, "precision": "bf16", "backbone": "vit-ti4"},
             "f012d33ddc1ff3bd",
         ),  # its head was 0
+        (
+            {"method": "arpl-cs", **CIFAR, "backbone": "timm:efficientnet_lite0"},
+            "93b57fc8310ec600",
+        ),  # norms of generated images had no activation
     ],
     ids=str,
 )

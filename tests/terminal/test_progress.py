@@ -132,6 +132,11 @@ def test_the_epochs_of_an_earlier_attempt_tell_nothing_of_a_trials_speed() -> No
     now[0], one.resumed, one.epoch = 60.0, 9, 11
     live.reported(one)
     assert "0:02:00" in frame(live, 120)[1]  # four of 15 epochs, at half a minute each
+    one.attempt, now[0] = 2, 100.0  # its worker was lost
+    live.placed(one)
+    now[0], one.resumed, one.epoch = 110.0, 11, 12
+    live.reported(one)
+    assert "0:00:30" in frame(live, 120)[1]  # three, at ten seconds each
 
 
 def test_a_log_says_after_which_epoch_a_trial_goes_on_and_not_once_more_what_came_before() -> None:

@@ -119,7 +119,13 @@ def test_of_two_sweeps_the_one_that_ran_again_is_the_newest_to_a_driver_and_to_a
     reader = Reader.open(uri)
     assert reader is not None
     assert [sweep.run_id for sweep in tracker.sweeps("toy")] == [second, first]
-    assert run("first") == first
+    opened = tracker.start_sweep("toy", "first", "first", {}, {}, [tmp_path / "toy.yaml"])
+    flush(tracker)
+    running = Reader.open(uri)
+    assert running is not None
+    assert [(sweep.run_id, sweep.finished) for sweep in running.sweeps] == [(first, False), (second, True)]
+    tracker.end_sweep(opened, "FINISHED")
+    flush(tracker)
     again = Reader.open(uri)
     assert again is not None
     for sweeps in (tracker.sweeps("toy"), again.finished_sweeps("toy")):

@@ -94,6 +94,8 @@ def _mended(config: TrialConfig) -> Iterator[str]:
         yield "cut size of the seen image"  # and not of the stored one
     if config.precision == "bf16" and parse_backbone(config.backbone).family != "vit":
         yield "logits in float32"  # of class activation maps that are not rounded before they are averaged
+    if config.objective == "arpl-cs" and parse_backbone(config.backbone).family == "timm":
+        yield "norms of generated images"  # which had lost the activation that is part of some
     if parse_backbone(config.backbone).family == "vit" and (not config.weights or config.head == "new"):
         yield "head of a ViT"  # which began with 0
 

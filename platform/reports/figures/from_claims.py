@@ -23,8 +23,9 @@ def power_curves(runs: Runs) -> list[Drawing]:
         found = one.interval
         if not (one.published and found and found.spread):
             continue
-        limit = looks(until.max_seeds, found.strata, alpha)[-1].critical if until else 0.0
-        enough = needed(one.published, found.spread, found.strata, asked, alpha, limit) or WIDEST
+        looked = looks(until.max_seeds, found.strata, alpha) if until else ()
+        limit = looked[-1].critical if looked else 0.0
+        enough = needed(one.published, found.spread, found.strata, asked, alpha, looked) or WIDEST
         claim = f"{one.claim.row} − {one.claim.over}, {one.column} ({one.published:+.1f})"
         for n in range(2, min(WIDEST, max(enough + 2, found.n + 2, 8)) + 1):
             chance = power(one.published, n, found.spread, found.strata, alpha, limit)
