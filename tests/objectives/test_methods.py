@@ -76,7 +76,7 @@ SENSELESS = {
     **{("proser", mix): ONE_LABEL for mix in ("mixup", "cutmix", "decoupled-cutmix")},
     ("cmpkd", "none"): RAW_AND_MIXED,
     ("cmpkd", "backmix"): RAW_AND_MIXED,
-    **{("clip", mix): "none trains nothing" for mix in MIXES if mix != "none"},
+    **{("clip", mix): "trains nothing" for mix in MIXES if mix != "none"},
     **{("locoop", mix): "take a mix with one label" for mix in ("mixup", "cutmix", "decoupled-cutmix")},
     ("teacher-free", "none"): TWO,
     ("teacher-free", "cutout"): TWO,
