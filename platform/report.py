@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +34,7 @@ from trainables.settings.resolving import SCORES
 from trainables.settings.score_names import EXTRA_SCORES
 
 if TYPE_CHECKING:
-    from platform.reports.page import Figure, Links
+    from platform.reports.page import Figure
     from platform.reports.recorded import Recorded
     from platform.reports.table import ReportTable
     from platform.tracking.reader import Reader
@@ -170,6 +168,7 @@ def _show(
     from platform.reports.exported import exported
     from platform.reports.page import Links
     from platform.reports.recorded import Recorded
+    from platform.reports.writing import write_pages
 
     recorded = Recorded(reader, args.recompute) if reader and not args.exported else None
     with errors.status("making the tables …"):
@@ -182,7 +181,16 @@ def _show(
         _check_exported(args.exported, tables, reader)
     form = args.format or ("html" if args.all else "terminal" if console.is_terminal else "markdown")
     if form == "html":
-        _write_pages(args, tables, reader, recorded, Links.of(uri, reader, args.ui), console, errors)
+        write_pages(
+            tables,
+            args.out or Path("reports"),
+            Links.of(uri, reader, args.ui),
+            lambda table: "" if args.exported else _command(args, table),
+            lambda table, folder: _figures(args, table, reader, recorded, folder, errors),
+            console,
+            index=args.all,
+            keep=reader.keep if reader else None,
+        )
         return DONE
     if form == "terminal" and args.out is None:
         _print(args, tables, console)
@@ -330,43 +338,6 @@ def _command(args: argparse.Namespace, table: ReportTable, *more: str) -> str:
     return command("python", "-m", "platform.sweep", str(table.file), *profile, *changes, *store)
 
 
-def _write_pages(
-    args: argparse.Namespace,
-    tables: Sequence[ReportTable],
-    reader: Reader | None,
-    recorded: Recorded | None,
-    links: Links,
-    console: Console,
-    errors: Console,
-) -> None:
-    from platform.reports.page import index_page, page
-
-    folder: Path = args.out or Path("reports")
-    written: list[tuple[ReportTable, str]] = []
-    try:
-        for table in tables:
-            target = folder / f"{table.name}.html"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            figures, left_out = _figures(args, table, reader, recorded, target.with_suffix(""), errors)
-            back = os.path.relpath(folder / "index.html", target.parent) if args.all else ""
-            target.write_text(
-                page(table, "" if args.exported else _command(args, table), links, figures, left_out, back),
-                encoding="utf-8",
-            )
-            written.append((table, f"{table.name}.html"))
-            if not args.all:
-                console.print(f"wrote {escape(str(target))}", soft_wrap=True)
-            if reader and table.sweep_run and not args.all:
-                _keep(reader, table, target, figures)
-                console.print(f"and kept it with the sweep's run {table.sweep_run}, under report/")
-        if args.all:
-            (folder / "index.html").write_text(index_page(written), encoding="utf-8")
-            _print_index(tables, console)
-            console.print(f"wrote {escape(str(folder / 'index.html'))} and {len(tables)} pages", soft_wrap=True)
-    except OSError as error:
-        raise ConfigError([Problem((), f"--out: {error}")]) from error
-
-
 def _figures(
     args: argparse.Namespace,
     table: ReportTable,
@@ -382,27 +353,6 @@ def _figures(
 
     with errors.status("drawing figures …"):
         return draw(table, reader, recorded, args.data_root, folder)
-
-
-def _keep(reader: Reader, table: ReportTable, page: Path, figures: Sequence[Figure]) -> None:
-    """The page and its figures among the files of the sweep's run, so that MLflow's UI shows them."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        for file in (page, *(f.png for f in figures), *(f.png.with_suffix(".parquet") for f in figures)):
-            (folder / file.name).write_bytes(file.read_bytes())
-        reader.keep(table.sweep_run, folder, "report")
-
-
-def _print_index(tables: Sequence[ReportTable], console: Console) -> None:
-    from rich.table import Table
-
-    shown = Table(title="Cells of the published tables, by their state", title_justify="left")
-    for number, name in enumerate(("table", "profile", "done", "partial", "missing", "needs", "published only")):
-        shown.add_column(name, justify="left" if number < 2 else "right")
-    for table in tables:
-        counts = (str(count or "") for count in table.counts().values())
-        shown.add_row(escape(table.name), table.profile, *counts)
-    console.print(shown)
 
 
 if __name__ == "__main__":
