@@ -170,13 +170,13 @@ def of_differences(table: ReportTable) -> str:
 
 
 def terminal(table: ReportTable) -> Table:
-    digits = decimals(table)
+    digits, with_n = decimals(table), counted(table)
     shown = Table(title=in_terminal(table.title), title_justify="left", caption_justify="left", show_lines=False)
     shown.add_column("row")
     for heading in table.headings:
         shown.add_column(in_terminal(heading), justify="right")
     for line in table.cells:
-        shown.add_row(in_terminal(line[0].row), *(_in_terminal(cell, digits, counted(table)) for cell in line))
+        shown.add_row(in_terminal(line[0].row), *(_in_terminal(cell, digits, with_n) for cell in line))
     shown.caption = "\n".join(map(in_terminal, notes(table)))
     return shown
 
@@ -189,14 +189,12 @@ def _in_terminal(cell: ReportCell, digits: int, with_n: bool) -> str:
 
 
 def markdown(table: ReportTable) -> str:
-    digits = decimals(table)
+    digits, with_n = decimals(table), counted(table)
     lines = [f"**{in_markdown(table.title)}**", ""]
     lines.append(piped(["row", *map(in_markdown, table.headings)]))
     lines.append("|---|" + "---:|" * len(table.headings))
     lines += [
-        piped(
-            [in_markdown(line[0].row), *(in_markdown(cell_text(cell, digits, with_n=counted(table))) for cell in line)]
-        )
+        piped([in_markdown(line[0].row), *(in_markdown(cell_text(cell, digits, with_n=with_n)) for cell in line)])
         for line in table.cells
     ]
     lines += ["", " ".join(map(in_markdown, notes(table)))]
@@ -221,7 +219,7 @@ def latex(table: ReportTable) -> str:
 
     Of each column what was measured, and beside it what was published; in a table of many columns, in the line below.
     """
-    digits = decimals(table)
+    digits, with_n = decimals(table), counted(table)
     with_published = [any(line[i].published is not None for line in table.cells) for i in range(len(table.headings))]
     wide = len(table.headings) > WIDEST
     beside = [there and not wide for there in with_published]
@@ -246,8 +244,7 @@ def latex(table: ReportTable) -> str:
     ]
     for line in table.cells:
         ours = [
-            measured(cell, digits, with_n=counted(table)) or ("" if cell.state == "published only" else "--")
-            for cell in line
+            measured(cell, digits, with_n=with_n) or ("" if cell.state == "published only" else "--") for cell in line
         ]
         theirs = [_tex_published(cell, digits) for cell in line]
         pairs = zip(ours, theirs, beside, strict=True)

@@ -73,10 +73,10 @@ def page(
 ) -> str:
     """The table, what was claimed of it, its figures, and behind every cell its runs. `left_out` says why a figure is
     not there; `command` fills the table, where anything does; `index` leads to the page of all tables."""
-    digits = decimals(table)
+    digits, with_n = decimals(table), counted(table)
     environment = _environment()
     environment.filters |= {
-        "measured": lambda cell: measured(cell, digits, with_n=counted(table)),
+        "measured": lambda cell: measured(cell, digits, with_n=with_n),
         "published": lambda cell: published(cell, digits),
         "link": links,
     }

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from platform.files.spec import Resources
 from platform.planning.claims import devices
-from platform.planning.plan import Plan
 from platform.running.job import Job
-from platform.running.pace import Pace
+from platform.running.pace import Pace, Pending
 from trainables.settings.config import TrialConfig
-
-
-class Pending(Protocol):
-    """What a budget asks of the queue."""
-
-    plan: Plan
-    running: dict[str, Job]
-    students: dict[str, list[Job]]
-
-    @property
-    def at_once(self) -> Callable[[Resources], int]: ...
 
 
 @dataclass

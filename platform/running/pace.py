@@ -11,6 +11,7 @@ from typing import Protocol
 
 from platform.files.spec import Resources
 from platform.planning.claims import Seconds
+from platform.planning.plan import Plan
 from platform.running.job import Job
 from platform.tracking.trials import Listener, TrialState
 from trainables.settings.config import TrialConfig
@@ -19,7 +20,9 @@ from trainables.settings.config import TrialConfig
 class Pending(Protocol):
     """What is asked of the queue."""
 
+    plan: Plan
     open: dict[str, Job]
+    running: dict[str, Job]
     elsewhere: dict[str, Job]
     students: dict[str, list[Job]]
 
