@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ from platform.command import (
     add_data_root,
     add_profile,
     add_tracking_uri,
-    command,
     consoles,
     new_parser,
     no_runs,
@@ -25,13 +24,11 @@ from platform.command import (
     store_of,
 )
 from platform.files import search_file
-from platform.files.names import printable
-from platform.files.search_file import PAPER, SearchFile, changing_results
+from platform.files.search_file import SearchFile, changing_results
 from trainables.reading.addresses import showable
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
 from trainables.scoring.metrics import BALANCED, OPEN_SET_METRICS, RANKING_METRICS
 from trainables.settings.resolving import SCORES
-from trainables.settings.score_names import EXTRA_SCORES
 
 if TYPE_CHECKING:
     from platform.reports.page import Figure
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "html", "trials")
 TABLES = Path("search_spaces")
-SHOWN_SWEEPS = 5  # of those that ran with other options
 
 EXAMPLES = """examples:
   python -m platform.report search_spaces/asymmetric/table06.yaml
@@ -166,6 +162,7 @@ def _show(
     errors: Console,
 ) -> int:
     from platform.reports.exported import exported
+    from platform.reports.lacking import check_exported, filling, say_unscored
     from platform.reports.page import Links
     from platform.reports.recorded import Recorded
     from platform.reports.writing import write_pages
@@ -176,16 +173,16 @@ def _show(
     for run_id in sorted(recorded.unreadable) if recorded else ():
         errors.print(f"run {run_id} has no scores.parquet: its cells are missing", style="yellow")
     if recorded:
-        _say_unscored(args, tables, recorded.unscored, errors)
+        say_unscored(tables, recorded.unscored, _store(args), errors)
     if args.exported and reader:
-        _check_exported(args.exported, tables, reader)
+        check_exported(args.exported, tables, reader)
     form = args.format or ("html" if args.all else "terminal" if console.is_terminal else "markdown")
     if form == "html":
         write_pages(
             tables,
             args.out or Path("reports"),
             Links.of(uri, reader, args.ui),
-            lambda table: "" if args.exported else _command(args, table),
+            lambda table: "" if args.exported else filling(table, _store(args)),
             lambda table, folder: _figures(args, table, reader, recorded, folder, errors),
             console,
             index=args.all,
@@ -242,57 +239,12 @@ def _compare(
 def _table(
     args: argparse.Namespace, file: SearchFile, reader: Reader | None, recorded: Recorded | None, errors: Console
 ) -> ReportTable:
+    from platform.reports.lacking import say_what_ran
     from platform.reports.of_file import chosen, table_of
 
     profile, changed = chosen(file, reader, args.profile, tuple(map(showable, changing_results(args.set))))
-    _say_what_ran(file.profile(profile, changed).name, profile, changed, reader, errors)
+    say_what_ran(file.profile(profile, changed).name, profile, changed, reader, errors)
     return table_of(file, profile, changed, reader, recorded, args.score, args.metric, args.sensitivity)
-
-
-def _say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reader | None, errors: Console) -> None:
-    """Where no sweep has run so, but others have: with which options."""
-    ran = dict.fromkeys((s.profile, s.changed) for s in reader.sweeps if s.experiment == name) if reader else {}
-    if not ran or (profile, " ".join(changed)) in ran:
-        return
-    from platform.reports.of_file import each_change
-
-    there = [f"--profile {p}" + "".join(f" --set {one}" for one in each_change(c)) for p, c in ran][:SHOWN_SWEEPS]
-    asked = f"--profile {profile}" + "".join(f" --set {change}" for change in changed)
-    said = f"no sweep of {name} has run with {asked}; there are: {'; '.join(there)}"
-    errors.print(escape(printable(said)), style="yellow")
-
-
-def _check_exported(file: Path, tables: Sequence[ReportTable], reader: Reader) -> None:
-    """Raises `ConfigError` where an exported file has trials, and none of them is of the tables."""
-    shown = any(trial.run_id for table in tables for cell in table.all_cells for trial in cell.trials)
-    if not reader.finished or shown or any(table.spec.search for table in tables):
-        return
-    has = ", ".join(dict.fromkeys(_said(s.experiment, s.profile, s.changed) for s in reader.sweeps))
-    asked = ", ".join(_said(table.name, table.profile, " ".join(table.changed)) for table in tables)
-    message = f"--from {file} has trials of {has}, and none of {asked}"
-    raise ConfigError([Problem((), f"{message}: name the same file, profile and --set as it was made with")])
-
-
-def _said(name: str, profile: str, changed: str) -> str:
-    return f"{name} ({profile}{f', --set {changed}' if changed else ''})"
-
-
-def _say_unscored(
-    args: argparse.Namespace, tables: Sequence[ReportTable], unscored: Collection[tuple[str, str]], errors: Console
-) -> None:
-    """How the finished trials of a table get scores that they were not evaluated by; only those on request are not
-    always there."""
-    lacks = [{(t.run_id, t.config.score) for c in table.all_cells for t in c.trials} & {*unscored} for table in tables]
-    for score in sorted({score for of in lacks for _, score in of}):
-        runs = {run for of in lacks for run, lacked in of if lacked == score}
-        said = f"{len(runs)} finished trials were not evaluated by {score}"
-        if score not in EXTRA_SCORES:
-            errors.print(f"{said}: it is not defined for their method", style="yellow")
-            continue
-        errors.print(f"{said}. This does it, nothing is trained again:", style="yellow")
-        for table, of in zip(tables, lacks, strict=True):
-            if score in {lacked for _, lacked in of}:
-                errors.print(f"  {escape(_command(args, table, f'extra_scores=[{score}]'))}")
 
 
 def _print(args: argparse.Namespace, tables: Sequence[ReportTable], console: Console) -> None:
@@ -303,13 +255,21 @@ def _print(args: argparse.Namespace, tables: Sequence[ReportTable], console: Con
         console.print(terminal(table))
         for comparison in table.comparisons:
             console.print("  " + in_terminal(compared(comparison, decimals(table))), soft_wrap=True)
-        if _lacks(args, table):
-            console.print(f"This fills it:\n  {escape(_command(args, table))}", soft_wrap=True)
+        if command := _fills(args, table):
+            console.print(f"This fills it:\n  {escape(command)}", soft_wrap=True)
 
 
-def _lacks(args: argparse.Namespace, table: ReportTable) -> bool:
-    """Whether a sweep would fill some of it; an exported file is never filled."""
-    return not args.exported and any(table.counts()[state] for state in ("partial", "missing"))
+def _fills(args: argparse.Namespace, table: ReportTable) -> str:
+    """The command that fills a table; nothing where it is full, or of an exported file, which is never filled."""
+    from platform.reports.lacking import filling
+
+    lacks = not args.exported and any(table.counts()[state] for state in ("partial", "missing"))
+    return filling(table, _store(args)) if lacks else ""
+
+
+def _store(args: argparse.Namespace) -> list[str]:
+    """The options that name the store that is read."""
+    return ["--tracking-uri", showable(args.tracking_uri)] if args.tracking_uri else []
 
 
 def _text(args: argparse.Namespace, tables: Sequence[ReportTable], form: str) -> str:
@@ -322,20 +282,10 @@ def _text(args: argparse.Namespace, tables: Sequence[ReportTable], form: str) ->
     made = [make(table) for table in tables]
     if form != "latex":
         made = [
-            f"{text}\nThis fills it: `{_command(args, table)}`\n" if _lacks(args, table) else text
+            f"{text}\nThis fills it: `{command}`\n" if (command := _fills(args, table)) else text
             for text, table in zip(made, tables, strict=True)
         ]
     return "\n".join(made)
-
-
-def _command(args: argparse.Namespace, table: ReportTable, *more: str) -> str:
-    """What trains or evaluates the table in the store that was read, with `more` changes."""
-    profile = [] if table.profile == PAPER else ["--profile", table.profile]
-    changes = [part for change in (*table.changed, *more) for part in ("--set", change)]
-    if table.profile == PAPER and not table.changed:
-        profile = ["--profile", PAPER]
-    store = ["--tracking-uri", showable(args.tracking_uri)] if args.tracking_uri else []
-    return command("python", "-m", "platform.sweep", str(table.file), *profile, *changes, *store)
 
 
 def _figures(
