@@ -20,7 +20,7 @@ from typing import TypeVar
 from mlflow import MlflowClient
 
 from platform.tracking.tracker import Tracker
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Place, TrialState
 from trainables.settings.resolving import resolve
 
 METRICS = 20
@@ -71,7 +71,7 @@ def one_run(tracker: Tracker, folder: Path) -> str:
     file.write_text("name: toy")
     sweep = tracker.start_sweep("toy", "sweep toy", "key", {}, {}, [file])
     config = resolve({"method": "backmix", "protocol": "digits", "backbone": "wrn10-1"})
-    trial = TrialState("toy", 1, "row", "row", config, f"{0:016x}")
+    trial = TrialState(Place("toy", "row", "row", 1), config, f"{0:016x}")
     tracker.claim(trial, sweep)
     trial.status, trial.epoch = "finished", config.epochs
     trial.metrics = {f"test/score{n}/auroc": 0.5 for n in range(METRICS)}

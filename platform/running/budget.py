@@ -34,7 +34,7 @@ class HoursLeft:
         Once one of a table does not, none of its later blocks does: shorter trials would go on alone, and the rows end
         with unequal numbers.
         """
-        sweep, jobs = job.trial.sweep, [job, *queue.students.get(job.identity, [])[:1]]
+        sweep, jobs = job.trial.place.sweep, [job, *queue.students.get(job.identity, [])[:1]]
         if job.block > self._last_blocks.get(sweep, job.block):
             return False
         lasts = sum(self._lasts(j.trial.config) for j in jobs)

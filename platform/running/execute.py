@@ -159,7 +159,7 @@ class _Store:
     fresh: bool
 
     def claim(self, trial: TrialState) -> ClaimOutcome:
-        return self.tracker.claim(trial, self.runs[trial.sweep], fresh=self.fresh)
+        return self.tracker.claim(trial, self.runs[trial.place.sweep], fresh=self.fresh)
 
     def fetch_scores(self, run_id: str) -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as scratch:

@@ -79,7 +79,7 @@ class Pace(Listener):
         if trial.identity not in self._placed:
             return
         took = self.clock() - self._placed.pop(trial.identity)
-        self.spent[trial.sweep] = self.spent.get(trial.sweep, 0.0) + took
+        self.spent[trial.place.sweep] = self.spent.get(trial.place.sweep, 0.0) + took
         if trial.status == "finished" and trial.evaluates_only:
             self._evaluations.append(took)
         elif trial.status == "finished" and not trial.resumed:

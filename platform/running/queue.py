@@ -166,9 +166,7 @@ class Queue:
 
     def _open(self, request: Request, finished: FinishedTrial | None) -> None:
         place, config = request.place, request.config
-        trial = TrialState(
-            place.sweep, place.number, place.phase, place.row, config, request.identity, place.searched, place.trainings
-        )
+        trial = TrialState(place, config, request.identity)
         block = self._block(request)
         job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [request], config.teacher, block)
         self.open[request.identity] = job
@@ -205,7 +203,7 @@ class Queue:
         return None if identity in self.taught else identity
 
     def _queue(self, job: Job) -> None:
-        insort(self.ready, job, key=lambda ready: (ready.block, ready.trial.phase != "teacher"))
+        insort(self.ready, job, key=lambda ready: (ready.block, ready.trial.place.phase != "teacher"))
 
     def _block(self, request: Request) -> int:
         return block_of(self.plan.sweep(request.place.sweep), request)

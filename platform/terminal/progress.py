@@ -97,7 +97,7 @@ class LiveView(Listener):
 
     def placed(self, trial: TrialState) -> None:
         self._heard[id(trial)] = False
-        note, line = in_terminal(say_settings(trial.searched)), self._lines[id(trial)]
+        note, line = in_terminal(say_settings(trial.place.searched)), self._lines[id(trial)]
         self._bars.reset(line, note=f"starting  {note}", visible=len(self._heard) <= SHOWN)  # its clock, too
         self._note()
         if not self.console.is_terminal and trial.attempt == 1:
@@ -110,7 +110,7 @@ class LiveView(Listener):
             self._note()
             if trial.resumed and not self.console.is_terminal:
                 self.console.print(f"{in_terminal(trial.name)} goes on after epoch {trial.resumed}", soft_wrap=True)
-        note = f"{self._measured(trial)}  {in_terminal(say_settings(trial.searched))}"
+        note = f"{self._measured(trial)}  {in_terminal(say_settings(trial.place.searched))}"
         line = self._lines[id(trial)]
         self._bars.update(line, completed=round(trial.epoch, 1), began=trial.resumed, note=note)
         every = max(1, trial.config.epochs // LINES_PER_TRIAL)
@@ -178,8 +178,8 @@ class LiveView(Listener):
         self._bars.update(self._all, ends=None if left is None else self._asked + left)
 
     def _measured(self, trial: TrialState) -> str:
-        objective = self.objectives.get(trial.sweep)
-        searched = [objective.metric] if objective and trial.phase == "search" else None
+        objective = self.objectives.get(trial.place.sweep)
+        searched = [objective.metric] if objective and trial.place.phase == "search" else None
         names = searched or ["test/auroc", "test/accuracy", "test/auc"]
         shown = [n for n in [*names, "train/loss"] if n in trial.metrics][:2]
         return "  ".join(f"{n} {trial.metrics[n]:.3f}" for n in shown)

@@ -24,7 +24,7 @@ class Curves(Listener):
             return  # between two epochs: nothing is new
         if trial.identity not in self._writers:
             name = f"{plain(trial.name.replace(',', ''))}-{trial.identity[:6]}"
-            self._writers[trial.identity] = SummaryWriter(str(self.folder / trial.sweep / name), flush_secs=10)
+            self._writers[trial.identity] = SummaryWriter(str(self.folder / trial.place.sweep / name), flush_secs=10)
         for metric, value in trial.metrics.items():
             self._writers[trial.identity].add_scalar(metric, value, int(trial.epoch))
 

@@ -21,7 +21,7 @@ _ASKERS = {str(name): name for part in ("val", "test") for name in (MetricName(p
 def just_finished(trial: TrialState) -> FinishedTrial:
     """A trial that finished just now, as it will be found."""
     details = json.dumps({"params": {}, "metrics": trial.metrics, **saw(trial)})
-    where = (trial.identity, trial.run_id, trial.sweep, trial.row, trial.phase)
+    where = (trial.identity, trial.run_id, trial.place.sweep, trial.place.row, trial.place.phase)
     return FinishedTrial(*where, "", "", time.time(), 0.0, trial.device, details)
 
 

@@ -40,8 +40,8 @@ def opening_of(trial: TrialState, sweep: OpenSweep, driver: Driver, *, fresh: bo
     tags = {
         "mlflow.parentRunId": sweep.run_id,
         "kind": "trial",
-        "phase": trial.phase,
-        "row": trial.row,
+        "phase": trial.place.phase,
+        "row": trial.place.row,
         "identity": trial.identity,
         f"{_SOUGHT}{trial.identity}": "yes",
         "attempts": "1",

@@ -21,28 +21,23 @@ class Place:
 
     sweep: str
     phase: Phase
-    row: str
+    row: str  # what the trial stands for: the name of the sweep or of a row
     number: int  # within its phase, from 1
     split: int = 0
     seed: int = 0
     column: str = ""  # of a table whose columns are trials of their own, the first that this one serves
     proposal: int | None = None  # its number in the study
-    searched: Mapping[str, Any] = field(default_factory=dict)
-    trainings: int = 1  # that the proposal is judged by
+    searched: Mapping[str, Any] = field(default_factory=dict)  # the settings that Optuna proposed
+    trainings: int = 1  # that they are judged by
 
 
 @dataclass
 class TrialState:
     """Holds what the driver knows of one trial, over all of its attempts. `metrics` are of the latest epoch."""
 
-    sweep: str  # the name of the sweep that has it first
-    number: int  # within its phase, from 1
-    phase: Phase
-    row: str  # what the trial stands for: the name of the sweep or of a row
+    place: Place  # the first that it is for
     config: TrialConfig
     identity: str
-    searched: Mapping[str, Any] = field(default_factory=dict)  # the settings that Optuna proposed
-    trainings: int = 1  # that they are judged by
     evaluates_only: bool = False  # an evaluation added to the finished trial of `run_id`
     run_id: str = ""
     status: Status = "running"
@@ -59,12 +54,12 @@ class TrialState:
 
     @property
     def name(self) -> str:
-        which = f"split {self.config.split}, seed {self.config.seed}"
-        if self.phase == "search":
-            return f"search {self.number}" + (f", {which}" if self.trainings > 1 else "")
+        place, which = self.place, f"split {self.config.split}, seed {self.config.seed}"
+        if place.phase == "search":
+            return f"search {place.number}" + (f", {which}" if place.trainings > 1 else "")
         if self.config.pseudo_unknown:
-            return f"{self.row} of the search" + (f", {which}" if self.trainings > 1 else "")
-        return f"{self.row}, {which}"
+            return f"{place.row} of the search" + (f", {which}" if place.trainings > 1 else "")
+        return f"{place.row}, {which}"
 
     @property
     def reason(self) -> str:

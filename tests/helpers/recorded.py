@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from platform.tracking.sweeps import OpenSweep
 from platform.tracking.tracker import Tracker
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Place, TrialState
 from tests.helpers.database import new_database
 from trainables.data.trial_data import build
 from trainables.one_trial import run_trial
@@ -37,7 +37,7 @@ def recorded(folder: Path) -> str:
         _failed(tracker, sweep, _state("c3", "Broken", 3)),
         _interrupted(tracker, sweep, _state("d4", "Broken off", 4)),
     ]
-    requests = [{"phase": "row", "row": t.row, "identity": t.identity, "run_id": t.run_id} for t in trials]
+    requests = [{"phase": "row", "row": t.place.row, "identity": t.identity, "run_id": t.run_id} for t in trials]
     tracker.requests(sweep, requests)
     tracker.end_sweep(sweep, "FAILED")
     tracker.close()
@@ -46,7 +46,7 @@ def recorded(folder: Path) -> str:
 
 
 def _state(identity: str, row: str, number: int, **settings: object) -> TrialState:
-    return TrialState("toy", number, "row", row, resolve({**BASE, **settings}), identity * 8)
+    return TrialState(Place("toy", "row", row, number), resolve({**BASE, **settings}), identity * 8)
 
 
 def _finished(tracker: Tracker, sweep: OpenSweep, trial: TrialState, folder: Path) -> TrialState:

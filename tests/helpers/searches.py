@@ -76,7 +76,7 @@ class Search:
         while job := queue.next():
             trial = job.trial
             tracker.started(trial)
-            value = next(coming, None) if trial.phase == "search" else (tested or {}).get(trial.row, 0.5)
+            value = next(coming, None) if trial.place.phase == "search" else (tested or {}).get(trial.place.row, 0.5)
             if value is None:
                 assert cut
                 results.interrupted = True
@@ -87,7 +87,7 @@ class Search:
             scores = [f"test/digits/{score}/{metric}" for score in ("msp", "mls") for metric in ("auroc", "oscr")]
             trial.metrics = (
                 {"val/pseudo-unknown/msp/auroc": value}
-                if trial.phase == "search"
+                if trial.place.phase == "search"
                 else {**dict.fromkeys(scores, value), "test/accuracy": value}
             )
             tracker.reported(trial)

@@ -18,7 +18,7 @@ from mlflow.entities import Run, ViewType
 
 from platform.tracking.sweeps import OpenSweep
 from platform.tracking.tracker import Tracker
-from platform.tracking.trials import TrialState
+from platform.tracking.trials import Place, TrialState
 from trainables.settings.resolving import resolve
 
 VAL, TEST = "val/pseudo-unknown/msp/auroc", "test/digits/msp/auroc"  # what a run calls `val/auroc` and `test/auroc`
@@ -32,9 +32,7 @@ def sweep_of(tracker: Tracker, file: Path, *, key: str = "k", experiment: str = 
 
 
 def state(identity: str, **changes: Any) -> TrialState:
-    return TrialState(
-        **{"sweep": "toy", "number": 1, "phase": "row", "row": "Row", "config": CONFIG} | changes, identity=identity
-    )
+    return TrialState(Place("toy", "row", "Row", 1), **{"config": CONFIG} | changes, identity=identity)
 
 
 def report(tracker: Tracker, trial: TrialState, epoch: float, **metrics: float) -> None:

@@ -62,7 +62,7 @@ def worked_off(
     started: list[str] = []
     while not queue.done:
         while len(queue.running) < at_once and (job := queue.next()):
-            started.append(job.trial.row)
+            started.append(job.trial.place.row)
             budget.pace.placed(job.trial)
         running = list(queue.running.values())
         clock.now += took * HOUR * max((times(job.trial.config) for job in running), default=0.0)

@@ -49,7 +49,7 @@ def test_what_was_finished_before_is_cached(tmp_path: Path) -> None:
     of = plan(ROWS)
     finished = just_finished(of.requests[0].identity, metrics(0.7))
     queue = filled(of, tmp_path, finished={finished.identity: finished})
-    assert [job.trial.row for job in order(queue)] == ["CutMix"]
+    assert [job.trial.place.row for job in order(queue)] == ["CutMix"]
     (cached,) = (o for o in queue.results.outcomes if o.status == "cached")
     assert (cached.place.row, cached.metrics["test/auroc"], cached.source) == ("Plain", 0.7, finished)
 
@@ -61,7 +61,7 @@ def test_a_finished_trial_that_lacks_a_set_is_only_evaluated(tmp_path: Path) -> 
     queue = filled(of, tmp_path, store, {finished.identity: finished})
     job = queue.next()
     assert job is not None
-    assert (job.trial.row, job.trial.evaluates_only, job.trial.run_id) == ("Plain", True, "earlier")
+    assert (job.trial.place.row, job.trial.evaluates_only, job.trial.run_id) == ("Plain", True, "earlier")
     assert store.fetched == [finished.identity]
 
 
@@ -72,7 +72,7 @@ def test_a_finished_closed_set_trial_needs_its_area_alone(tmp_path: Path) -> Non
     queue = filled(of, tmp_path, Memory(), {finished.identity: finished for finished in (first, second)})
     job = queue.next()
     assert job is not None
-    assert (job.trial.row, job.trial.evaluates_only) == ("Plain", True)
+    assert (job.trial.place.row, job.trial.evaluates_only) == ("Plain", True)
     assert queue.next() is None
     assert queue.results.values("rows", "CutMix", "test/auc") == {(0, 0): 0.8}
 
@@ -99,7 +99,7 @@ def test_a_trial_that_another_process_finished_meanwhile_is_cached(tmp_path: Pat
     of = plan(ROWS)
     identity = of.requests[0].identity
     queue = filled(of, tmp_path, Memory(finished={identity: just_finished(identity, metrics())}))
-    assert [job.trial.row for job in order(queue)] == ["CutMix"]
+    assert [job.trial.place.row for job in order(queue)] == ["CutMix"]
     assert queue.results.count("cached") == 1
 
 
@@ -109,7 +109,7 @@ def test_a_trial_that_another_process_trains_is_waited_for(tmp_path: Path, monke
     identity = of.requests[0].identity
     store = Memory(elsewhere={identity})
     queue = filled(of, tmp_path, store)
-    assert [job.trial.row for job in order(queue)] == ["CutMix"]
+    assert [job.trial.place.row for job in order(queue)] == ["CutMix"]
     assert not queue.done
     store.elsewhere.clear()
     store.finished[identity] = just_finished(identity, metrics())
@@ -123,9 +123,9 @@ def test_a_trial_whose_process_died_is_taken_over(tmp_path: Path, monkeypatch: p
     of = plan(ROWS)
     store = Memory(elsewhere={of.requests[0].identity})
     queue = filled(of, tmp_path, store)
-    assert [job.trial.row for job in order(queue)] == ["CutMix"]
+    assert [job.trial.place.row for job in order(queue)] == ["CutMix"]
     store.elsewhere.clear()
-    assert [job.trial.row for job in order(queue)] == ["Plain"]
+    assert [job.trial.place.row for job in order(queue)] == ["Plain"]
 
 
 def test_a_teacher_comes_first_and_what_needs_none_goes_on_meanwhile(tmp_path: Path) -> None:
@@ -134,24 +134,24 @@ def test_a_teacher_comes_first_and_what_needs_none_goes_on_meanwhile(tmp_path: P
     other = queue.next()
     assert teacher is not None
     assert other is not None
-    assert (teacher.trial.phase, other.trial.row) == ("teacher", "CutMix")
+    assert (teacher.trial.place.phase, other.trial.place.row) == ("teacher", "CutMix")
     assert queue.next() is None
     end(queue, teacher)
     student = queue.next()
     assert student is not None
-    assert student.trial.row == "Plain"
+    assert student.trial.place.row == "Plain"
 
 
 def test_one_teacher_serves_students_of_all_sweeps(tmp_path: Path) -> None:
     queue = filled(
         plan(DISTILLED, DISTILLED.replace("name: rows", "name: more").replace("distill,", "asymmetric,")), tmp_path
     )
-    assert [job.trial.phase for job in order(queue)].count("teacher") == 1
+    assert [job.trial.place.phase for job in order(queue)].count("teacher") == 1
 
 
 def test_a_row_may_be_the_teacher_of_another(tmp_path: Path) -> None:
     queue = filled(plan(ROWS.replace("method: cutmix", "method: distill")), tmp_path)
-    assert [job.trial.row for job in order(queue)] == ["Plain", "CutMix"]
+    assert [job.trial.place.row for job in order(queue)] == ["Plain", "CutMix"]
 
 
 def test_students_of_a_failed_teacher_are_left_out(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_students_of_a_failed_teacher_are_left_out(tmp_path: Path) -> None:
     teacher = queue.next()
     assert teacher is not None
     end(queue, teacher, "failed")
-    assert [job.trial.row for job in order(queue)] == ["CutMix"]
+    assert [job.trial.place.row for job in order(queue)] == ["CutMix"]
     assert queue.done
     assert queue.results.count("left out") == 1
 
@@ -168,8 +168,8 @@ def test_a_failure_that_may_pass_gets_more_attempts_but_not_for_ever(tmp_path: P
     queue = filled(plan(ROWS), tmp_path)
     tried = 0
     while job := queue.next():
-        job.trial.status, job.curable = "failed", job.trial.row == "Plain"
-        tried += job.trial.row == "Plain"
+        job.trial.status, job.curable = "failed", job.trial.place.row == "Plain"
+        tried += job.trial.place.row == "Plain"
         if not queue.tries_again(job):
             queue.ended(job)
     assert tried == ATTEMPTS
@@ -187,7 +187,7 @@ def test_an_interrupt_keeps_what_ran_open(tmp_path: Path) -> None:
     assert job is not None
     assert queue.interrupt() == [job.trial]
     assert job.trial.status == "interrupted"
-    assert [p.settings for p in queue.studies["search"].unfinished()] == [dict(job.trial.searched)]
+    assert [p.settings for p in queue.studies["search"].unfinished()] == [dict(job.trial.place.searched)]
 
 
 def test_an_interrupt_counts_what_had_failed_and_was_to_be_tried_again(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ def test_a_search_asks_as_many_proposals_as_it_wants_and_then_confirms_the_best(
     jobs = []
     while job := queue.next():
         jobs.append(job)
-        end(queue, job, value=next(values) if job.trial.phase == "search" else 0.9)
-    searched = [job.trial for job in jobs if job.trial.phase == "search"]
-    best = searched[1].searched["lr"]
-    confirmed = [job.trial for job in jobs if job.trial.row == "best"]
+        end(queue, job, value=next(values) if job.trial.place.phase == "search" else 0.9)
+    searched = [job.trial for job in jobs if job.trial.place.phase == "search"]
+    best = searched[1].place.searched["lr"]
+    confirmed = [job.trial for job in jobs if job.trial.place.row == "best"]
     assert len(searched) == 3
     assert [trial.config.split for trial in confirmed] == [0, 1]
     assert {trial.config.lr for trial in confirmed} == {best}
@@ -35,7 +35,7 @@ def test_a_search_goes_on_with_what_an_earlier_process_proposed(tmp_path: Path) 
     again = filled(plan(SEARCH), tmp_path)
     job = again.next()
     assert job is not None
-    assert (job.identity, job.trial.searched) == (cut.identity, cut.trial.searched)
+    assert (job.identity, job.trial.place.searched) == (cut.identity, cut.trial.place.searched)
     end(again, job)
     assert len(list(order(again))) == 1
     assert [told.status for told in again.studies["search"].history()] == ["finished"] * 3
@@ -74,15 +74,15 @@ def test_a_search_proposes_the_next_when_its_teacher_is_there(tmp_path: Path) ->
     assert queue.next() is None
     assert len(list(queue.studies["search"].history())) == 1
     end(queue, teacher)
-    assert [job.trial.phase for job in order(queue)] == ["search"] * 8
+    assert [job.trial.place.phase for job in order(queue)] == ["search"] * 8
 
 
 def test_a_teacher_that_failed_is_not_trained_for_every_proposal(tmp_path: Path) -> None:
     queue = filled(plan(TAUGHT.replace("trials: 3", "trials: 8")), tmp_path)
     trained = []
     while job := queue.next():
-        trained.append(job.trial.phase)
-        end(queue, job, "failed" if job.trial.phase == "teacher" else "finished")
+        trained.append(job.trial.place.phase)
+        end(queue, job, "failed" if job.trial.place.phase == "teacher" else "finished")
     assert trained == ["teacher"]
     assert queue.done
     assert queue.results.count("left out") == 1
@@ -93,8 +93,8 @@ def test_a_row_that_comes_after_its_teacher_failed_is_left_out(tmp_path: Path) -
     queue = filled(plan(SEARCH, DISTILLED.replace("name: rows", "name: first"), rows), tmp_path)
     trained = []
     while job := queue.next():
-        trained.append(job.trial.phase)
-        end(queue, job, "failed" if job.trial.phase == "teacher" else "finished")
+        trained.append(job.trial.place.phase)
+        end(queue, job, "failed" if job.trial.place.phase == "teacher" else "finished")
     assert trained.count("teacher") == 1
     assert [o.status for o in queue.results.of_row("rows", "Plain")] == ["left out"]
 
@@ -129,12 +129,12 @@ def test_a_search_that_others_share_ends_with_their_last_proposal_and_has_their_
     other.elsewhere[theirs.identity].asked = -1e9
     best = other.next()
     assert best is not None
-    assert (best.trial.phase, best.trial.config.lr) == ("confirm", theirs.trial.searched["lr"])
-    assert other.results.best["search"][0] == theirs.trial.searched
+    assert (best.trial.place.phase, best.trial.config.lr) == ("confirm", theirs.trial.place.searched["lr"])
+    assert other.results.best["search"][0] == theirs.trial.place.searched
     end(one, theirs) if theirs.identity in one.running else None
     again = one.next()
     assert again is not None
-    assert again.trial.config.lr == theirs.trial.searched["lr"]
+    assert again.trial.config.lr == theirs.trial.place.searched["lr"]
 
 
 @pytest.mark.parametrize("ending", ["stopped", "failed"])
@@ -163,7 +163,7 @@ def test_what_earlier_processes_searched_is_among_the_results(tmp_path: Path) ->
     again = filled(plan(SEARCH), tmp_path)
     assert not again.has_work()
     assert [(o.identity, o.status, o.place.searched) for o in again.results.of("search", "search")] == [
-        (job.identity, "cached", job.trial.searched) for job in jobs
+        (job.identity, "cached", job.trial.place.searched) for job in jobs
     ]
     assert again.results.best == first.results.best
     assert again.results.cached == 3
@@ -174,6 +174,7 @@ def test_a_row_takes_the_best_of_a_search_in_the_same_command(tmp_path: Path) ->
     queue = filled(plan(SEARCH, rows), tmp_path)
     jobs = list(order(queue))
     best = queue.studies["search"].best(1)[0].settings["lr"]
-    (row,) = (job.trial for job in jobs if job.trial.row == "Plain")
+    (row,) = (job.trial for job in jobs if job.trial.place.row == "Plain")
     assert (row.config.method, row.config.lr) == ("mixup", best)
-    assert [job.trial.phase for job in jobs].index("row") < len(jobs) - 1, "rows that need no search do not wait for it"
+    phases = [job.trial.place.phase for job in jobs]
+    assert phases.index("row") < len(jobs) - 1, "rows that need no search do not wait for it"

@@ -23,7 +23,7 @@ def train(queue: Queue, *values: float) -> list[tuple[int, int, int]]:
     for value in values:
         job = queue.next()
         assert job is not None
-        trained.append((job.trial.number, job.trial.config.split, job.trial.config.seed))
+        trained.append((job.trial.place.number, job.trial.config.split, job.trial.config.seed))
         end(queue, job, value=value)
     return trained
 
@@ -69,13 +69,13 @@ def test_a_proposal_is_stopped_as_a_whole_by_the_mean_so_far(tmp_path: Path) -> 
     assert not queue.stops(good)
     other = queue.next()  # the second one begins beside it
     assert other is not None
-    assert (other.trial.number, other.trial.config.split) == (2, 0)
+    assert (other.trial.place.number, other.trial.config.split) == (2, 0)
     other.trial.epoch, other.trial.metrics, other.trial.run_id = 1, metrics(0.1), "run"
     assert queue.stops(other)
     end(queue, other, "stopped", value=0.1)
     assert told(queue)[1] == ("stopped", 0.1)
     end(queue, good, value=0.7)
-    rest = [(job.trial.number, job.trial.config.split) for job in order(queue) if job.trial.number < 3]
+    rest = [(job.trial.place.number, job.trial.config.split) for job in order(queue) if job.trial.place.number < 3]
     assert rest == [(1, 0), (1, 1)]  # none of the second
     assert queue.results.spared == 3
 
@@ -98,7 +98,7 @@ def test_a_training_that_fails_ends_its_proposal_and_those_that_have_not_begun(t
     assert job is not None
     end(queue, job, "failed")
     assert [status for status, _ in told(queue)] == ["failed"]
-    assert {job.trial.number for job in order(queue)} == {2, 3}
+    assert {job.trial.place.number for job in order(queue)} == {2, 3}
     assert queue.done
 
 
@@ -133,7 +133,7 @@ def test_a_search_that_was_killed_trains_what_its_proposals_lack(more: str, tmp_
 def test_a_student_of_each_split_has_the_teacher_of_that_split(tmp_path: Path) -> None:
     taught = MEANS.replace("method: plain", "method: distill, teacher: {epochs: 9}").replace("trials: 3", "trials: 1")
     trained = [
-        (job.trial.phase, job.trial.config.split, job.trial.config.seed)
+        (job.trial.place.phase, job.trial.config.split, job.trial.config.seed)
         for job in order(filled(plan(taught), tmp_path))
     ]
     assert sorted(trained) == sorted([(phase, *place) for phase in ("teacher", "search") for place in PLACES])

@@ -66,7 +66,7 @@ def searched(folder: Path, text: str = SCORES, before: Queue | None = None) -> t
     queue = filled(plan(text), folder, Memory(scores=TABLES), before.finished if before else None)
     phases = []
     while job := queue.next():
-        phases.append(job.trial.phase)
+        phases.append(job.trial.place.phase)
         end(queue, job)
     return queue, phases
 

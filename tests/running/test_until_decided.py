@@ -34,7 +34,7 @@ MEANS = {"Plain": 0.9, "CutMix": 0.7, "MixUp": 0.915, "Alone": 0.5}
 
 def auroc(job: Job) -> float:
     """The same for the same trial: a mean of its row, and noise of its identity."""
-    return MEANS.get(job.trial.row, 0.0) + 0.01 * random.Random(job.identity).gauss(0, 1)
+    return MEANS.get(job.trial.place.row, 0.0) + 0.01 * random.Random(job.identity).gauss(0, 1)
 
 
 def jobs(queue: Queue) -> Iterator[Job]:
@@ -48,7 +48,7 @@ def trained(of: list[Job]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for job in of:
         if job.trial.config.split == 0:
-            found.setdefault(job.trial.row, []).append(job.trial.config.seed)
+            found.setdefault(job.trial.place.row, []).append(job.trial.config.seed)
     return found
 
 
@@ -127,7 +127,7 @@ def test_a_trial_that_fails_leaves_its_claim_open_and_adds_no_seeds_to_it(tmp_pa
     of = plan(ROWS)
     queue = filled(of, tmp_path)
     while job := queue.next():
-        failed = (job.trial.row, job.trial.config.seed) == ("MixUp", 2)
+        failed = (job.trial.place.row, job.trial.config.seed) == ("MixUp", 2)
         end(queue, job, "failed" if failed else "finished", value=auroc(job))
     assert queue.done
     assert told(of, queue.finished)["MixUp"][:2] == ("open", 2)

@@ -18,7 +18,7 @@ CONFIG = resolve({"method": "backmix", "protocol": "digits", "epochs": 15})
 
 def trial(number: int) -> TrialState:
     searched = {"mask_ratio": 0.1034567, "cut_size": 0.0632111}
-    return TrialState("search", number, "search", "search", CONFIG, f"{number:016x}", searched)
+    return TrialState(Place("search", "search", "search", number, searched=searched), CONFIG, f"{number:016x}")
 
 
 def frame(view: LiveView, width: int) -> list[str]:
@@ -79,7 +79,7 @@ def test_another_attempt_starts_again(view: LiveView) -> None:
 
 
 def test_a_terminal_shows_an_escape_sequence_of_a_setting_and_does_not_obey_it(view: LiveView) -> None:
-    one = TrialState("toy", 1, "row", "\x1b]0;mine\x07", CONFIG, "1", {"optimizer": "[red]\x1b[2J"})
+    one = TrialState(Place("toy", "row", "\x1b]0;mine\x07", 1, searched={"optimizer": "[red]\x1b[2J"}), CONFIG, "1")
     view.started(one)
     view.placed(one)
     (line,) = frame(view, 120)[1:]
