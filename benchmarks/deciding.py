@@ -167,7 +167,7 @@ def ended(plan: tuple[Look, ...], differences: Array) -> tuple[bool, int]:
     """Whether a look finds a difference, and after how many seeds it ends."""
     for look in plan:
         found = interval(differences.tolist(), look)
-        if not found.low <= 0 <= found.high:
+        if found and not found.low <= 0 <= found.high:
             return True, look.n
     return False, plan[-1].n
 

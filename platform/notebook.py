@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,7 +14,7 @@ from platform.command import no_runs, store_of
 from platform.files import search_file
 from platform.records import files
 from platform.records.listing import Records, as_mapping, flat_line
-from platform.reports.forms import comma_separated
+from platform.reports.forms import CSV_COLUMNS, csv_lines
 from platform.reports.of_file import chosen, table_of
 from platform.tracking.index import TrialRun
 from platform.tracking.reader import Reader
@@ -94,7 +93,7 @@ class Store:
         """The table of a search file, one line a cell, in percent: as `report --format csv`."""
         of, reader = search_file.load(Path(file)), self.records.reader
         table = table_of(of, *chosen(of, reader, profile, tuple(changed)), reader)
-        return pd.read_csv(io.StringIO(comma_separated(table)))
+        return pd.DataFrame(csv_lines(table), columns=CSV_COLUMNS)
 
     def _file(self, trial: str, name: str, folder: Path) -> Path:
         run = self.records.find(trial)

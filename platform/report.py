@@ -140,6 +140,8 @@ def _paths(args: argparse.Namespace) -> list[Path]:
 
 
 def _check_choices(args: argparse.Namespace) -> None:
+    if args.recompute and args.exported:
+        raise ConfigError([Problem((), "--recompute reads the files of runs, which --from has not")])
     if args.against and (len(args.files) != 1 or args.format not in (None, "terminal", "markdown") or args.out):
         raise ConfigError([Problem((), "--against compares one file, in the terminal or as Markdown")])
     choices = {
@@ -232,7 +234,8 @@ def _compare(
         console.print(against.in_a_terminal(one, two))
     mine = args.exported or showable(store_of(args.tracking_uri))
     of = mine if other is not file else showable(args.against)
-    console.print(f"\nfirst: {file.path}, {mine}\nsecond: {other.path}, {of}", markup=False, soft_wrap=True)
+    for name, table, where in (("first", one, mine), ("second", two, of)):
+        console.print(f"\n{name}: {where}, {against.said_of(table)}", markup=False, soft_wrap=True)
     return DONE
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betainc, stdtr, stdtrit
 
-from platform.deciding.paired import pooled
+from platform.deciding.paired import NO_SPREAD, pooled
 
 FIRST = 3  # seeds at the first look: of two, a spread says next to nothing
 RHO = 2.0  # how late alpha is spent
@@ -141,8 +141,9 @@ class Interval:
     strata: int  # splits
 
 
-def interval(differences: Sequence[Sequence[float]], look: Look) -> Interval:
-    """Of `differences` by split, each with at least the look's n seeds in their order.
+def interval(differences: Sequence[Sequence[float]], look: Look) -> Interval | None:
+    """Of `differences` by split, each with at least the look's n seeds in their order; None where all of a split are
+    the same.
 
     p is the probability of a more extreme end without any difference, an earlier stop counting as more extreme
     (Fairbanks & Madsen 1982).
@@ -150,6 +151,8 @@ def interval(differences: Sequence[Sequence[float]], look: Look) -> Interval:
     strata = [list(values[: look.n]) for values in differences]
     mean, splits = float(np.mean(strata)), len(strata)
     spread = pooled(strata)
+    if spread < NO_SPREAD:
+        return None
     error = spread / math.sqrt(splits * look.n)
-    p = look.before + look.tail(abs(mean) / error, splits) if error else float(mean == 0)
+    p = look.before + look.tail(abs(mean) / error, splits)
     return Interval(look.n, mean, mean - look.critical * error, mean + look.critical * error, p, spread, splits)

@@ -8,6 +8,9 @@ a split draws shift it by a_j, the training seed by e_jk.
 - Over `seeds`, the splits of the file are fixed: the question is of them alone. The mean is that of the splits' means
   (two levels), and its variance that of the seeds within a split, pooled: s^2 = sum_jk (d_jk - d_j)^2 / sum_j (n_j -
   1), with sum_j (n_j - 1) degrees of freedom.
+
+Differences that are all the same have no interval. Metrics are counts of images: a few that are equal by chance say
+nothing of how far others lie.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 FEWEST_FOR_WILCOXON = 6  # pairs: with fewer, no outcome has p < 0.05
+NO_SPREAD = 1e-9  # points: less is what rounding leaves of differences that are equal
 
 Verdict = Literal["holds", "reversed", "undecided", "no interval", "missing"]
 Over = Literal["splits", "seeds"]
@@ -38,7 +42,7 @@ class Paired:
     low: float | None = None
     high: float | None = None
     wilcoxon: float | None = None  # two-sided p, from six pairs on
-    p: float | None = None  # two-sided, of the t test; 0 where differences do not vary at all
+    p: float | None = None  # two-sided, of the t test
     spread: float | None = None  # standard deviation of a partition's difference, or of a seed's within a split
     strata: int = 1  # splits whose seeds' spread is pooled; 1 over splits
 
@@ -63,13 +67,14 @@ def paired(
     if not shared:
         return None
     difference = {key: one[key] - other[key] for key in shared}
-    by_partition: dict[object, list[float]] = {}
     by_split: dict[int, list[float]] = {}
     by_seed: dict[int, list[float]] = {}
     for (split, seed), value in difference.items():
-        by_partition.setdefault(partitions[split], []).append(value)
         by_split.setdefault(split, []).append(value)
         by_seed.setdefault(seed, []).append(value)
+    by_partition: dict[object, list[float]] = {}
+    for split, group in by_split.items():
+        by_partition.setdefault(partitions[split], []).append(float(np.mean(group)))
     if over == "splits" or (over is None and len(by_partition) > 1):
         values = [float(np.mean(group)) for group in by_partition.values()]
         return _interval("partitions", values, [values])
@@ -81,15 +86,15 @@ def _interval(
     unit: Literal["partitions", "seeds"], values: Sequence[float], strata: Sequence[Sequence[float]]
 ) -> Paired:
     mean = float(np.mean([np.mean(group) for group in strata]))
-    found = Paired(tuple(values), unit, mean, strata=len(strata))
     freedom = sum(len(group) - 1 for group in strata)
-    if freedom < 1:
-        return found
-    spread = pooled(strata)
+    spread = pooled(strata) if freedom else None
+    if spread is None or spread < NO_SPREAD:
+        return Paired(tuple(values), unit, mean, spread=0.0 if freedom else None, strata=len(strata))
     error = spread / len(strata) * math.sqrt(sum(1 / len(group) for group in strata))
     half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
-    p = 2 * float(stdtr(freedom, -abs(mean) / error)) if error else float(mean == 0)
-    return Paired(found.differences, unit, mean, mean - half, mean + half, _wilcoxon(values), p, spread, found.strata)
+    p = 2 * float(stdtr(freedom, -abs(mean) / error))
+    wilcoxon = _wilcoxon(values) if len({*map(len, strata)}) == 1 else None  # else seeds are means over other splits
+    return Paired(tuple(values), unit, mean, mean - half, mean + half, wilcoxon, p, spread, len(strata))
 
 
 def pooled(strata: Sequence[Sequence[float]]) -> float:
@@ -121,13 +126,14 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def verdict(found: Paired | None, sign: float) -> Verdict:
-    """Whether the mean difference has the published `sign`, beyond its interval; 0 says that there is none."""
+    """Whether the mean difference has the published `sign`, beyond its interval. Of a published 0 nothing can hold: an
+    interval with 0 in it says that no difference was found, and not that there is none."""
     if found is None:
         return "missing"
     if found.low is None or found.high is None:
         return "no interval"
     if found.low <= 0 <= found.high:
-        return "undecided" if sign else "holds"
+        return "undecided"
     return "holds" if found.mean * sign > 0 else "reversed"
 
 

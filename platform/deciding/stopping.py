@@ -81,7 +81,10 @@ def decide(claim: Claim, column: str, differences: Sequence[Sequence[float]], si
     for look in looks(until.max_seeds, len(differences), until.alpha):
         if look.n > n:
             break
-        latest = interval(differences, look)
+        found = interval(differences, look)
+        if found is None:
+            continue
+        latest = found
         outcome = _outcome(latest, sign, until.smallest)
         if outcome != "open":
             return Decision(claim, column, outcome, look.n, until, latest)

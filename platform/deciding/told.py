@@ -8,7 +8,7 @@ from platform.deciding.stopping import Decision
 
 
 def signed(value: float, digits: int = 1) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # 0 has a plus
 
 
 def say_hours(hours: float) -> str:

@@ -35,14 +35,20 @@ def best_settings(sweep: SweepRun, rank: int = 0) -> dict[str, Any]:
 
 
 def best_of(path: Path, profile: str, sweeps: Callable[[str], Iterable[SweepRun]]) -> Mapping[str, Any]:
-    """The best settings that the search of `path` has found in this profile, or as it stands where it has none such.
+    """The best settings that the search of `path` has found, as `search_of`."""
+    return best_settings(search_of(path, profile, sweeps))
+
+
+def search_of(path: Path, profile: str, sweeps: Callable[[str], Iterable[SweepRun]]) -> SweepRun:
+    """The newest sweep of the search of `path` that found something in this profile, or as the file stands where it has
+    none such.
 
     `sweeps` gives the finished sweeps of a name, the newest first. Raises `ConfigError` where it has found none yet.
     """
     file = search_file.load(path)
     profile = profile if profile in file.profiles else PAPER
     for sweep in sweeps(file.profile(profile).name):
-        if (best := best_settings(sweep)) and sweep.profile == profile:
-            return best
+        if sweep.profile == profile and best_settings(sweep):
+            return sweep
     message = f"{path}, profile {profile}, has no result yet. Run it first, or give both files to one command"
     raise ConfigError([Problem((), message)])

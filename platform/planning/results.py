@@ -159,15 +159,21 @@ class Results:
 
     def measured(self, sweep: str, row: str, metric: str, column: str = "") -> list[float]:
         """A row's results, one for each trial: what is not trained is the same trial at every seed."""
-        own = (o for o in self.of_row(sweep, row) if o.place.column == column)
-        trials = {(o.place.split, o.place.seed): o.identity for o in own}
+        trials = self._trials(sweep, row, column)
         found = self.values(sweep, row, metric, column)
         return list({trials[key]: value for key, value in found.items()}.values())
 
+    def _trials(self, sweep: str, row: str, column: str) -> dict[tuple[int, int], str]:
+        """The identity behind each (split, seed) of a row."""
+        own = (o for o in self.of_row(sweep, row) if o.place.column == column)
+        return {(o.place.split, o.place.seed): o.identity for o in own}
+
     def differences(self, sweep: str, rows: tuple[str, str], metric: str, column: str = "") -> list[float]:
-        """The first row minus the second for every (split, seed) that both have."""
+        """The first row minus the second, of every pair of trials on a (split, seed) that both have."""
         one, other = (self.values(sweep, row, metric, column) for row in rows)
-        return [one[pair] - other[pair] for pair in one if pair in other]
+        trials = [self._trials(sweep, row, column) for row in rows]
+        pairs = {tuple(of[key] for of in trials): one[key] - other[key] for key in one if key in other}
+        return list(pairs.values())
 
     def summary(self, sweep: str, columns: Iterable[tuple[str, str]]) -> Iterator[tuple[str, float]]:
         """`<phase>/<row>/<metric>/<mean|std|n>` of every row, for (column of its own trials, metric) of `columns`."""

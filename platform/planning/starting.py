@@ -13,7 +13,7 @@ from platform.files.spec import Spec
 from platform.files.trial_settings import proposed
 from platform.planning.plan import BestOf, Plan, Sweep
 from platform.planning.search import Known, Start
-from platform.tracking.evaluations import own_metrics
+from platform.tracking.evaluations import lacks, own_metrics
 from platform.tracking.index import FinishedTrial
 from trainables.reading import yaml_file
 from trainables.reading.yaml_file import ConfigError
@@ -63,6 +63,8 @@ def _known(plan: Plan, spec: Spec, finished: Finished) -> Iterator[tuple[str, Kn
         trainings = {plan.identity(config): config for config in proposed(spec, settings)}
         if trial.identity not in trainings or not trainings.keys() <= finished.keys():
             continue
+        if any(lacks(finished[identity], config, {}) for identity, config in trainings.items()):
+            continue  # judged by a score with other settings
         measured = [own_metrics(finished[identity].metrics, config) for identity, config in trainings.items()]
         names = [objective.metric for objective in spec.objectives]
         if all(name in one for name in names for one in measured):

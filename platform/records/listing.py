@@ -13,7 +13,6 @@ from statistics import fmean
 from typing import Any
 
 from platform.terminal.text import took
-from platform.tracking.drivers import lives
 from platform.tracking.index import SweepRun, TrialRun
 from platform.tracking.reader import Reader
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
@@ -38,14 +37,7 @@ class Records:
 
     def status(self, run: TrialRun | SweepRun) -> str:
         """What became of it."""
-        if run.ending != "running":
-            return run.ending
-        of = self.sweep_of(run) if isinstance(run, TrialRun) else run
-        return "running" if lives(run.tags, of.tags.get("heartbeat", "") if of else "") else LOST
-
-    def sweep_of(self, trial: TrialRun) -> SweepRun | None:
-        """The sweep whose run a trial's run is under."""
-        return next((sweep for sweep in self.sweeps if sweep.run_id == trial.tags.get("sweep")), None)
+        return LOST if self.reader.lost(run) else run.ending
 
     def trials(
         self, *, failed: bool = False, row: str | None = None, sweep: str | None = None, since: float = 0.0

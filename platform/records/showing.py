@@ -20,7 +20,7 @@ _PARTS = ("objective", "mix")  # that make a method
 
 def differing(records: Records, trial: TrialRun) -> dict[str, str]:
     """The settings that its sweep's base, with its method, does not have; split and seed apart."""
-    sweep = records.sweep_of(trial)
+    sweep = records.reader.sweep_of(trial)
     base = _base(sweep) if sweep else {}
     method = str(base.pop("method", ""))
     parts = {name: base.pop(name, "") for name in _PARTS}
@@ -59,7 +59,7 @@ def _value(text: str) -> Any:
 
 def remade_by(records: Records, trial: TrialRun) -> dict[str, str]:
     """The commands that make a trial again, by what they are: its sweep, as it was started, and the trial alone."""
-    sweep = records.sweep_of(trial)
+    sweep = records.reader.sweep_of(trial)
     found = {"its sweep": again(sweep)} if sweep and again(sweep) else {}
     config = files.places(records.reader, trial).get("config.yaml", "")
     if config.startswith("/"):

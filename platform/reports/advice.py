@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from platform.deciding.looks import looks
-from platform.deciding.paired import paired, verdict
+from platform.deciding.paired import verdict
 from platform.deciding.power import ALPHA, POWER, needed
 from platform.deciding.stopping import decisions
 from platform.deciding.told import say_closed, say_interval
@@ -60,15 +60,13 @@ class Advisor:
     def without(self, comparison: Comparison, sign: float, digits: int) -> Iterator[str]:
         """The claim once more, without one split at a time; where there is but one, without a seed."""
         one, other = (self.cells[row, comparison.column] for row in (comparison.claim.row, comparison.claim.over))
-        partitions = {trial.config.split: trial.partition for trial in one.trials}
         place, left = (0, self.spec.splits) if len(self.spec.splits) > 1 else (1, self.spec.seeds)
         name = "split" if place == 0 else "seed"
         for out in left if len(left) > 2 else ():
-            kept = [{key: v for key, v in cell.percents.items() if key[place] != out} for cell in (one, other)]
             if comparison.decision:
                 yield from self._decided_without(comparison, out, digits) if place == 0 else ()
             else:
-                found = paired(kept[0], kept[1], partitions, self.spec.over)
+                found = one.minus(other, self.spec.over, {key for key in one.values if key[place] != out})
                 if found:
                     yield f"without {name} {out} {say_interval(found, digits)} {verdict(found, sign)}"
 

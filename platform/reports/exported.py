@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from platform.files.names import for_spreadsheets, without_guard
+from platform.files.rows import row_list
+from platform.planning.best import search_of
 from platform.reports.table import ReportTable
 from platform.tracking.index import FinishedTrial, SweepRun
 from platform.tracking.reader import Reader
@@ -17,29 +21,44 @@ from trainables.settings.score_names import SCORE_SETTINGS
 
 _TEXTS = ("identity", "experiment", "profile", "changed", "row", "run_id", "git_sha", "git_dirty", "device")
 _NUMBERS = ("ended", "seconds")  # unix seconds; of training
-_PARSED = ("images", "tested", *SCORE_SETTINGS)  # JSON: what was trained on and tested on, settings of scores
+# JSON: what was trained on and tested on, settings of scores, and the searches whose best settings rows begin with.
+_PARSED = ("images", "tested", *SCORE_SETTINGS, "searches")
 _FIXED = (*_TEXTS, *_NUMBERS, *_PARSED)  # every other column is a metric
 
 
 def exported(tables: Iterable[ReportTable], reader: Reader) -> str:
-    """The finished trials behind tables, those of two tables once."""
+    """The finished trials behind tables with their teachers, those of two tables once."""
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     for table in tables:
-        images = json.dumps(reader.images(table.spec.name))
-        for trial in (trial for cell in table.all_cells for trial in cell.trials if trial.state == "finished"):
-            finished = reader.finished[trial.identity]
+        images, searches = json.dumps(reader.images(table.spec.name)), json.dumps(list(_searches(table, reader)))
+        behind = [trial for cell in table.all_cells for trial in cell.trials if trial.state == "finished"]
+        for identity in (name for trial in behind for name in (trial.teacher, trial.identity)):
+            if identity not in reader.finished:
+                continue
+            finished = reader.finished[identity]
             details = json.loads(finished.details)
-            lines[table.spec.name, trial.identity] = {
-                **{name: getattr(finished, name, "") for name in (*_TEXTS, *_NUMBERS)},
+            lines[table.spec.name, identity] = {
+                **{name: getattr(finished, name, "") for name in _NUMBERS},
+                **{name: for_spreadsheets(getattr(finished, name, "")) for name in _TEXTS},
                 "experiment": table.spec.name,
                 "profile": table.profile,
                 "changed": " ".join(table.changed),
                 "images": images,
                 "tested": json.dumps(details.get("tested", {})),
                 **{score: json.dumps(details.get(score)) for score in SCORE_SETTINGS},
+                "searches": searches,
                 **finished.metrics,
             }
     return pd.DataFrame(list(lines.values()), columns=None if lines else list(_FIXED)).to_csv(index=False)
+
+
+def _searches(table: ReportTable, reader: Reader) -> Iterator[dict[str, Any]]:
+    """What the searches found whose best settings rows begin with, as `SweepRun` has it."""
+    for name in dict.fromkeys(row.best_of for row in row_list(table.spec) if row.best_of):
+        with suppress(ConfigError):  # it has found nothing yet, and the row has no trials
+            run = search_of(Path(name), table.profile, reader.finished_sweeps)
+            best = {name: value for name, value in run.params.items() if name.startswith("best")}
+            yield {"experiment": run.experiment, "profile": run.profile, "params": best}
 
 
 def read_exported(file: Path, option: str) -> Reader:
@@ -49,12 +68,14 @@ def read_exported(file: Path, option: str) -> Reader:
     """
     try:
         table = pd.read_csv(file, dtype=dict.fromkeys((*_TEXTS, *_PARSED), str), keep_default_na=False, na_values=[""])
-        table[list(_TEXTS)] = table[list(_TEXTS)].fillna("")
+        for name in _TEXTS:
+            table[name] = table[name].fillna("").map(without_guard)
         finished, sweeps = {}, {}
         for line in table.to_dict("records"):
             parsed = {name: json.loads(line[name]) for name in _PARSED if name in line}
             metrics = {str(n): float(v) for n, v in line.items() if n not in _FIXED and pd.notna(v)}
-            details = {"params": {}, "metrics": metrics} | {n: v for n, v in parsed.items() if n != "images" and v}
+            details = {"params": {}, "metrics": metrics}
+            details |= {n: v for n, v in parsed.items() if n not in ("images", "searches") and v}
             own = {
                 name: line[name] for name in ("identity", "run_id", "row", "git_sha", "git_dirty", "device", *_NUMBERS)
             }
@@ -63,6 +84,9 @@ def read_exported(file: Path, option: str) -> Reader:
             )
             where = (line["experiment"], line["profile"], line["changed"])
             sweeps[where] = SweepRun("", where[0], True, where[1], where[2], parsed["images"], {})
+            for search in parsed.get("searches", ()):
+                found = (search["experiment"], search["profile"], "")
+                sweeps[found] = SweepRun("", found[0], True, found[1], "", {}, search["params"])
     except OSError as error:
         raise ConfigError([Problem((), f"{option} {file}: {error.strerror}")]) from error
     except (ValueError, TypeError, KeyError) as error:

@@ -13,8 +13,7 @@ from platform.deciding.looks import FIRST
 from platform.deciding.paired import CONFIDENCE
 from platform.deciding.power import MOST
 from platform.deciding.told import say_closed, say_decision, say_hours, say_paired, signed
-from platform.files.names import printable
-from platform.reports.statistics import std
+from platform.files.names import for_spreadsheets, printable
 from platform.reports.table import Comparison, ReportCell, ReportTable
 from platform.terminal.text import in_terminal
 
@@ -25,8 +24,15 @@ TALLEST = 40  # lines of a LaTeX table in letters of the text's size: of more, w
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "†": r"$^\dagger$",
-    "×": r"$\times$", "μ": r"$\mu$", "η": r"$\eta$", "τ": r"$\tau$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
-    "<": "$<$", ">": "$>$",
+    "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "–": "--",
+    "<": "$<$", ">": "$>$", "\N{WORD JOINER}": "{}",
+    **{letter: f"$\\{name}$" for letter, name in zip(
+        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ",
+        ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
+         "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta",
+         "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"),
+        strict=True,
+    )},
 }  # fmt: skip
 
 
@@ -97,7 +103,8 @@ def compared(comparison: Comparison, digits: int) -> str:
     ours = _measured_difference(comparison, digits)
     if comparison.verdict == "not claimed":
         return f"{claim.row} − {claim.over}, {comparison.column}: {ours}"
-    outcome = {"missing": "", "no interval": "too few for an interval"}.get(comparison.verdict, comparison.verdict)
+    why = "all are the same, which gives no interval" if comparison.do_not_vary else "too few for an interval"
+    outcome = {"missing": "", "no interval": why}.get(comparison.verdict, comparison.verdict)
     if comparison.decision and comparison.decision.closed:
         here = say_closed(comparison.decision)
         outcome = f"{here} here, {outcome}" if comparison.verdict == "not comparable" else here
@@ -152,7 +159,7 @@ def of_differences(table: ReportTable) -> str:
     """What the intervals of a table's differences are, in a sentence or two; nothing where it has none."""
     if not table.comparisons:
         return ""
-    until, family = table.spec.until, sum(one.p is not None for one in table.comparisons)
+    until, family = table.spec.until, sum(one.tested for one in table.comparisons)
     if until:
         said = (
             f"Differences are paired by split and seed; their {1 - until.alpha:.0%} intervals are sequential, right "
@@ -281,8 +288,10 @@ def _tex_published(cell: ReportCell, digits: int) -> str:
 
 
 def tex(text: str) -> str:
-    """Text as LaTeX reads it."""
-    return "".join(_TEX.get(character, character) for character in printable(text))
+    """Text as LaTeX reads it, at the beginning of a line of a table or of an item too."""
+    shown = re.sub("-(?=-)", "-\N{WORD JOINER}", printable(text))  # two are no dash
+    begins = "{}" if shown.startswith(("[", "*")) else ""
+    return begins + "".join(_TEX.get(character, character) for character in shown)
 
 
 CSV_COLUMNS = (
@@ -292,45 +301,41 @@ CSV_COLUMNS = (
 
 
 def comma_separated(table: ReportTable) -> str:
-    """One line a cell, in percent, unrounded, then one a paired difference of two rows. A text that a spreadsheet would
-    compute has a `'` before it."""
+    """The lines of a table as a file for programs and spreadsheets."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    writer.writerows(map(_csv_value, _csv_line(table, cell)) for cell in table.all_cells)
-    writer.writerows(map(_csv_value, _csv_difference(table, one)) for one in table.comparisons if one.interval)
+    writer.writerows(map(for_spreadsheets, line) for line in csv_lines(table))
     return text.getvalue()
 
 
-def _csv_value(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+def csv_lines(table: ReportTable) -> Iterator[list[object]]:
+    """One line a cell, in percent, unrounded, then one a paired difference of two rows; `CSV_COLUMNS` are its values,
+    None where there is none."""
+    headings = dict(zip(table.spec.columns, table.headings, strict=True))
+    for cell in table.all_cells:
+        yield [table.name, table.profile, cell.row, headings[cell.column], *_csv_cell(cell)]
+    for one in table.comparisons:
+        if one.interval:
+            row = f"{one.claim.row} − {one.claim.over}"
+            yield [table.name, table.profile, row, headings[one.column], *_csv_difference(one)]
 
 
-def _csv_line(table: ReportTable, cell: ReportCell) -> Iterator[object]:
+def _csv_cell(cell: ReportCell) -> Iterator[object]:
     families = dict.fromkeys(trial.config.split_family for trial in cell.trials)
-    yield from (table.name, table.profile, cell.row, cell.column, cell.state, cell.n, cell.wanted)
-    yield from map(_or_empty, (cell.mean, cell.std, cell.published, cell.difference))
-    yield "yes" if cell.marked else ""
+    yield from (cell.state, cell.n, cell.wanted, cell.mean, cell.std, cell.published, cell.difference)
+    yield "yes" if cell.marked else None
     yield " ".join(families)
     yield " ".join(trial.identity for trial in cell.trials)
     yield " ".join(trial.run_id for trial in cell.trials)
-    yield from [""] * 6
+    yield from [None] * 6
 
 
-def _csv_difference(table: ReportTable, comparison: Comparison) -> Iterator[object]:
+def _csv_difference(comparison: Comparison) -> Iterator[object]:
     found, decision, interval = comparison.found, comparison.decision, comparison.interval
     assert interval is not None
-    row = f"{comparison.claim.row} − {comparison.claim.over}"
-    yield from (table.name, table.profile, row, comparison.column, "paired difference", interval.n, "", interval.mean)
-    yield from map(_or_empty, (std(found.differences) if found else None, comparison.published))
-    yield from [""] * 5
-    yield from map(_or_empty, (interval.low, interval.high, comparison.p, comparison.holm))
+    yield from ("paired difference", interval.n, None, interval.mean, interval.spread, comparison.published)
+    yield from [None] * 5
+    yield from (interval.low, interval.high, comparison.p, comparison.holm)
     yield f"{decision.outcome}, {comparison.verdict}" if decision else comparison.verdict
-    yield "sequential, over seeds" if decision else f"fixed, over {found.over}" if found else ""
-
-
-def _or_empty(value: float | None) -> object:
-    return "" if value is None else value
+    yield "sequential, over seeds" if decision else f"fixed, over {found.over}" if found else None

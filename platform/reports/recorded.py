@@ -11,8 +11,10 @@ import pandas as pd
 from platform.reports.table import ReportTrial
 from platform.tracking.reader import Reader
 from trainables.scoring.measured import metrics_of
+from trainables.scoring.metric_names import MetricName
+from trainables.settings.resolving import SCORES
 
-SCORES = "scores.parquet"
+FILE = "scores.parquet"
 
 
 @dataclass
@@ -38,15 +40,16 @@ class Recorded:
         scores = self.scores(trial)
         if scores is None:
             return {}
-        if trial.config.score not in scores:
-            self.unscored.add((trial.run_id, trial.config.score))
-            return {}
-        return metrics_of(scores, "test", len(trial.config.known_classes), trial.config.score)
+        if (score := trial.config.score) not in scores:  # what is of known samples alone needs none
+            self.unscored.add((trial.run_id, score))
+            again = metrics_of(scores, "test", len(trial.config.known_classes), next(s for s in SCORES if s in scores))
+            return {name: value for name, value in again.items() if MetricName.parse(name).of_known}
+        return metrics_of(scores, "test", len(trial.config.known_classes), score)
 
     def scores(self, trial: ReportTrial) -> pd.DataFrame | None:
         """One line per sample of a trial; None, and in `unreadable`, where its run has no such file."""
         with tempfile.TemporaryDirectory() as folder:
-            file = self.reader.fetch(trial.run_id, SCORES, Path(folder))
+            file = self.reader.fetch(trial.run_id, FILE, Path(folder))
             if file is None:
                 self.unreadable.add(trial.run_id)
                 return None

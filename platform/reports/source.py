@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from platform.deciding.paired import Over, Paired, Verdict, holm, paired, size, verdict
+from platform.deciding.paired import Verdict, holm, size, verdict
 from platform.deciding.stopping import Decision, decisions, seeds_of, wanted_seeds
 from platform.files.rows import claimed_sign, columns, published_difference, row_list, trials
 from platform.files.search_file import changing_trials
@@ -20,10 +20,11 @@ from platform.planning.captions import say_settings, tested_on, tested_on_all, t
 from platform.reports.advice import advised
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
 from platform.tracking.evaluations import own_metrics
-from platform.tracking.index import SweepRun
+from platform.tracking.index import FinishedTrial, SweepRun
 from platform.tracking.reader import Reader
 from platform.tracking.trials import described
 from trainables.protocols.protocols import partition
+from trainables.reading.values import listed
 from trainables.reading.yaml_file import ConfigError
 from trainables.scoring.metric_names import MetricName, mean_of
 from trainables.settings.config import TrialConfig
@@ -78,7 +79,7 @@ class TableSource:
             self.file,
             self.profile,
             self.changed,
-            tuple(map(self._heading, spec.columns)),
+            tuple(self._heading(name, metric) for name, (_, metric) in zip(spec.columns, columns(spec), strict=True)),
             cells,
             (*self._found(images), *self._caption(behind, counts), *_given(rows)),
             tuple(self._advised(list(_with_holm(compared)), cells)),
@@ -86,13 +87,24 @@ class TableSource:
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
         )
 
-    def _heading(self, name: str) -> str:
-        """A column's name; where its trials are on other data than the paper's, it says on which."""
+    def _heading(self, name: str, metric: str) -> str:
+        """A column's name, with what it does not say: on which data where they are not the paper's, and which metric or
+        score is asked for instead of its own."""
         ours, theirs = (
             {**spec.base, **(spec.columns[name].set if name in spec.columns else {})}.get("protocol")
             for spec in (self.spec, self.paper)
         )
-        return name if ours == theirs or self.spec.columns[name].published_only else f"{name}, on {ours}"
+        if self.spec.columns[name].published_only:
+            return name
+        return (name if ours == theirs else f"{name}, on {ours}") + self._asked_instead(metric)
+
+    def _asked_instead(self, metric: str) -> str:
+        of = MetricName.parse(metric.replace("{score}", "msp"))
+        if of.of_known or of.metric == "feature_cosine":
+            return ""
+        score = self.score if "{score}" in metric or not of.unknown_set else None  # else the column names its own
+        said = [f"as {self.metric}"] if self.metric else []
+        return "".join(f", {one}" for one in [*said, *([f"by {score}"] if score else [])])
 
     def _images(self) -> dict[str, tuple[str, int]]:
         return self.reader.images(self.spec.name) if self.reader else {}
@@ -196,22 +208,22 @@ class TableSource:
                 "scored_with": finished.scored_with,
                 "device": finished.device,
             }
-            saw |= {"seconds": finished.seconds, "teacher_seconds": self._teacher_seconds(config, images)}
+            saw["seconds"] = finished.seconds
+            if teacher := self._teacher(config, images):
+                saw |= {"teacher": teacher.identity, "teacher_seconds": teacher.seconds}
             return ReportTrial(config, identity, "finished", *where, metrics=finished.metrics, **saw)
-        if identity in self.reader.running:
-            return ReportTrial(config, identity, "running", self.reader.running[identity].run_id, self.spec.name)
-        run_id, ending = self.reader.ended.get(identity, ("", "missing"))
-        states: dict[str, State] = {"failed": "failed", "interrupted": "interrupted", "stopped": "stopped"}
-        if ending not in states:
+        begun = self.reader.running.get(identity) or self.reader.ended.get(identity)
+        states: dict[str, State] = {s: s for s in get_args(State)}
+        if begun is None or begun.ending not in states or begun.ending == "finished":
             return ReportTrial(config, identity, "missing")
-        return ReportTrial(config, identity, states[ending], run_id, self.spec.name)
+        state = "interrupted" if self.reader.lost(begun) else states[begun.ending]
+        return ReportTrial(config, identity, state, begun.run_id, begun.sweep)
 
-    def _teacher_seconds(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> float:
+    def _teacher(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> FinishedTrial | None:
         teacher = config.teacher
         if teacher is None or self.reader is None or any(name not in images for name in teacher.shaped_by):
-            return 0.0
-        found = self.reader.finished.get(identity_of(teacher, {name: images[name][0] for name in teacher.shaped_by}))
-        return found.seconds if found else 0.0
+            return None
+        return self.reader.finished.get(identity_of(teacher, {name: images[name][0] for name in teacher.shaped_by}))
 
     def _cells(
         self, row: Row, groups: Mapping[str, list[ReportTrial]], comparable: bool, metrics: Metrics
@@ -253,7 +265,7 @@ class TableSource:
     ) -> Comparison:
         one, other = cells[claim.row][column], cells[claim.over][column]
         published = published_difference(self._named, claim, column)
-        found = None if self.spec.until else paired_cells(one, other, self.spec.over)
+        found = None if self.spec.until else one.minus(other, self.spec.over)
         judged: Verdict | Literal["smaller", "not comparable"] = verdict(
             found, claimed_sign(self._named, claim, column)
         )
@@ -287,7 +299,20 @@ class TableSource:
         if changed := changing_trials(self.changed):
             yield f"Changed by hand: {', '.join(changed)}: not the protocol of the file."
         yield from trained_on(configs, counts)
-        yield from tested_on((trial.config, trial.tested) for trial in behind if trial.state == "finished")
+        finished = {trial.identity: trial for trial in behind if trial.state == "finished"}.values()
+        yield from tested_on((trial.config, trial.tested) for trial in finished)
+        yield from _made_by(finished)
+
+
+def _made_by(finished: Iterable[ReportTrial]) -> Iterator[str]:
+    """A sentence where code of several versions, or several kinds of device, are behind one table."""
+    codes = {(trial.git_sha[:8], trial.git_dirty) for trial in finished if trial.git_sha}
+    if len(codes) > 1:
+        named = listed(sha + (" with changes" if dirty else "") for sha, dirty in sorted(codes))
+        yield f"Its trials were trained by code of several versions: {named}."
+    devices = sorted({trial.device for trial in finished if trial.device})
+    if len(devices) > 1:
+        yield f"Its trials were trained on {listed(devices)}."
 
 
 def _given(rows: Sequence[tuple[Row, Mapping[str, Sequence[ReportTrial]]]]) -> Iterator[str]:
@@ -304,14 +329,8 @@ def _from_the_first(spec: Spec, cells: Mapping[str, Mapping[str, ReportCell]]) -
     for row in others:
         claim = Claim.model_construct(row=first, over=row, columns=list(spec.columns))
         for column in spec.columns:
-            found = paired_cells(cells[first][column], cells[row][column], None)
+            found = cells[first][column].minus(cells[row][column], None)
             yield Comparison(claim, column, None, found, "not claimed", "")
-
-
-def paired_cells(one: ReportCell, other: ReportCell, over: Over | None) -> Paired | None:
-    """The first minus the second, in points, on every split and seed that both have."""
-    partitions = {trial.config.split: trial.partition for trial in one.trials}
-    return paired(one.percents, other.percents, partitions, over)
 
 
 def _as_decided(spec: Spec, rows: Iterable[RowTrials], decided: Sequence[Decision]) -> Iterator[RowTrials]:
@@ -329,8 +348,9 @@ def _judged(decision: Decision) -> Verdict | Literal["smaller"]:
 
 
 def _with_holm(compared: Sequence[Comparison]) -> Iterator[Comparison]:
-    known = [one for one in compared if one.p is not None]
-    adjusted = dict(zip(map(id, known), holm([one.p for one in known if one.p is not None]), strict=True))
+    """What was looked at and may go on is among them, with nothing found so far."""
+    family = [one for one in compared if one.tested]
+    adjusted = dict(zip(map(id, family), holm([1.0 if one.p is None else one.p for one in family]), strict=True))
     return (replace(one, holm=adjusted.get(id(one))) for one in compared)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from platform.deciding.looks import Interval
-from platform.deciding.paired import Paired, Verdict
+from platform.deciding.looks import FIRST, Interval
+from platform.deciding.paired import Key, Over, Paired, Verdict, paired
 from platform.deciding.stopping import Decision
 from platform.files.spec import Claim, Spec
 from platform.reports.statistics import beyond_spread, std
@@ -36,11 +37,12 @@ class ReportTrial:
     tested: Mapping[str, Content] = field(default_factory=dict, repr=False)  # the images that it was tested on
     device: str = ""
     seconds: float = 0.0  # of training
+    teacher: str = ""  # its identity, where it has one
     teacher_seconds: float = 0.0  # of its teacher's; 0 where it has none, or that is not known
     scored_with: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # settings, by the score that has some
 
     @property
-    def key(self) -> tuple[int, int]:
+    def key(self) -> Key:
         return self.config.split, self.config.seed
 
     @property
@@ -57,20 +59,34 @@ class ReportCell:
     column: str
     published: float | None
     trials: tuple[ReportTrial, ...] = ()
-    values: Mapping[tuple[int, int], float] = field(default_factory=dict)  # by split and seed
+    values: Mapping[Key, float] = field(default_factory=dict)
     lacks: str = ""  # what it waits for
     comparable: bool = True  # with the published number
 
     @property
-    def percents(self) -> dict[tuple[int, int], float]:
-        """By split and seed."""
+    def percents(self) -> dict[Key, float]:
         return {key: 100 * value for key, value in self.values.items()}
 
     @property
     def percent(self) -> list[float]:
         """One for each trial: what is not trained is the same trial at every seed."""
-        trials = {trial.key: trial.identity for trial in self.trials}
-        return list({trials.get(key) or key: value for key, value in self.percents.items()}.values())
+        return list({self._trial(key): value for key, value in self.percents.items()}.values())
+
+    def minus(self, other: ReportCell, over: Over | None, among: Set[Key] | None = None) -> Paired | None:
+        """This one minus the other, in points, of every pair of trials on a split and seed that both have, `among`
+        these where it says which."""
+        shared = self.values.keys() & other.values.keys()
+        ordered = sorted(shared if among is None else shared & among, reverse=True)
+        pairs = {(self._trial(key), other._trial(key)): key for key in ordered}  # the first key of each
+        one, two = ({key: 100 * cell.values[key] for key in pairs.values()} for cell in (self, other))
+        return paired(one, two, {trial.config.split: trial.partition for trial in self.trials}, over)
+
+    def _trial(self, key: Key) -> object:
+        return self._identities.get(key) or key
+
+    @cached_property
+    def _identities(self) -> dict[Key, str]:
+        return {trial.key: trial.identity for trial in self.trials}
 
     @property
     def n(self) -> int:
@@ -152,6 +168,18 @@ class Comparison:
     def interval(self) -> Paired | Interval | None:
         """Of the mean difference: for a fixed n, or sequential where there is a decision."""
         return self.decision.interval if self.decision else self.found
+
+    @property
+    def do_not_vary(self) -> bool:
+        """Whether its differences are enough for an interval and all the same."""
+        if self.decision:
+            return self.decision.interval is None and self.decision.n >= FIRST
+        return self.found is not None and self.found.spread == 0
+
+    @property
+    def tested(self) -> bool:
+        """Whether it is one of those that Holm's p is among."""
+        return self.interval is not None and self.interval.low is not None
 
     @property
     def p(self) -> float | None:

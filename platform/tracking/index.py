@@ -182,15 +182,15 @@ def kept(file: Path, state: str) -> tuple[dict[str, FinishedTrial], Others] | No
     return None
 
 
-def unfinished(file: Path) -> dict[str, tuple[str, str]] | None:
-    """Return, by identity, the run that ended without counting as finished, and its ending; of several, the last.
+def unfinished(file: Path) -> dict[str, TrialRun] | None:
+    """Return, by identity, the run that ended without counting as finished; of several, the last.
 
     As of the latest call of `finished`. None where the file cannot be read.
     """
-    query = "select identity, run_id, ending from runs where not counts order by page, rowid"
+    query = f"select {_COLUMNS} from runs where not counts order by page, rowid"
     try:
         with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
-            return {identity: (run_id, ending) for identity, run_id, ending in database.execute(query)}
+            return {run.identity: run for run in (TrialRun(*row) for row in database.execute(query))}
     except sqlite3.DatabaseError:
         return None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform.tracking import index
 from platform.tracking.address import index_file, sqlite_file, state
-from platform.tracking.drivers import asking_to_end
+from platform.tracking.drivers import asking_to_end, lives
 from platform.tracking.errors import TrackingError, masked
 from platform.tracking.index import REQUESTS, FinishedTrial, Others, SweepRun, TrialRun
 from trainables.reading.addresses import showable
@@ -27,7 +27,7 @@ class Reader:
 
     uri: str
     finished: Mapping[str, FinishedTrial] = field(default_factory=dict)  # finished trials by identity
-    ended: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the others: the run and its ending
+    ended: Mapping[str, TrialRun] = field(default_factory=dict)  # runs that ended without it, by identity
     running: Mapping[str, TrialRun] = field(default_factory=dict)  # what is being trained, by identity
     sweeps: Sequence[SweepRun] = ()  # of all experiments, the newest first
     experiments: Mapping[str, str] = field(default_factory=dict)  # the name of each id
@@ -62,6 +62,15 @@ class Reader:
     def trials(self) -> list[TrialRun]:
         """Every run of a trial, those that are being trained first, then the last to end first."""
         return [*self.running.values(), *(index.ended(self.index) if self.index else ())]
+
+    def sweep_of(self, trial: TrialRun) -> SweepRun | None:
+        """The sweep whose run a trial's run is under."""
+        return next((sweep for sweep in self.sweeps if sweep.run_id == trial.tags.get("sweep")), None)
+
+    def lost(self, run: TrialRun | SweepRun) -> bool:
+        """Whether the process is gone that left a run open."""
+        of = self.sweep_of(run) if isinstance(run, TrialRun) else run
+        return run.ending == "running" and not lives(run.tags, of.tags.get("heartbeat", "") if of else "")
 
     def images(self, name: str) -> dict[str, tuple[str, int]]:
         """Of each image set, the fingerprint and the number of images that trials were trained on here.

@@ -79,7 +79,7 @@ def test_wilcoxons_test_is_made_from_six_pairs_on() -> None:
         (0.1, 0.5, -1.0, "reversed"),
         (-0.5, -0.1, -1.0, "holds"),
         (-0.1, 0.5, 1.0, "undecided"),
-        (-0.1, 0.5, 0.0, "holds"),
+        (-0.1, 0.5, 0.0, "undecided"),
         (0.1, 0.5, 0.0, "reversed"),
         (None, None, 1.0, "no interval"),
     ],

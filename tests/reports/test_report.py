@@ -112,7 +112,9 @@ def test_another_score_is_read_from_what_was_recorded(folder: Path) -> None:
     done = report(folder, "toy.yaml", "--format", "csv", "--score", "msp", "--metric", "auroc.arpl")
     assert done.returncode == 0, done.stderr
     line = next(
-        line for line in csv.DictReader(io.StringIO(done.stdout)) if (line["row"], line["column"]) == ("Plain", "AUROC")
+        line
+        for line in csv.DictReader(io.StringIO(done.stdout))
+        if (line["row"], line["column"]) == ("Plain", "AUROC, as auroc.arpl, by msp")
     )
     values = [by_hand(run_id, folder, "msp")["AUROC"] for run_id in line["runs"].split()]
     assert float(line["mean"]) == pytest.approx(np.mean(values), abs=0.01)  # ties apart
@@ -124,7 +126,7 @@ def test_a_column_that_names_a_score_keeps_it_whatever_is_asked_of_the_others(fo
     done = report(folder, "named.yaml", "--format", "csv", "--score", "msp")
     found = {(line["row"], line["column"]): line for line in csv.DictReader(io.StringIO(done.stdout))}
     assert found["Plain", "By MLS"]["mean"] == lines["Plain", "AUROC"]["mean"]  # the table's score is MLS
-    assert found["Plain", "AUROC"]["mean"] != lines["Plain", "AUROC"]["mean"]
+    assert found["Plain", "AUROC, by msp"]["mean"] != lines["Plain", "AUROC"]["mean"]
 
 
 def test_a_score_that_was_never_recorded_is_missing_and_the_command_that_evaluates_it_is_said(folder: Path) -> None:
@@ -303,7 +305,7 @@ def test_a_trial_that_did_not_finish_is_shown_as_what_it_is(folder: Path, ending
     spec = search_file.load(folder / "toy.yaml").profile("paper")
     reader = Reader.open(f"sqlite:///{folder}/mlflow.db")
     assert reader is not None
-    everything = dict.fromkeys(reader.finished, ("abc", ending))
+    everything = {one.identity: replace(one, ending=ending) for one in reader.finished.values()}
     source = TableSource(
         spec, spec, folder / "toy.yaml", "paper", (), False, replace(reader, finished={}, ended=everything), dict
     )

@@ -99,7 +99,7 @@ def test_a_run_that_ends_anew_is_read_anew(file: Path) -> None:
     store.runs.append(store.runs.pop(3))
     store.unfinished.add("r3")  # superseded
     assert "i3" not in finished(file, store)
-    assert unfinished(file) == {"i3": ("r3", "finished")}
+    assert {name: (run.run_id, run.sweep) for name, run in unfinished(file).items()} == {"i3": ("r3", "sweep")}
     assert len(finished(file, store)) == 99
 
 
