@@ -10,7 +10,8 @@ from typing import Any
 
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.config import TRIAL_SETTINGS, TrialConfig
-from trainables.settings.explained import NEEDED, default_of, doc_of, in_words, notes, said_of
+from trainables.settings.custom import default_of
+from trainables.settings.explained import NEEDED, doc_of, in_words, notes, said_of
 from trainables.settings.methods import METHODS
 from trainables.settings.mixes import MIXES
 from trainables.settings.objectives import OBJECTIVES

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 from platform.files.dimensions import Text
+from trainables.reading.yaml_file import printable
 
 LONGEST = 200  # characters of a name: tables, tags and messages show it whole
 LONGEST_PART = 60  # characters of a `plain` name: a phase, a metric and three of them keep to MLflow's 250
@@ -27,11 +28,6 @@ def shown_name(name: str) -> str:
     if len(name) > LONGEST:
         raise ValueError(f"{name[:50] + '…'!r} has {len(name):,} characters: take at most {LONGEST}")
     return name
-
-
-def printable(text: str) -> str:
-    """`text` on one line, without what a terminal would obey: newlines and escape sequences as Python writes them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def for_spreadsheets(value: object) -> object:

@@ -10,10 +10,10 @@ from typing import Any
 
 from platform.deciding.looks import looks
 from platform.deciding.paired import Key, Over, paired
-from platform.deciding.power import ALPHA, POWER, detectable, needed
+from platform.deciding.power import detectable, needed
 from platform.deciding.stopping import seeds_of
 from platform.files.rows import published_difference, row_list
-from platform.files.spec import Claim, Resources, Spec
+from platform.files.spec import Claim, Decided, Resources, Spec
 from platform.planning.plan import Plan, Sweep
 from platform.tracking.evaluations import own_metrics
 from platform.tracking.index import FinishedTrial
@@ -59,7 +59,7 @@ def prospects(plan: Plan, sweep: Sweep, finished: Finished, seconds: Seconds) ->
     spec, found = sweep.spec, []
     rows = {row.name: row for row in row_list(spec)}
     metrics = dict(zip(spec.columns, sweep.columns, strict=True))
-    power, alpha = (spec.until.power, spec.until.alpha) if spec.until else (POWER, ALPHA)
+    asked = spec.until or Decided()
     for claim in spec.claims:
         for column in claim.columns:
             group, metric = metrics[column]
@@ -73,15 +73,17 @@ def prospects(plan: Plan, sweep: Sweep, finished: Finished, seconds: Seconds) ->
             n = len({*partitions.values()}) if over == "splits" else len(seeds_of(spec))
             strata = 1 if over == "splits" else len(splits)
             spread, source = _spread(plan, (one, other), metric, finished, partitions, over)
-            looked = looks(n, strata, alpha) if spec.until else ()
+            looked = looks(n, strata, asked.alpha) if spec.until else ()
             limit = looked[-1].critical if looked else 0.0
             published = published_difference(rows, claim, column)
-            wanted = needed(published, spread, strata, power, alpha, looked) if published and spread else None
+            wanted = (
+                needed(published, spread, strata, asked.power, asked.alpha, looked) if published and spread else None
+            )
             each = _unit_hours(spec, one[0], other[0], seconds, len(spec.seeds) if over == "splits" else len(splits))
             found.append(
                 Prospect(
                     claim, column, published, over, bool(spec.until), n, strata, spread, source,
-                    detectable(n, spread, strata, power, alpha, limit), wanted,
+                    detectable(n, spread, strata, asked.power, asked.alpha, limit), wanted,
                     None if wanted is None or each is None else wanted * each,
                     "GPU" if spec.resources.gpus else "core",
                 )

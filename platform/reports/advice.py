@@ -8,10 +8,10 @@ from statistics import fmean
 
 from platform.deciding.looks import looks
 from platform.deciding.paired import verdict
-from platform.deciding.power import ALPHA, POWER, needed
+from platform.deciding.power import needed
 from platform.deciding.stopping import decisions
 from platform.deciding.told import say_closed, say_interval
-from platform.files.spec import Spec
+from platform.files.spec import Decided, Spec
 from platform.planning.claims import devices
 from platform.reports.table import Advice, Comparison, ReportCell
 
@@ -34,13 +34,13 @@ class Advisor:
         if closed or not difference:
             return None
         strata = interval.strata
-        asked = (until.power, until.alpha) if until else (POWER, ALPHA)
+        asked = until or Decided()
         looked = looks(until.max_seeds, strata, until.alpha) if until else ()
-        n = needed(difference, interval.spread, strata, *asked, looked)
+        n = needed(difference, interval.spread, strata, asked.power, asked.alpha, looked)
         hours, of = self._unit_hours(comparison)
         more = None if n is None or hours is None else max(0, n - interval.n) * hours
         unit = comparison.found.unit if comparison.found else "seeds"
-        return Advice(n, unit, difference, comparison.published is not None, asked[0], interval.n, more, of)
+        return Advice(n, unit, difference, comparison.published is not None, asked.power, interval.n, more, of)
 
     def _unit_hours(self, comparison: Comparison) -> tuple[float | None, str]:
         """Hours of devices that a unit took here, both rows and their teachers; and of which devices."""

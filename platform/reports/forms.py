@@ -13,9 +13,10 @@ from platform.deciding.looks import FIRST
 from platform.deciding.paired import CONFIDENCE
 from platform.deciding.power import MOST
 from platform.deciding.told import say_closed, say_decision, say_hours, say_paired, signed
-from platform.files.names import for_spreadsheets, printable
+from platform.files.names import for_spreadsheets
 from platform.reports.table import Comparison, ReportCell, ReportTable
 from platform.terminal.text import in_terminal
+from trainables.reading.yaml_file import printable
 
 MARK = "†"
 LEGEND = f"In brackets: published, and measured − published; {MARK}: more than the spread explains (95 %)."

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from platform.command import command
-from platform.files.names import printable
 from platform.files.search_file import PAPER
 from platform.reports.of_file import each_change
 from platform.reports.table import ReportTable
+from platform.terminal.text import in_terminal
 from platform.tracking.reader import Reader
 from trainables.reading.yaml_file import ConfigError, Problem
 from trainables.settings.score_names import EXTRA_SCORES
@@ -37,7 +37,7 @@ def say_what_ran(name: str, profile: str, changed: Sequence[str], reader: Reader
     there = [f"--profile {p}" + "".join(f" --set {one}" for one in each_change(c)) for p, c in ran][:SHOWN_SWEEPS]
     asked = f"--profile {profile}" + "".join(f" --set {change}" for change in changed)
     said = f"no sweep of {name} has run with {asked}; there are: {'; '.join(there)}"
-    errors.print(escape(printable(said)), style="yellow")
+    errors.print(in_terminal(said), style="yellow")
 
 
 def check_exported(file: Path, tables: Sequence[ReportTable], reader: Reader) -> None:

@@ -65,7 +65,7 @@ class TableSource:
         comparable = comparable and all(trained_on_all(c, counts) for c in configs)
         cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
         by_name = {row.name: {cell.column: cell for cell in line} for (row, _), line in zip(rows, cells, strict=True)}
-        own = next((s for s in self._own_sweeps()), None)
+        own = self._own
         outcomes = {(id(one.claim), one.column): one for one in decided}
         compared = [
             self._compare(c, name, by_name, comparable, outcomes.get((id(c), name)))
@@ -109,10 +109,12 @@ class TableSource:
     def _images(self) -> dict[str, tuple[str, int]]:
         return self.reader.images(self.spec.name) if self.reader else {}
 
-    def _own_sweeps(self) -> Iterator[SweepRun]:
+    @cached_property
+    def _own(self) -> SweepRun | None:
+        """The newest sweep of this file as it is chosen here."""
         wanted = (self.spec.name, self.profile, " ".join(self.changed))
         sweeps = self.reader.sweeps if self.reader else ()
-        return (s for s in sweeps if (s.experiment, s.profile, s.changed) == wanted)
+        return next((s for s in sweeps if (s.experiment, s.profile, s.changed) == wanted), None)
 
     # Rows and their trials
 
@@ -154,7 +156,7 @@ class TableSource:
     @cached_property
     def _best(self) -> dict[str, dict[str, Any]]:
         """The best settings of a search by the row that confirms them, as the newest sweep of the profile has them."""
-        own = next(self._own_sweeps(), None)
+        own = self._own
         names = self.spec.confirm.names if self.spec.search and self.spec.confirm else ["best"]
         ranked = {name: best_settings(own, rank) if own else {} for rank, name in enumerate(names)}
         return {name: settings for name, settings in ranked.items() if settings} if self.spec.search else {}
@@ -172,7 +174,7 @@ class TableSource:
             rank = name.removeprefix("best")
             said = f" ({values} in the search{over})." if values else "."
             yield f"Best settings{rank}: {say_settings(settings)}{said}"
-        own = next(self._own_sweeps(), None) if self.spec.search else None
+        own = self._own if self.spec.search else None
         if own and "optuna.version" in own.params:
             made = (own.params[f"optuna.{name}"] for name in ("version", "sampler", "pruner"))
             yield "Settings were proposed by Optuna {} with {} and {}.".format(*made)
@@ -187,7 +189,7 @@ class TableSource:
 
     def _judged_by_score(self, name: str) -> Iterator[tuple[str, float]]:
         """What a search over settings of the score judged its very best by: its sweep's run has it, no trial's."""
-        own = next(self._own_sweeps(), None) if of_score(self.spec) and name in ("best", "best 1") else None
+        own = self._own if of_score(self.spec) and name in ("best", "best 1") else None
         if own and self.reader:
             _, metrics, _ = self.reader.runs([own.run_id])[own.run_id]
             for objective in self.spec.objectives:

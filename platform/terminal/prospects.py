@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from platform.deciding.power import ALPHA, MOST, POWER
+from platform.deciding.power import MOST
 from platform.deciding.told import say_hours, signed
+from platform.files.spec import Decided
 from platform.planning.claims import Prospect
 from platform.planning.plan import Plan, Sweep
 from platform.planning.work import Estimate, Work
@@ -19,7 +20,7 @@ from platform.terminal.text import in_terminal
 
 def prospects_table(sweep: Sweep, prospects: Sequence[Prospect]) -> Table:
     """A line for each claim; red where the plan cannot decide what the paper claims."""
-    power, alpha = _asked(sweep)
+    asked = sweep.spec.until or Decided()
     table = Table(title=f"What {in_terminal(sweep.name)} can decide", title_justify="left", caption_justify="left")
     for heading in ("claim", "column", "n", "finds from", "published", "needs n", "which takes", "spread, from"):
         table.add_column(heading, justify="left" if heading in ("claim", "column", "spread, from") else "right")
@@ -40,15 +41,9 @@ def prospects_table(sweep: Sweep, prospects: Sequence[Prospect]) -> Table:
     )
     undecided = sum(one.decides is False for one in prospects)
     red = f" Red: {undecided} that this plan cannot decide." if undecided else ""
-    table.caption = (
-        f"Points found with a power of {power:.0%}, paired, two-sided {alpha:.0%}; {' and '.join(kinds)}.{red}"
-    )
+    found = f"Points found with a power of {asked.power:.0%}, paired, two-sided {asked.alpha:.0%}"
+    table.caption = f"{found}; {' and '.join(kinds)}.{red}"
     return table
-
-
-def _asked(sweep: Sweep) -> tuple[float, float]:
-    until = sweep.spec.until
-    return (until.power, until.alpha) if until else (POWER, ALPHA)
 
 
 def _unit(one: Prospect) -> str:
@@ -81,7 +76,7 @@ def plan_as_json(plan: Plan, todo: Work, guess: Estimate | str, prospects: Mappi
 
 
 def _sweep(sweep: Sweep, prospects: Sequence[Prospect]) -> dict[str, Any]:
-    power, alpha = _asked(sweep)
+    asked = sweep.spec.until or Decided()
     claims = [
         {
             **asdict(one),
@@ -97,4 +92,4 @@ def _sweep(sweep: Sweep, prospects: Sequence[Prospect]) -> dict[str, Any]:
         "changed": list(sweep.changed),
     }
     shown |= {"rows": sweep.rows, "requests": len(sweep.requests)}
-    return {**shown, "power": power, "alpha": alpha, "claims": claims}
+    return {**shown, "power": asked.power, "alpha": asked.alpha, "claims": claims}

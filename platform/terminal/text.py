@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.markup import escape
 
-from platform.files.names import printable
+from trainables.reading.yaml_file import printable
 
 
 def in_terminal(text: object) -> str:

@@ -81,7 +81,7 @@ def objective(settings: SimpleNamespace, images: TrainingImages, **given: object
     """What learns with these settings, and its mix."""
     config = resolve(vars(settings))
     mix = MIXES[config.mix](config.mix_settings, images)
-    plain = Given(num_features=6, cam_by_gradient=False)
+    plain = Given(Small(0, images.num_classes))
     given_here = dataclasses.replace(plain, **given)  # type: ignore[arg-type]
     return OBJECTIVES[config.objective](config.objective_settings, mix, given_here)
 

@@ -48,7 +48,7 @@ def teacher(prefers: int | None = None, features: int = 6) -> Small:
 
 def learner(s: SimpleNamespace, seed: int = 0, labels: torch.Tensor = LABELS, **changes: object) -> Asymmetric:
     torch.manual_seed(0)  # a projection's weights
-    given = {"teacher": teacher(), "num_teacher_features": 6, **changes}
+    given = {"teacher": teacher(), **changes}
     found = objective(s, training_images(pool(labels), K, seed), **given)
     assert isinstance(found, Asymmetric)
     return found
@@ -319,7 +319,7 @@ def test_the_raw_pass_carries_no_gradient() -> None:
 
 
 def test_the_information_of_features_is_dist_of_their_projection() -> None:
-    wide: dict[str, object] = {"teacher": teacher(features=9), "num_teacher_features": 9}
+    wide: dict[str, object] = {"teacher": teacher(features=9)}
     s = settings(cmi_on="features", distill_weight=0.0, relabel_weight=0.0, inter_weight=0.6)
     torch.set_default_dtype(torch.float64)  # a projection as wide as the networks here
     try:
@@ -337,7 +337,7 @@ def test_the_information_of_features_is_dist_of_their_projection() -> None:
 
 @pytest.mark.parametrize("target", ["mixed", "raw"])
 def test_features_that_are_distilled_are_dist_of_their_projection(target: str) -> None:
-    wide: dict[str, object] = {"teacher": teacher(features=9), "num_teacher_features": 9}
+    wide: dict[str, object] = {"teacher": teacher(features=9)}
     off = {"cmi_weight": 0.0, "relabel_weight": 0.0, "distill_weight": 0.7, "inter_weight": 0.6}
     torch.set_default_dtype(torch.float64)  # a projection as wide as the networks here
     try:

@@ -108,7 +108,7 @@ class Tiny(ConvolutionalNetwork):
 
 
 def learner(method: str, **settings: object) -> Points:
-    one = objective(resolved(method=method, **settings), training_images(pool(LABELS), K), num_features=C).double()
+    one = objective(resolved(method=method, **settings), training_images(pool(LABELS), K)).double()
     assert isinstance(one, Points)
     if isinstance(one, WithRadius):
         nn.init.normal_(one.radius, 1, generator=torch.Generator().manual_seed(3))

@@ -10,15 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trainables.reading.yaml_file import printable
+
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Progress = Callable[[str, int, int], None]  # what is being read, done, total
-
-
-def printable(text: str) -> str:
-    """A text that any terminal shows: what is not UTF-8 in a name, and what would steer the terminal, as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class DataError(RuntimeError):

@@ -89,7 +89,6 @@ class Mix(ABC):
     """What is done to a batch of images and labels before a network sees it."""
 
     looks: ClassVar[bool] = False  # whether it wants to see the foreground that the network finds, by `look`
-    pairs: ClassVar[bool] = False  # whether its images show two, each with a label
 
     def __init__(self, settings: Any, images: TrainingImages) -> None:
         self.settings = settings

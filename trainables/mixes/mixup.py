@@ -11,7 +11,6 @@ from trainables.settings.mixes import MixUpSettings
 
 class MixUp(SeenMix):
     settings: MixUpSettings
-    pairs = True
 
     def mix(self, raw: Batch) -> Batch:
         partners, lam = self.draw(len(raw.ids_B))

@@ -47,8 +47,9 @@ class Asymmetric(Distill):
         super().__init__(settings, mix, given)
         self.projection: nn.Linear | None = None  # of features to the teacher's width
         if "features" in (settings.cmi_on, settings.distill_on):
-            device = mix.images.generator.device
-            self.projection = nn.Linear(given.num_features, given.num_teacher_features, device=device)
+            assert given.teacher is not None
+            widths, device = (given.network.num_features, given.teacher.num_features), mix.images.generator.device
+            self.projection = nn.Linear(*widths, device=device)
 
     def loss(self, model: nn.Module, ids_B: torch.Tensor) -> torch.Tensor:
         batch = self.mix.batch(ids_B)
@@ -68,7 +69,7 @@ class Asymmetric(Distill):
             raw_teacher = self.teach(batch.raw_BCHW)
             information = self.cross_mutual_information(student, raw_teacher, partners_B, lam_B)
             loss = loss + s.cmi_weight * information
-        if not self.mix.pairs:  # one image: no second class to be confused with, and App. D.1 uses this term alone
+        if not self.mix.settings.pairs:  # one image: no second class to be confused with; App. D.1 has this term alone
             return loss
         mixed_teacher = self.teach(batch.images_BCHW)
         pair = (labels, labels[partners_B], lam_B)
@@ -91,7 +92,7 @@ class Asymmetric(Distill):
         """
         lam = (lam_B >= 0.5).float() if self.settings.cmi == "single" else lam_B
         own = lam.mean() * self._information_loss(student, teacher, lam)
-        if not self.mix.pairs:
+        if not self.mix.settings.pairs:
             return own
         partner = Output(teacher.logits_BK[partners_B], teacher.features_BC[partners_B], None)
         return own + (1 - lam).mean() * self._information_loss(student, partner, 1 - lam)

@@ -29,11 +29,8 @@ from trainables.settings.config import TrialConfig
 class Given:
     """What a trial gives to its objective."""
 
-    num_features: int  # of the network that is trained
-    cam_by_gradient: bool  # a ViT's maps need the graph of the pass that they come from
-    num_teacher_features: int = 0
-    teacher: nn.Module | None = None  # frozen, in eval mode
-    network: Network | None = None  # the one that is trained, as it is within one process
+    network: Network  # the one that is trained, as it is within one process
+    teacher: Network | None = None  # frozen, in eval mode
     outliers: ImagePool | None = None
     processes: Processes = ALONE
 
@@ -91,7 +88,7 @@ class Objective(nn.Module, ABC):
             every = F.pad(labels, (0, images - len(labels)))  # what follows the batch has no label, and no place in it
             return processes.gather(self.foreground(output, processes.mine(every)))[: len(labels)]
         model.eval()
-        with torch.set_grad_enabled(self.given.cam_by_gradient):
+        with torch.set_grad_enabled(self.given.network.cam_by_gradient):
             own = model(processes.mine(batch.foreground_BCHW))
             found = processes.gather(self.foreground(own, processes.mine(labels)))
         model.train()

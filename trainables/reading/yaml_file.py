@@ -62,10 +62,14 @@ class Document:
         return self.name
 
 
+def printable(text: str) -> str:
+    """`text` on one line, without what a terminal would obey: newlines and escape sequences as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def key_of(path: KeyPath) -> str:
-    """`rows.1.name`, as messages have it: what a terminal would obey is written as its escape."""
-    key = ".".join(str(part) for part in path)
-    return key if key.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in key)
+    """`rows.1.name`, as messages have it."""
+    return printable(".".join(str(part) for part in path))
 
 
 def under(path: KeyPath, problems: Iterable[Problem]) -> Iterator[Problem]:

@@ -177,7 +177,7 @@ def _settings(part: type[Any], base: type[Any]) -> Any:
                 f"{settings.__name__}.{f.name}: {hints[f.name]!r} is not a type of a setting; take int, float, bool, "
                 "str, Annotated[float, Range(low, high)], Literal['a', 'b'], tuple[…, ...], or one of them | None"
             )
-        default = _default(f)
+        default = default_of(f)
         if default is MISSING:
             raise ValueError(f"{settings.__name__}.{f.name} needs a default")
         try:
@@ -192,7 +192,7 @@ def _settings(part: type[Any], base: type[Any]) -> Any:
     return settings
 
 
-def _default(f: Field[Any]) -> Any:
+def default_of(f: Field[Any]) -> Any:
     return f.default_factory() if f.default_factory is not MISSING else f.default
 
 

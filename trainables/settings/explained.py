@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +13,7 @@ from trainables.protocols.protocols import PROTOCOLS
 from trainables.reading.values import Range
 from trainables.reading.yaml_file import ConfigError, Problem, nearest
 from trainables.settings.config import TRIAL_SETTINGS, TrialConfig
+from trainables.settings.custom import default_of
 from trainables.settings.methods import METHODS
 from trainables.settings.mixes import MIXES
 from trainables.settings.objectives import OBJECTIVES
@@ -52,11 +53,6 @@ def said_of(method: str) -> str:
     objective, mix = METHODS[method]["objective"], METHODS[method].get("mix")
     part = MIXES[mix] if mix and mix != "none" else OBJECTIVES[objective]
     return re.split(_END, doc_of(part))[0].rstrip(".")
-
-
-def default_of(field: Any) -> Any:
-    """Of a dataclass's field; MISSING where it has none."""
-    return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
 def in_words(annotation: Any) -> str:

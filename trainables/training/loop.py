@@ -108,11 +108,8 @@ class Trainer:
             augmentation_last=_augmentation_last(config, self.generator),
         )
         given = Given(
-            num_features=self.model.num_features,
-            cam_by_gradient=self.model.cam_by_gradient,
-            num_teacher_features=frozen.num_features if frozen else 0,
-            teacher=frozen,
             network=self.model,
+            teacher=frozen,
             outliers=data.outliers.for_training(device, self.host, processes) if data.outliers else None,
             processes=processes,
         )

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from platform.deciding.looks import looks
-from platform.deciding.power import ALPHA, POWER, needed, power
+from platform.deciding.power import needed, power
+from platform.files.spec import Decided
 from platform.reports.figures.drawing import Drawing, MissingError, Runs, canvas
 
 WIDEST = 60  # units: beyond, a curve is a flat line
@@ -17,18 +18,18 @@ def power_curves(runs: Runs) -> list[Drawing]:
     """With how many units each claim's published difference is found, by the spread that was measured; a dot where the
     table is."""
     until = runs.table.spec.until
-    asked, alpha = (until.power, until.alpha) if until else (POWER, ALPHA)
+    asked = until or Decided()
     lines: list[dict[str, Any]] = []
     for one in runs.table.comparisons:
         found = one.interval
         if not (one.published and found and found.spread):
             continue
-        looked = looks(until.max_seeds, found.strata, alpha) if until else ()
+        looked = looks(until.max_seeds, found.strata, asked.alpha) if until else ()
         limit = looked[-1].critical if looked else 0.0
-        enough = needed(one.published, found.spread, found.strata, asked, alpha, looked) or WIDEST
+        enough = needed(one.published, found.spread, found.strata, asked.power, asked.alpha, looked) or WIDEST
         claim = f"{one.claim.row} − {one.claim.over}, {one.column} ({one.published:+.1f})"
         for n in range(2, min(WIDEST, max(enough + 2, found.n + 2, 8)) + 1):
-            chance = power(one.published, n, found.spread, found.strata, alpha, limit)
+            chance = power(one.published, n, found.spread, found.strata, asked.alpha, limit)
             lines.append({"claim": claim, "n": n, "power": chance, "measured": n == found.n})
     if not lines:
         raise MissingError("no claim with a published difference has a spread")
@@ -39,7 +40,7 @@ def power_curves(runs: Runs) -> list[Drawing]:
         (line,) = axes.plot(curve["n"], curve["power"], label=str(name))
         here = curve[curve["measured"]]
         axes.plot(here["n"], here["power"], "o", color=line.get_color())
-    axes.axhline(asked, color="grey", linewidth=0.8, linestyle=":")
+    axes.axhline(asked.power, color="grey", linewidth=0.8, linestyle=":")
     sequential = bool(until)
     unit = (
         "seeds" if sequential or any(c.found and c.found.unit == "seeds" for c in runs.table.comparisons) else "splits"
