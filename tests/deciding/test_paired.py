@@ -50,6 +50,40 @@ def test_splits_that_are_one_partition_count_once() -> None:
     assert found.differences == (2.0, 5.0)
 
 
+def test_splits_of_one_partition_count_alike_however_many_seeds_each_has() -> None:
+    one = {(0, 0): 1.0, (0, 1): 1.0, (0, 2): 1.0, (1, 0): 5.0, (2, 0): 2.0}
+    found = paired(one, dict.fromkeys(one, 0.0), {0: "a", 1: "a", 2: "b"})
+    assert found is not None
+    assert found.differences == (3.0, 2.0)
+
+
+def test_splits_that_are_all_one_partition_are_taken_over_seeds() -> None:
+    one = {(split, seed): float(seed) for split in (0, 1) for seed in range(3)}
+    found = paired(one, dict.fromkeys(one, 0.0), {0: "a", 1: "a"})
+    assert found is not None
+    assert (found.unit, found.differences) == ("seeds", (0.0, 1.0, 2.0))
+
+
+def test_differences_that_are_all_the_same_have_no_interval() -> None:
+    """Accuracies are counts of images: two that are equal by chance say nothing of a third."""
+    one = {(0, seed): 0.1 + 0.1 * seed for seed in range(3)}
+    found = paired({key: value + 0.3 for key, value in one.items()}, one, SPLITS)
+    assert found is not None
+    assert (found.low, found.p, found.spread) == (None, None, 0.0)
+    assert verdict(found, 1.0) == "no interval"
+
+
+def test_wilcoxons_test_needs_each_seed_on_every_split() -> None:
+    one = {(split, seed): float(seed + split + 1) for split in (0, 1) for seed in range(6)}
+    whole = paired(one, dict.fromkeys(one, 0.0), SPLITS, "seeds")
+    assert whole is not None
+    assert whole.wilcoxon is not None
+    del one[1, 5]
+    fewer = paired(one, dict.fromkeys(one, 0.0), SPLITS, "seeds")
+    assert fewer is not None
+    assert (fewer.wilcoxon, fewer.n) == (None, 6)
+
+
 def test_where_all_is_one_partition_its_seeds_are_the_units() -> None:
     found = paired({(0, s): float(s) for s in range(3)}, {(0, s): 0.0 for s in range(3)}, SPLITS)
     assert found is not None

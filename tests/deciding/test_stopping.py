@@ -48,6 +48,14 @@ def test_without_a_smallest_difference_none_stays_open() -> None:
     assert outcomes(spec("{max_seeds: 12}"), table(8))["CutMix"] == ("open", 8)
 
 
+def test_differences_that_are_all_the_same_close_nothing() -> None:
+    of, values = spec("{max_seeds: 8, smallest: 0.5}"), table(5)
+    values["CutMix"] = {key: value + 1.5 for key, value in values["Plain"].items()}
+    assert outcomes(of, values)["CutMix"] == ("open", 5)
+    values["CutMix"][0, 4] += 0.1  # and once they differ, they are looked at
+    assert outcomes(of, values)["CutMix"] == ("reversed", 5)
+
+
 def test_a_closed_claim_stays_as_it_was_whatever_comes_later() -> None:
     of = spec("{max_seeds: 8}")
     early = table(3, CutMix=-3.0)

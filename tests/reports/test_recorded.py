@@ -41,3 +41,10 @@ def test_a_run_that_lacks_the_score_of_one_row_still_has_those_of_others() -> No
     assert auroc("odin") is None
     assert auroc("msp") is not None
     assert recorded.unscored == {("run", "odin")}
+
+
+def test_a_run_that_lacks_a_score_keeps_what_is_of_known_samples_alone() -> None:
+    recorded = Recorded(cast(Reader, OneFile()), always=True)
+    config = resolve({"method": "plain", "protocol": "digits", "score": "odin"})
+    trial = ReportTrial(config, "identity", "finished", "run")
+    assert (recorded(trial, "test/accuracy"), recorded(trial, "test/auroc")) == (1.0, None)

@@ -50,6 +50,19 @@ def test_latex_has_a_label_the_claims_and_a_heading_over_what_is_published(table
     assert forms.tex("p < 0.001, 5 % & n_1") == r"p $<$ 0.001, 5 \% \& n\_1"
 
 
+@pytest.mark.parametrize(
+    ("name", "latex"),
+    [
+        ("[CLS] token", "{}[CLS] token"),  # no argument of the line break before it
+        ("*ours", "{}*ours"),
+        ("λ = 0.5", r"$\lambda$ = 0.5"),
+        ("with --set", "with -{}-set"),  # no dash
+    ],
+)
+def test_a_name_means_nothing_to_latex(name: str, latex: str) -> None:
+    assert forms.tex(name) == latex
+
+
 def test_of_a_latex_table_with_many_columns_the_published_numbers_are_in_the_line_below() -> None:
     lines = forms.latex(skeleton(SEARCH_SPACES / "backmix" / "table1.yaml")).splitlines()
     below = [line for line in lines if line.startswith(r"\quad {\footnotesize published} & {\footnotesize ")]
