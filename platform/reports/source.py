@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast
 
 from platform.deciding.paired import Verdict, holm, size, verdict
 from platform.deciding.stopping import Decision, decisions, seeds_of, wanted_seeds
@@ -20,7 +20,7 @@ from platform.planning.captions import say_settings, tested_on, tested_on_all, t
 from platform.reports.advice import advised
 from platform.reports.table import Comparison, ReportCell, ReportTable, ReportTrial, State
 from platform.tracking.evaluations import own_metrics
-from platform.tracking.index import FinishedTrial, SweepRun
+from platform.tracking.index import SweepRun
 from platform.tracking.reader import Reader
 from platform.tracking.trials import described
 from trainables.protocols.protocols import partition
@@ -53,15 +53,15 @@ class TableSource:
 
     def table(self, metrics: Metrics) -> ReportTable:
         """Read every cell; `metrics` gives those that the run of a trial has not recorded."""
-        spec, images = self.spec, self._images()
-        rows = list(self._rows(images))
+        spec = self.spec
+        rows = list(self._rows())
         decided = self._decisions(rows, metrics) if spec.until else []
         if spec.until:
             rows = list(_as_decided(spec, rows, decided))
         behind = [trial for _, groups in rows for trials_ in groups.values() for trial in trials_]
         configs = [trial.config for trial in behind]
         comparable = not self.reduced and not changing_trials(self.changed)
-        counts = {key: count for key, (_, count) in images.items()}
+        counts = {key: count for key, (_, count) in self._images.items()}
         comparable = comparable and all(trained_on_all(c, counts) for c in configs)
         cells = tuple(tuple(self._cells(row, groups, comparable, metrics)) for row, groups in rows)
         by_name = {row.name: {cell.column: cell for cell in line} for (row, _), line in zip(rows, cells, strict=True)}
@@ -81,7 +81,7 @@ class TableSource:
             self.changed,
             tuple(self._heading(name, metric) for name, (_, metric) in zip(spec.columns, columns(spec), strict=True)),
             cells,
-            (*self._found(images), *self._caption(behind, counts), *_given(rows)),
+            (*self._found(), *self._caption(behind, counts), *_given(rows)),
             tuple(self._advised(list(_with_holm(compared)), cells)),
             own.run_id if own else "",
             self.reader.link(own.run_id, own.experiment) if own and self.reader else "",
@@ -103,10 +103,12 @@ class TableSource:
         if of.of_known or of.metric == "feature_cosine":
             return ""
         score = self.score if "{score}" in metric or not of.unknown_set else None  # else the column names its own
-        said = [f"as {self.metric}"] if self.metric else []
-        return "".join(f", {one}" for one in [*said, *([f"by {score}"] if score else [])])
+        said = f", as {self.metric}" if self.metric else ""
+        return said + (f", by {score}" if score else "")
 
+    @cached_property
     def _images(self) -> dict[str, tuple[str, int]]:
+        """Of each image set, the fingerprint and the number of images that were trained on."""
         return self.reader.images(self.spec.name) if self.reader else {}
 
     @cached_property
@@ -118,10 +120,10 @@ class TableSource:
 
     # Rows and their trials
 
-    def _rows(self, images: Mapping[str, tuple[str, int]]) -> Iterator[RowTrials]:
+    def _rows(self) -> Iterator[RowTrials]:
         """Each row, with its trials by the column group that they serve."""
         if self.spec.search:
-            yield from self._confirmed(images)
+            yield from self._confirmed()
             return
         spec = self.spec.model_copy(update={"seeds": seeds_of(self.spec)})  # until decided: all that there may be
         for row in row_list(spec):
@@ -133,20 +135,20 @@ class TableSource:
                     yield row, groups
                     continue
                 for group, config in trials(spec, row, best):
-                    groups.setdefault(group, []).append(self._trial(config, images))
+                    groups.setdefault(group, []).append(self._trial(config))
             yield row, groups
 
     def _decisions(self, rows: Sequence[RowTrials], metrics: Metrics) -> list[Decision]:
         cells = {(row.name, cell.column): cell for row, of in rows for cell in self._cells(row, of, True, metrics)}
         return decisions(self.spec, lambda row, column: cells[row, column].percents)
 
-    def _confirmed(self, images: Mapping[str, tuple[str, int]]) -> Iterator[RowTrials]:
+    def _confirmed(self) -> Iterator[RowTrials]:
         """What a search retrained: its best settings, then its baselines."""
         best = (Row.model_construct(name=name, set=settings) for name, settings in self._best.items())
         for row in [*best, *self.spec.confirm.baselines] if self.spec.confirm else ():
             groups: dict[str, list[ReportTrial]] = {}
             for group, config in trials(self.spec, row):
-                groups.setdefault(group, []).append(self._trial(config, images))
+                groups.setdefault(group, []).append(self._trial(config))
             yield row, groups
 
     @cached_property
@@ -161,12 +163,12 @@ class TableSource:
         ranked = {name: best_settings(own, rank) if own else {} for rank, name in enumerate(names)}
         return {name: settings for name, settings in ranked.items() if settings} if self.spec.search else {}
 
-    def _found(self, images: Mapping[str, tuple[str, int]]) -> Iterator[str]:
+    def _found(self) -> Iterator[str]:
         """A sentence for each of the best settings, with what the search judged them by."""
         for name, settings in self._best.items():
             found = [dict(self._judged_by_score(name))]
             if not of_score(self.spec):
-                tried = [self._trial(config, images) for config in proposed(self.spec, settings)]
+                tried = [self._trial(config) for config in proposed(self.spec, settings)]
                 found = [own_metrics(one.metrics, one.config) for one in tried]
             names = [o.metric for o in self.spec.objectives if all(o.metric in one for one in found)]
             values = ", ".join(f"{metric} {100 * fmean(one[metric] for one in found):.1f}" for metric in names)
@@ -196,36 +198,31 @@ class TableSource:
                 if (value := metrics.get(f"search/best/{objective.metric}/mean")) is not None:
                     yield objective.metric, value
 
-    def _trial(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> ReportTrial:
+    def _trial(self, config: TrialConfig) -> ReportTrial:
         if self.score:
             config = replace(config, score=self.score)
-        if self.reader is None or any(name not in images for name in config.shaped_by):
+        identity = self._identity(config)
+        if self.reader is None or not identity:
             return ReportTrial(config, "", "missing")
-        identity = identity_of(config, {name: images[name][0] for name in config.shaped_by})
-        finished = self.reader.finished.get(identity)
-        if finished:
+        if finished := self.reader.finished.get(identity):
             where = (finished.run_id, finished.sweep, finished.git_sha, finished.git_dirty == "true")
-            saw: dict[str, Any] = {
-                "tested": finished.tested,
-                "scored_with": finished.scored_with,
-                "device": finished.device,
-            }
-            saw["seconds"] = finished.seconds
-            if teacher := self._teacher(config, images):
-                saw |= {"teacher": teacher.identity, "teacher_seconds": teacher.seconds}
-            return ReportTrial(config, identity, "finished", *where, metrics=finished.metrics, **saw)
+            teacher = self.reader.finished.get(self._identity(config.teacher))
+            return ReportTrial(
+                config, identity, "finished", *where, finished.metrics, finished.tested, finished.device,
+                finished.seconds, teacher.identity if teacher else "", teacher.seconds if teacher else 0.0,
+                finished.scored_with,
+            )  # fmt: skip
         begun = self.reader.running.get(identity) or self.reader.ended.get(identity)
-        states: dict[str, State] = {s: s for s in get_args(State)}
-        if begun is None or begun.ending not in states or begun.ending == "finished":
+        if begun is None or begun.ending == "superseded":
             return ReportTrial(config, identity, "missing")
-        state = "interrupted" if self.reader.lost(begun) else states[begun.ending]
+        state: State = "interrupted" if self.reader.lost(begun) else cast(State, begun.ending)
         return ReportTrial(config, identity, state, begun.run_id, begun.sweep)
 
-    def _teacher(self, config: TrialConfig, images: Mapping[str, tuple[str, int]]) -> FinishedTrial | None:
-        teacher = config.teacher
-        if teacher is None or self.reader is None or any(name not in images for name in teacher.shaped_by):
-            return None
-        return self.reader.finished.get(identity_of(teacher, {name: images[name][0] for name in teacher.shaped_by}))
+    def _identity(self, config: TrialConfig | None) -> str:
+        """Empty where there is none, or nothing was ever trained on its images."""
+        if config is None or any(name not in self._images for name in config.shaped_by):
+            return ""
+        return identity_of(config, {name: self._images[name][0] for name in config.shaped_by})
 
     def _cells(
         self, row: Row, groups: Mapping[str, list[ReportTrial]], comparable: bool, metrics: Metrics
