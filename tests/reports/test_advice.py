@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from platform.deciding.power import needed
+from platform.deciding.looks import looks
+from platform.deciding.power import needed, power
 from platform.planning.plan import Plan
 from platform.reports import forms
 from platform.reports.figures.drawing import Runs
@@ -182,6 +183,23 @@ def test_power_curves_are_of_the_measured_spread() -> None:
     assert curve["power"].is_monotonic_increasing
     assert of.figures == ["power"]
     assert "fixed n, over splits" in drawing.caption
+
+
+def test_a_sequential_curve_has_the_power_of_each_look() -> None:
+    """A look after three seeds asks for far more than the last one."""
+    of = table(UNTIL)
+    reader = Reader("", {}, sweeps=[])
+    (drawing,) = power_curves(Runs(of, reader, Recorded(reader), Path()))
+    curve = drawing.data[drawing.data["claim"].str.startswith("MixUp")]
+    (one,) = (one for one in of.comparisons if one.claim.row == "MixUp")
+    assert one.interval is not None
+    spread, strata = one.interval.spread, one.interval.strata
+    assert spread is not None
+    for look in looks(5, strata, 0.01):
+        expected = power(one.published or 0.0, look.n, spread, strata, limit=look.critical)
+        assert curve[curve["n"] == look.n]["power"].item() == pytest.approx(expected)
+    assert min(curve["n"]) == 3
+    assert "sequential, at the look after n seeds" in drawing.caption
 
 
 def shares_of(components: str) -> tuple[dict[str, float], str]:

@@ -25,11 +25,12 @@ def power_curves(runs: Runs) -> list[Drawing]:
         if not (one.published and found and found.spread):
             continue
         looked = looks(until.max_seeds, found.strata, asked.alpha) if until else ()
-        limit = looked[-1].critical if looked else 0.0
+        limits = {look.n: look.critical for look in looked}
+        first, last = (looked[0].n, looked[-1].critical) if looked else (2, 0.0)
         enough = needed(one.published, found.spread, found.strata, asked.power, asked.alpha, looked) or WIDEST
         claim = f"{one.claim.row} − {one.claim.over}, {one.column} ({one.published:+.1f})"
-        for n in range(2, min(WIDEST, max(enough + 2, found.n + 2, 8)) + 1):
-            chance = power(one.published, n, found.spread, found.strata, asked.alpha, limit)
+        for n in range(first, min(WIDEST, max(enough + 2, found.n + 2, 8)) + 1):
+            chance = power(one.published, n, found.spread, found.strata, asked.alpha, limits.get(n, last))
             lines.append({"claim": claim, "n": n, "power": chance, "measured": n == found.n})
     if not lines:
         raise MissingError("no claim with a published difference has a spread")
@@ -47,6 +48,6 @@ def power_curves(runs: Runs) -> list[Drawing]:
     )
     axes.set(xlabel=unit, ylabel="power", ylim=(0, 1.03))
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    kind = f"sequential, at the last of n looks at most, over {unit}" if sequential else f"fixed n, over {unit}"
+    kind = f"sequential, at the look after n {unit}" if sequential else f"fixed n, over {unit}"
     caption = f"How likely n {unit} find each published difference, by the measured spread ({kind}); dots: this table."
     return [Drawing("power", caption, drawn, data)]
