@@ -112,7 +112,7 @@ def execute(
                     with console.status("starting Ray on this machine …"):
                         connection.connect(None)
                         interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
-                site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
+                site = launch.Site(place.data_root, place.storage, tracker.store, plan.images.fingerprints)
                 with view:
                     view.begin(queue.expected, lambda: pace.left_of(queue))
                     run = launch.Run(

@@ -47,7 +47,8 @@ class Site:
     """Where trials find what they need, as every node of the cluster sees it."""
 
     data_root: Path
-    storage: Folder  # of `trials/<identity>`, with their checkpoints, and of `teachers/`
+    storage: Folder  # of `trials/<store>/<identity>`, with their checkpoints, and of `teachers/`
+    store: str  # the short name of the one that records
     fingerprints: Mapping[str, str]
 
 
@@ -85,6 +86,7 @@ class Run:
             "gpus": resources.gpus,
             "data_root": str(self.site.data_root.resolve()),
             "storage": self.site.storage.uri,
+            "store": self.site.store,
             "fingerprints": dict(self.site.fingerprints),
             "tested": {n: c.fingerprint for n, c in self.queue.plan.images.tested(trial.config).items()},
         }
@@ -162,7 +164,7 @@ class Run:
         asked = trial_id in self.ending
         job = self._over(trial_id)
         trial = job.trial
-        folder = self.site.storage / "trials" / trial.identity
+        folder = self.site.storage / "trials" / self.site.store / trial.identity
         if trial.status == "running":
             trial.status = "interrupted" if asked else "stopped"
         if trial.status == "finished":

@@ -1,0 +1,79 @@
+"""What is made of Tune's events: trials ended and kept, and files taken over, without Ray and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from platform.running import launch
+from platform.running.interrupt import Interrupt
+from platform.running.queue import Queue
+from platform.tracking.trials import Listener, TrialState
+from tests.helpers.queues import ROWS, filled, plan
+from trainables.storage.folder import Folder
+
+FILES = ("config.yaml", "scores.parquet", "weights.pt")
+
+
+class Ends(Listener):
+    """Remembers how each trial ended."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def ended(self, trial: TrialState) -> None:
+        self.seen.append((trial.place.row, trial.status))
+
+
+class Drive:
+    """A run of two rows as Tune drives it, by hand."""
+
+    def __init__(self, folder: Path, *listeners: Listener, store: str = "one") -> None:
+        self.ends, self.said = Ends(), list[str]()
+        self.queue: Queue = filled(plan(ROWS), folder / store)
+        site = launch.Site(folder / "data", Folder.at(folder / "results"), store, {})
+        self.run = launch.Run(self.queue, (self.ends, *listeners), site, Interrupt(self.said.append), self.said.append)
+        self.trials = folder / "results" / "trials" / store
+
+    def start(self, trial_id: str = "t") -> Path:
+        """The next trial, which keeps a checkpoint; its folder."""
+        job = self.queue.next()
+        assert job is not None
+        self.run.start(trial_id, job)
+        return self._write(job.identity, "checkpoints", ["000005.pt"])
+
+    def report(self, trial_id: str = "t", *, files: Sequence[str] = (), **result: Any) -> bool:
+        """Whether it stops here; with `files`, at its last report."""
+        job = self.run.jobs[trial_id]
+        self._write(job.identity, "files", files)
+        metrics = {"train/loss": 1.0, "val/accuracy": 0.5}
+        told = {"device": "cpu", "warnings": [], "history": [], "tested": {}, "epoch": 1, "metrics": metrics}
+        return self.run.stops(trial_id, told | {"last": bool(files)} | result)
+
+    def _write(self, identity: str, name: str, files: Sequence[str]) -> Path:
+        folder = self.trials / identity
+        for file in files:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name / file).write_text(name)
+        return folder
+
+
+def test_a_trial_that_has_finished_leaves_no_folder(tmp_path: Path) -> None:
+    drive = Drive(tmp_path)
+    folder = drive.start()
+    assert not drive.report()
+    drive.report(files=FILES)
+    drive.run.ended("t")
+    assert drive.ends.seen == [("Plain", "finished")]
+    assert not folder.exists()
+
+
+def test_drivers_of_two_stores_leave_each_others_checkpoints_alone(tmp_path: Path) -> None:
+    one, other = Drive(tmp_path, store="one"), Drive(tmp_path, store="other")
+    folder, theirs = one.start(), other.start()
+    assert folder.name == theirs.name
+    one.report(files=FILES)
+    one.run.ended("t")
+    assert not folder.exists()
+    assert (theirs / "checkpoints" / "000005.pt").is_file()
