@@ -22,6 +22,7 @@ from platform.tracking.evaluations import just_finished
 from platform.tracking.trials import Listener, TrialState
 from trainables.images.listing import Content
 from trainables.reading.addresses import showable
+from trainables.reading.values import listed
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights
 
@@ -37,6 +38,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 BYTE = 1  # of memory
+LEFT = ("config.yaml", "weights.pt")  # by every finished trial; one with samples to score leaves scores.parquet too
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 SECONDS_TO_BE_SURE = 5.0  # that Ray on this machine has died: nothing starts it again
 SECONDS_TO_COME_BACK = 40.0  # for a cluster elsewhere: after a minute, Ray's core would abort this process
@@ -170,7 +172,7 @@ class Run:
         if trial.status == "finished":
             try:
                 self._collect(job, folder / "files")
-            except OSError:  # a full disk, or a store that does not answer
+            except OSError:  # a full disk, a store that does not answer, or one that is not shared
                 trial.status, trial.error, job.curable = "failed", showable(traceback.format_exc()), True
         over = self._end(job)
         # From the checkpoints, now or another time.
@@ -185,6 +187,12 @@ class Run:
     def _collect(self, job: Job, files: Folder) -> None:
         """Take over the files of a finished trial; its weights go where other trials look for them. May `OSError`."""
         trial = job.trial
+        there = files.names()
+        if lacks := [name for name in LEFT if name not in there]:
+            raise OSError(
+                f"{listed(lacks)} {'is' if len(lacks) == 1 else 'are'} not in {files.uri}, as this process sees it, "
+                "where a worker has written: give a --storage that all nodes and this process share"
+            )
         here = _here(files)
         if trial.identity in self.queue.students or any(
             self.queue.lacks(just_finished(trial), request) for request in job.requests

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from platform.running import launch
 from platform.running.interrupt import Interrupt
 from platform.running.queue import Queue
@@ -31,7 +33,7 @@ class Drive:
 
     def __init__(self, folder: Path, *listeners: Listener, store: str = "one") -> None:
         self.ends, self.said = Ends(), list[str]()
-        self.queue: Queue = filled(plan(ROWS), folder / store)
+        self.queue: Queue = filled(plan(ROWS), folder / store, say=self.said.append)
         site = launch.Site(folder / "data", Folder.at(folder / "results"), store, {})
         self.run = launch.Run(self.queue, (self.ends, *listeners), site, Interrupt(self.said.append), self.said.append)
         self.trials = folder / "results" / "trials" / store
@@ -67,6 +69,32 @@ def test_a_trial_that_has_finished_leaves_no_folder(tmp_path: Path) -> None:
     drive.run.ended("t")
     assert drive.ends.seen == [("Plain", "finished")]
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("files", [("config.yaml",), ("config.yaml", "scores.parquet")])
+def test_a_finished_trial_whose_files_are_not_here_is_tried_again_and_not_finished(
+    tmp_path: Path, files: Sequence[str]
+) -> None:
+    """As where each node has a `--storage` of its own: the worker's files are on another disk."""
+    drive = Drive(tmp_path)
+    folder = drive.start()
+    drive.report(files=files)
+    drive.run.ended("t")
+    assert drive.ends.seen == []
+    (said,) = drive.said
+    assert "weights.pt is not in " in said
+    assert "give a --storage that all nodes and this process share; attempt 2 of 3 follows" in said
+    assert (folder / "checkpoints" / "000005.pt").is_file()
+    assert drive.run.problem is None
+
+
+def test_a_finished_trial_of_which_nothing_is_here_is_not_finished(tmp_path: Path) -> None:
+    drive = Drive(tmp_path)
+    drive.start()
+    drive.report(last=True)
+    drive.run.ended("t")
+    assert drive.ends.seen == []
+    assert "config.yaml and weights.pt are not in " in drive.said[0]
 
 
 def test_drivers_of_two_stores_leave_each_others_checkpoints_alone(tmp_path: Path) -> None:
