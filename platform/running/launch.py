@@ -68,7 +68,7 @@ class Run:
     jobs: dict[str, Job] = field(default_factory=dict)  # by Tune's name of the trial
     marks: dict[str, int] = field(default_factory=dict)  # of those on several workers, by which to find their groups
     marked: int = BYTE  # the latest mark
-    problem: Exception | None = None  # Tune takes what its callbacks raise for a trial's failure
+    problem: Exception | None = None  # the first error of ours, after which no trial ends: the next command goes on
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given into a snapshot that nobody reads
@@ -117,23 +117,24 @@ class Run:
 
     def placed(self, trial_id: str) -> None:
         """A worker has room for it, which until then it waited for."""
-        with self._ours():
+        with self.ours():
             for listener in self.listeners:
                 listener.placed(self.jobs[trial_id].trial)
 
     def stops(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Pass a report on; whether early stopping ends the trial here."""
-        with self._ours():
-            return self._reported(trial_id, result)
-        return True
+        if not self.problem:
+            with self.ours():
+                return self._reported(trial_id, result)
+        return False
 
     @contextmanager
-    def _ours(self) -> Iterator[None]:
+    def ours(self) -> Iterator[None]:
         """An error of ours within one of Tune's callbacks, which Tune would take for a trial's, ends the sweep."""
         try:
             yield
         except Exception as error:
-            self.problem = error
+            self.problem = self.problem or error
 
     def _reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         job = self.jobs[trial_id]
@@ -159,8 +160,9 @@ class Run:
 
     def ended(self, trial_id: str) -> None:
         """Its last report was heard, or early stopping has ended it."""
-        with self._ours():
-            self._ended(trial_id)
+        if not self.problem:
+            with self.ours():
+                self._ended(trial_id)
 
     def _ended(self, trial_id: str) -> None:
         asked = trial_id in self.ending
@@ -177,7 +179,7 @@ class Run:
         over = self._end(job)
         # From the checkpoints, now or another time.
         goes_on = not over or trial.status == "interrupted" or (trial.status == "failed" and job.curable)
-        if not trial.recorded:
+        if self.problem or not trial.recorded:
             return
         with suppress(OSError):  # what cannot be removed costs no more than its room
             (folder / "files" if goes_on else folder).clear()
@@ -207,7 +209,9 @@ class Run:
 
     def lost(self, trial_id: str, error: str) -> None:
         """Its process or its node is gone."""
-        with self._ours():
+        if self.problem:
+            return
+        with self.ours():
             job = self._over(trial_id)
             job.trial.status, job.trial.error, job.curable = "failed", showable(error), True
             self._end(job)
@@ -218,10 +222,15 @@ class Run:
             self._free_lost()
         if self.queue.tries_again(job):
             return False
-        for listener in self.listeners:
-            listener.ended(job.trial)
+        self._tell_end(job.trial)
         self.queue.ended(job)
         return True
+
+    def _tell_end(self, trial: TrialState) -> None:
+        """To every listener, whatever becomes of another: one of them may be the only one that records it."""
+        for listener in self.listeners:
+            with self.ours():
+                listener.ended(trial)
 
     def keep(self, actors: Sequence[Any]) -> None:
         """Have every running trial keep a checkpoint of where it is."""
@@ -242,8 +251,7 @@ class Run:
     def leave(self) -> None:
         """What runs is for another command to go on with."""
         for trial in self.queue.interrupt():
-            for listener in self.listeners:
-                listener.ended(trial)
+            self._tell_end(trial)
 
     def check(self) -> None:
         """Raise what must end the sweep: an interrupt, or an error of our own within one of Tune's callbacks."""
@@ -286,7 +294,7 @@ class _Relay(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         actors = {t.trial_id: t.temporary_state.ray_actor for t in trials if t.trial_id in self.run.jobs}
         self.run.end_asked(actors)
-        if self.run.interrupt.asked:
+        if self.run.interrupt.asked or self.run.problem:
             self.run.keep(list(actors.values()))
         self.run.check()
 
@@ -362,4 +370,6 @@ def _work_off(run: Run, worker: type[tune.Trainable]) -> None:
                 verbose=0,
             ),
         ).fit()
+        if run.problem:  # of the last trials, after which Tune asked for nothing
+            run.leave()
         run.check()

@@ -12,7 +12,7 @@ from platform.running import launch
 from platform.running.interrupt import Interrupt
 from platform.running.queue import Queue
 from platform.tracking.trials import Listener, TrialState
-from tests.helpers.queues import ROWS, filled, plan
+from tests.helpers.queues import ROWS, SEARCH, filled, metrics, plan
 from trainables.storage.folder import Folder
 
 FILES = ("config.yaml", "scores.parquet", "weights.pt")
@@ -29,11 +29,11 @@ class Ends(Listener):
 
 
 class Drive:
-    """A run of two rows as Tune drives it, by hand."""
+    """A run, of two rows where nothing else is said, as Tune drives it, by hand."""
 
-    def __init__(self, folder: Path, *listeners: Listener, store: str = "one") -> None:
+    def __init__(self, folder: Path, *listeners: Listener, store: str = "one", text: str = ROWS) -> None:
         self.ends, self.said = Ends(), list[str]()
-        self.queue: Queue = filled(plan(ROWS), folder / store, say=self.said.append)
+        self.queue: Queue = filled(plan(text), folder / store, say=self.said.append)
         site = launch.Site(folder / "data", Folder.at(folder / "results"), store, {})
         self.run = launch.Run(self.queue, (self.ends, *listeners), site, Interrupt(self.said.append), self.said.append)
         self.trials = folder / "results" / "trials" / store
@@ -49,8 +49,8 @@ class Drive:
         """Whether it stops here; with `files`, at its last report."""
         job = self.run.jobs[trial_id]
         self._write(job.identity, "files", files)
-        metrics = {"train/loss": 1.0, "val/accuracy": 0.5}
-        told = {"device": "cpu", "warnings": [], "history": [], "tested": {}, "epoch": 1, "metrics": metrics}
+        found = {"train/loss": 1.0, "val/accuracy": 0.5} | (metrics() if files else {})
+        told = {"device": "cpu", "warnings": [], "history": [], "tested": {}, "epoch": 1, "metrics": found}
         return self.run.stops(trial_id, told | {"last": bool(files)} | result)
 
     def _write(self, identity: str, name: str, files: Sequence[str]) -> Path:
@@ -69,6 +69,53 @@ def test_a_trial_that_has_finished_leaves_no_folder(tmp_path: Path) -> None:
     drive.run.ended("t")
     assert drive.ends.seen == [("Plain", "finished")]
     assert not folder.exists()
+
+
+class Full(Listener):
+    """Whose disk is full: it raises at what it is told first."""
+
+    def __init__(self, at: str = "reported") -> None:
+        setattr(self, at, self._fail)
+
+    def _fail(self, trial: TrialState) -> None:
+        raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_an_error_of_a_listener_leaves_the_trial_that_reported_to_another_command(tmp_path: Path, last: bool) -> None:
+    drive = Drive(tmp_path, Full())
+    folder = drive.start()
+    assert not drive.report(files=FILES if last else ())
+    drive.run.ended("t")  # as Tune tells after a last report
+    assert drive.ends.seen == []
+    drive.run.leave()
+    assert drive.ends.seen == [("Plain", "interrupted")]
+    assert (folder / "checkpoints" / "000005.pt").is_file()
+    with pytest.raises(OSError, match="No space left"):
+        drive.run.check()
+
+
+def test_a_proposal_is_open_in_its_study_after_an_error_of_ours(tmp_path: Path) -> None:
+    drive = Drive(tmp_path, Full(), text=SEARCH)
+    drive.start()
+    drive.report()
+    drive.run.ended("t")
+    drive.run.leave()
+    assert [told.status for told in drive.queue.studies["search"].history()] == ["running"]
+
+
+def test_an_error_of_a_listener_keeps_no_other_from_hearing_of_an_end(tmp_path: Path) -> None:
+    drive = Drive(tmp_path, Full("ended"))
+    drive.run.listeners = [*reversed(drive.run.listeners)]
+    folder = drive.start()
+    drive.report(files=FILES)
+    drive.run.ended("t")
+    assert drive.ends.seen == [("Plain", "finished")]
+    assert drive.queue.results.count("finished") == 1
+    assert (folder / "files" / "weights.pt").is_file()  # it may be the tracker that has not got them
+    drive.start("u")
+    drive.run.leave()
+    assert drive.ends.seen == [("Plain", "finished"), ("CutMix", "interrupted")]
 
 
 @pytest.mark.parametrize("files", [("config.yaml",), ("config.yaml", "scores.parquet")])
