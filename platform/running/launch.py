@@ -268,12 +268,14 @@ class _Feed(Searcher):
         self.run = run
 
     def suggest(self, trial_id: str) -> Any:
-        if self.run.interrupt.asked:
+        if self.run.interrupt.asked or self.run.problem:
             return Searcher.FINISHED
-        job = self.run.queue.next()
-        if job:
-            return self.run.start(trial_id, job)
-        return Searcher.FINISHED if self.run.queue.done else None
+        with self.run.ours():
+            job = self.run.queue.next()
+            if job:
+                return self.run.start(trial_id, job)
+            return Searcher.FINISHED if self.run.queue.done else None
+        return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """`_Relay` tells the queue."""
@@ -328,9 +330,10 @@ def _traceback(trial: Any) -> str:
 def work_off(run: Run, worker: type[tune.Trainable], give_up: Callable[[LostError], None], *, joined: bool) -> None:
     """Run every trial of the queue on actors of `worker`; failures are the listeners' to count.
 
-    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept, and `LostError` once the cluster is
-    gone: one that was `joined` may come back for a while. Where Ray's core does not return, so that nothing can be
-    raised, `give_up` gets that error in another thread, and is to end this process: in a minute, Ray would abort it.
+    Raises `KeyboardInterrupt` after an interrupt, or an error of ours, once what ran has been kept, and `LostError`
+    once the cluster is gone: one that was `joined` may come back for a while. Where Ray's core does not return, so that
+    nothing can be raised, `give_up` gets that error in another thread, and is to end this process: in a minute, Ray
+    would abort it.
     """
     which = "The Ray cluster is gone" if joined else "Ray on this machine has died (killed, or out of memory?)"
     lost = LostError(f"{which}: the sweep ends here, with everything kept that was finished")

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import RestException
 
-from platform.running import launch
+from platform import sweep as command
+from platform.running import connection, launch
 from platform.running.interrupt import Interrupt
 from platform.running.queue import Queue
+from platform.tracking.claims import ClaimOutcome, Claims
+from platform.tracking.errors import TrackingError
 from platform.tracking.trials import Listener, TrialState
 from tests.helpers.queues import ROWS, SEARCH, filled, metrics, plan
+from tests.helpers.sweeps import here, project, runs
 from trainables.storage.folder import Folder
 
 FILES = ("config.yaml", "scores.parquet", "weights.pt")
@@ -69,6 +74,69 @@ def test_a_trial_that_has_finished_leaves_no_folder(tmp_path: Path) -> None:
     drive.run.ended("t")
     assert drive.ends.seen == [("Plain", "finished")]
     assert not folder.exists()
+
+
+class Actor:
+    """A worker as Tune has it, which keeps a checkpoint when it is interrupted."""
+
+    def __init__(self) -> None:
+        self.trial_id, self.kept = "t", False
+        self.interrupt = self.temporary_state = self.ray_actor = self
+
+    def remote(self) -> None:
+        self.kept = True
+
+
+def test_a_refused_claim_ends_the_sweep_once_what_runs_has_kept_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch.ray, "wait", lambda asked, **options: None)
+    drive = Drive(tmp_path)
+    drive.start()
+
+    def refuse(trial: TrialState) -> ClaimOutcome:
+        raise TrackingError("MLflow refuses a run: 404")
+
+    monkeypatch.setattr(drive.queue.store, "claim", refuse)
+    assert launch._Feed(drive.run).suggest("u") == launch.Searcher.FINISHED
+    actor = Actor()
+    with pytest.raises(TrackingError, match="refuses a run: 404"):
+        launch._Relay(drive.run).on_step_begin(1, [actor])
+    assert actor.kept
+    assert drive.ends.seen == [("Plain", "interrupted")]
+
+
+def test_a_sweep_that_a_refusal_ended_tells_what_there_is_the_reason_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command without Ray: the first trial starts, and the second is refused."""
+    monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
+    contest, asked = Claims.contest, list[str]()
+
+    def refused(self: Claims, opening: dict[str, Any], *arguments: Any) -> Any:
+        asked.append(opening["identity"])
+        if len(asked) == 2:
+            raise RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such page"})
+        return contest(self, opening, *arguments)
+
+    def work_off(run: launch.Run, *rest: Any, **options: Any) -> None:
+        feed = launch._Feed(run)
+        assert isinstance(feed.suggest("t"), dict)
+        assert feed.suggest("u") == launch.Searcher.FINISHED
+        launch._Relay(run).on_step_begin(1, [])
+
+    monkeypatch.setattr(Claims, "contest", refused)
+    monkeypatch.setattr(launch, "work_off", work_off)
+    for name in ("connect", "disconnect"):
+        monkeypatch.setattr(connection, name, lambda *arguments: None)
+    folder = project(tmp_path, ROWS.replace("name: rows", "name: toy"))
+    done = here(command.main, folder, "toy.yaml")
+    assert done.returncode == 1
+    assert "refuses a run: " in done.stderr
+    assert "no such page: the sweep ends here, with everything kept that was finished" in done.stderr
+    assert "0 trained" in done.stdout
+    assert "This goes on from here:" in done.stdout
+    assert {run.info.status for run in runs(folder)} == {"KILLED"}
 
 
 class Full(Listener):
