@@ -48,7 +48,7 @@ EXAMPLES = """examples:
 
 The same command again goes on where it was interrupted, and trains nothing that is finished.
 Ctrl-C or SIGTERM keeps a checkpoint of every running trial.
-exit codes: 0 all trials done, or all that --hours allows, 1 some failed or are not in MLflow yet,
+exit codes: 0 all trials done, or all that --hours allows, 1 some failed or are not in MLflow yet, or an error ended it,
 2 nothing was started, 130 interrupted"""
 
 

@@ -19,6 +19,7 @@ import torch
 import torch.distributed
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 T = TypeVar("T")
 _OF_TORCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -142,15 +143,23 @@ ALONE = Processes()
 def over_processes(model: nn.Module, processes: Processes, device: torch.device) -> None:
     """Let the layers of `model` that look at more than one row look at those of all processes. In place.
 
-    Raises `ValueError` where a layer keeps batch statistics in a way that is not known here.
+    Raises `ValueError` where a layer keeps batch statistics, or drops values, in a way that is not known here.
     """
     for name, child in model.named_children():
-        if isinstance(child, nn.Dropout | nn.Dropout2d):
-            setattr(model, name, DropoutOfAll(child, processes))
+        if isinstance(child, _DropoutNd):
+            setattr(model, name, _dropout_of_all(child, processes))
             continue
         layer = _norm_of_all(child, device) if _keeps_batch_statistics(child) else child
         setattr(model, name, layer)
         over_processes(layer, processes, device)
+
+
+def _dropout_of_all(dropout: _DropoutNd, processes: Processes) -> DropoutOfAll:
+    if type(dropout) not in (nn.Dropout, nn.Dropout2d):
+        kind = f"{type(dropout).__module__}.{type(dropout).__qualname__}"
+        instead = "take one worker, or torch's Dropout or Dropout2d"
+        raise ValueError(f"several workers cannot draw for each other what a {kind} drops: {instead}")
+    return DropoutOfAll(dropout, processes)
 
 
 def _keeps_batch_statistics(layer: nn.Module) -> bool:
@@ -228,7 +237,7 @@ class DropoutOfAll(nn.Module):
     """Dropout of values or of channels that draws for all processes' rows, and takes its own: on a CPU, and of channels
     anywhere, as one process alone would. Of values, a GPU alone draws otherwise: there the masks are others."""
 
-    def __init__(self, alone: nn.Dropout | nn.Dropout2d, processes: Processes) -> None:
+    def __init__(self, alone: _DropoutNd, processes: Processes) -> None:
         super().__init__()
         self.p, self.of_channels, self.processes = alone.p, isinstance(alone, nn.Dropout2d), processes
 

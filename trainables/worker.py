@@ -57,7 +57,8 @@ class Order:
     gpus: float
     mark: int  # of this attempt, where it has several workers: their group asks for as many bytes of memory
     data_root: str
-    storage: str  # the folder of `trials/<identity>` and `teachers/`, as `Folder.at` reads it
+    storage: str  # the folder of `trials/<store>/<identity>` and `teachers/`, as `Folder.at` reads it
+    store: str  # of the driver's records: that of another one may have the same trial trained
     fingerprints: dict[str, str]  # of the images that the sweep was planned with
     tested: dict[str, str]  # the same of its test images, by `known` and unknown set
 
@@ -68,7 +69,7 @@ class Order:
     @property
     def folder(self) -> Folder:
         """Where the trial keeps `checkpoints/` and leaves its `files/`."""
-        return Folder.at(self.storage) / "trials" / self.identity
+        return Folder.at(self.storage) / "trials" / self.store / self.identity
 
     @property
     def teachers(self) -> Folder:

@@ -87,6 +87,7 @@ class Results:
     spared: int = 0  # trainings that a proposal did not need any more
     interrupted: bool = False
     lost: str = ""  # why the cluster was gone before the sweeps had ended
+    problem: str = ""  # an error that ended the sweeps before, as a store that refuses a run
     undelivered: bool = False  # MLflow does not have all that was recorded
     runs: dict[str, str] = field(default_factory=dict)  # MLflow's id of each sweep's own run
 

@@ -14,6 +14,7 @@ import psutil
 from platform.files.names import plain
 from platform.records.files import local_folder
 from platform.records.listing import Records
+from platform.tracking.address import short_name
 from platform.tracking.outbox import in_use
 from trainables.storage.cache import cache_folder
 
@@ -81,9 +82,12 @@ def _running(records: Records) -> bool:
 
 
 def _checkpoints(records: Records, folder: Path, busy: str) -> Iterator[Item]:
-    for path in _within(folder):
+    own = folder / short_name(records.reader.uri)
+    for path in _within(own):
         finished = path.name in records.reader.finished
         yield Item.of("checkpoints", path, [path], busy or ("" if finished else "its trial is not finished"))
+    for path in (path for other in _within(folder) if other != own for path in _within(other)):
+        yield Item.of("checkpoints", path, [path], "it is of another store")
 
 
 def _teachers(records: Records, folder: Path, busy: str) -> Iterator[Item]:

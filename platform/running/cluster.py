@@ -17,18 +17,41 @@ class LostError(ClusterError):
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """What Ray has to give, in all."""
+class Node:
+    """What one machine of a cluster has to give."""
 
     cpus: int
-    gpus: float
+    gpus: int
 
-    def at_once(self, resources: Resources) -> int:
-        """How many trials fit together; 0 where not even one does."""
-        fits = self.cpus // (resources.cpus_per_worker * resources.workers)
-        if resources.gpus:
-            fits = min(fits, int(self.gpus / (resources.gpus * resources.workers) + 1e-9))
-        return int(fits)
+    def __str__(self) -> str:
+        return f"{self.cpus} CPUs and {self.gpus} GPUs"
+
+    def holds(self, needs: Resources) -> int:
+        """How many workers of trials fit on it together; a share is of one GPU."""
+        fits = self.cpus // needs.cpus_per_worker
+        if needs.gpus >= 1:
+            return min(fits, self.gpus // int(needs.gpus))
+        return min(fits, self.gpus * int(1 / needs.gpus + 1e-9)) if needs.gpus else fits
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Ray has to give."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def cpus(self) -> int:
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        return sum(node.gpus for node in self.nodes)
+
+    def at_once(self, needs: Resources) -> int:
+        """How many trials fit together; 0 where not even one does. Their workers may be on several nodes, none of them
+        on more than one."""
+        return sum(node.holds(needs) for node in self.nodes) // needs.workers
 
 
 def local_cluster() -> Cluster:
@@ -40,4 +63,4 @@ def local_cluster() -> Cluster:
         sessions()
     except FolderError as error:
         raise ClusterError(str(error)) from error
-    return Cluster(cpu_count(), torch.cuda.device_count())
+    return Cluster((Node(cpu_count(), torch.cuda.device_count()),))

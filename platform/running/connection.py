@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from platform.running.cluster import Cluster, ClusterError, local_cluster
+from platform.running.cluster import Cluster, ClusterError, Node, local_cluster
 from platform.running.joining import AddressError, check_address
 from platform.running.session import LOOPBACK, own_token, private_sessions, stay_on_loopback
 from platform.running.shipping import copy_code
@@ -69,7 +69,7 @@ def connect(address: str | None, parts: Iterable[str] = (), protocols: Iterable[
         stay_on_loopback()
         try:
             options["_temp_dir"] = str(private_sessions())
-            ray.init("local", num_cpus=own.cpus, num_gpus=int(own.gpus), include_dashboard=False, **options)
+            ray.init("local", num_cpus=own.cpus, num_gpus=own.gpus, include_dashboard=False, **options)
         except OSError as error:
             again = "Set RAY_TMPDIR to a folder that it can write to"
             raise ClusterError(f"Ray did not start on this machine ({error}). {again}") from error
@@ -84,8 +84,8 @@ def cluster() -> Cluster:
     """What the nodes that are there now have to give; before Ray is started on this machine, what it has."""
     if not ray.is_initialized():
         return local_cluster()
-    total = ray.cluster_resources()
-    return Cluster(int(total.get("CPU", 0)), float(total.get("GPU", 0)))
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Cluster(tuple(Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in there))
 
 
 def gpu_memory() -> int:

@@ -65,8 +65,9 @@ def execute(
     """Run the sweeps on actors of the class that `worker` gives, and record them; `again` is the command that does the
     same, `joined`: on a cluster that is connected already.
 
-    Interrupted, or without its cluster all at once, it returns what there is, with everything kept and closed. Where
-    Ray's core holds the main thread for good, `give_up` gets that in another one, and ends the process.
+    Interrupted, refused by the store, or without its cluster all at once, it returns what there is, with everything
+    kept and closed. Where Ray's core holds the main thread for good, `give_up` gets that in another one, and ends the
+    process.
     """
     results = Results()
     outcome: End = "KILLED"
@@ -112,7 +113,7 @@ def execute(
                     with console.status("starting Ray on this machine …"):
                         connection.connect(None)
                         interrupt.listen()  # Ray's core has just put its own handlers, which abort, in place of ours
-                site = launch.Site(place.data_root, place.storage, plan.images.fingerprints)
+                site = launch.Site(place.data_root, place.storage, tracker.store, plan.images.fingerprints)
                 with view:
                     view.begin(queue.expected, lambda: pace.left_of(queue))
                     run = launch.Run(
@@ -126,6 +127,9 @@ def execute(
                     launch.work_off(run, worker(), held, joined=joined)
             except LostError as error:
                 results.interrupted, results.lost = True, str(error)
+            except (TrackingError, OSError) as error:
+                results.interrupted = True
+                results.problem = f"{error}: the sweep ends here, with everything kept that was finished"
             finally:
                 with ignored():
                     if results.lost:

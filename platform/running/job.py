@@ -40,6 +40,7 @@ class Job:
     block: int = 0  # of the first request: the ready ones of an earlier block are first, and of a block its teachers
     claimed: bool = False  # by an attempt before this one
     curable: bool = False  # of a failed one: another attempt may succeed
+    crowded: int = 0  # attempts that found no memory beside others on a GPU, which do not count as attempts
     asked: float = 0.0  # when another process was found to train it
 
     @property

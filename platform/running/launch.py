@@ -22,6 +22,7 @@ from platform.tracking.evaluations import just_finished
 from platform.tracking.trials import Listener, TrialState
 from trainables.images.listing import Content
 from trainables.reading.addresses import showable
+from trainables.reading.values import listed
 from trainables.storage.folder import Folder
 from trainables.storage.weights import keep_weights
 
@@ -37,6 +38,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 BYTE = 1  # of memory
+LEFT = ("config.yaml", "weights.pt")  # by every finished trial; one with samples to score leaves scores.parquet too
 SECONDS_TO_KEEP = 60.0  # for running trials to keep a checkpoint, once interrupted
 SECONDS_TO_BE_SURE = 5.0  # that Ray on this machine has died: nothing starts it again
 SECONDS_TO_COME_BACK = 40.0  # for a cluster elsewhere: after a minute, Ray's core would abort this process
@@ -47,7 +49,8 @@ class Site:
     """Where trials find what they need, as every node of the cluster sees it."""
 
     data_root: Path
-    storage: Folder  # of `trials/<identity>`, with their checkpoints, and of `teachers/`
+    storage: Folder  # of `trials/<store>/<identity>`, with their checkpoints, and of `teachers/`
+    store: str  # the short name of the one that records
     fingerprints: Mapping[str, str]
 
 
@@ -65,7 +68,7 @@ class Run:
     jobs: dict[str, Job] = field(default_factory=dict)  # by Tune's name of the trial
     marks: dict[str, int] = field(default_factory=dict)  # of those on several workers, by which to find their groups
     marked: int = BYTE  # the latest mark
-    problem: Exception | None = None  # Tune takes what its callbacks raise for a trial's failure
+    problem: Exception | None = None  # the first error of ours, after which no trial ends: the next command goes on
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given into a snapshot that nobody reads
@@ -85,6 +88,7 @@ class Run:
             "gpus": resources.gpus,
             "data_root": str(self.site.data_root.resolve()),
             "storage": self.site.storage.uri,
+            "store": self.site.store,
             "fingerprints": dict(self.site.fingerprints),
             "tested": {n: c.fingerprint for n, c in self.queue.plan.images.tested(trial.config).items()},
         }
@@ -113,23 +117,24 @@ class Run:
 
     def placed(self, trial_id: str) -> None:
         """A worker has room for it, which until then it waited for."""
-        with self._ours():
+        with self.ours():
             for listener in self.listeners:
                 listener.placed(self.jobs[trial_id].trial)
 
     def stops(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Pass a report on; whether early stopping ends the trial here."""
-        with self._ours():
-            return self._reported(trial_id, result)
-        return True
+        if not self.problem:
+            with self.ours():
+                return self._reported(trial_id, result)
+        return False
 
     @contextmanager
-    def _ours(self) -> Iterator[None]:
+    def ours(self) -> Iterator[None]:
         """An error of ours within one of Tune's callbacks, which Tune would take for a trial's, ends the sweep."""
         try:
             yield
         except Exception as error:
-            self.problem = error
+            self.problem = self.problem or error
 
     def _reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         job = self.jobs[trial_id]
@@ -155,25 +160,26 @@ class Run:
 
     def ended(self, trial_id: str) -> None:
         """Its last report was heard, or early stopping has ended it."""
-        with self._ours():
-            self._ended(trial_id)
+        if not self.problem:
+            with self.ours():
+                self._ended(trial_id)
 
     def _ended(self, trial_id: str) -> None:
         asked = trial_id in self.ending
         job = self._over(trial_id)
         trial = job.trial
-        folder = self.site.storage / "trials" / trial.identity
+        folder = self.site.storage / "trials" / self.site.store / trial.identity
         if trial.status == "running":
             trial.status = "interrupted" if asked else "stopped"
         if trial.status == "finished":
             try:
                 self._collect(job, folder / "files")
-            except OSError:  # a full disk, or a store that does not answer
+            except OSError:  # a full disk, a store that does not answer, or one that is not shared
                 trial.status, trial.error, job.curable = "failed", showable(traceback.format_exc()), True
         over = self._end(job)
         # From the checkpoints, now or another time.
         goes_on = not over or trial.status == "interrupted" or (trial.status == "failed" and job.curable)
-        if not trial.recorded:
+        if self.problem or not trial.recorded:
             return
         with suppress(OSError):  # what cannot be removed costs no more than its room
             (folder / "files" if goes_on else folder).clear()
@@ -183,6 +189,12 @@ class Run:
     def _collect(self, job: Job, files: Folder) -> None:
         """Take over the files of a finished trial; its weights go where other trials look for them. May `OSError`."""
         trial = job.trial
+        there = files.names()
+        if lacks := [name for name in LEFT if name not in there]:
+            raise OSError(
+                f"{listed(lacks)} {'is' if len(lacks) == 1 else 'are'} not in {files.uri}, as this process sees it, "
+                "where a worker has written: give a --storage that all nodes and this process share"
+            )
         here = _here(files)
         if trial.identity in self.queue.students or any(
             self.queue.lacks(just_finished(trial), request) for request in job.requests
@@ -197,7 +209,9 @@ class Run:
 
     def lost(self, trial_id: str, error: str) -> None:
         """Its process or its node is gone."""
-        with self._ours():
+        if self.problem:
+            return
+        with self.ours():
             job = self._over(trial_id)
             job.trial.status, job.trial.error, job.curable = "failed", showable(error), True
             self._end(job)
@@ -208,10 +222,15 @@ class Run:
             self._free_lost()
         if self.queue.tries_again(job):
             return False
-        for listener in self.listeners:
-            listener.ended(job.trial)
+        self._tell_end(job.trial)
         self.queue.ended(job)
         return True
+
+    def _tell_end(self, trial: TrialState) -> None:
+        """To every listener, whatever becomes of another: one of them may be the only one that records it."""
+        for listener in self.listeners:
+            with self.ours():
+                listener.ended(trial)
 
     def keep(self, actors: Sequence[Any]) -> None:
         """Have every running trial keep a checkpoint of where it is."""
@@ -232,8 +251,7 @@ class Run:
     def leave(self) -> None:
         """What runs is for another command to go on with."""
         for trial in self.queue.interrupt():
-            for listener in self.listeners:
-                listener.ended(trial)
+            self._tell_end(trial)
 
     def check(self) -> None:
         """Raise what must end the sweep: an interrupt, or an error of our own within one of Tune's callbacks."""
@@ -250,12 +268,14 @@ class _Feed(Searcher):
         self.run = run
 
     def suggest(self, trial_id: str) -> Any:
-        if self.run.interrupt.asked:
+        if self.run.interrupt.asked or self.run.problem:
             return Searcher.FINISHED
-        job = self.run.queue.next()
-        if job:
-            return self.run.start(trial_id, job)
-        return Searcher.FINISHED if self.run.queue.done else None
+        with self.run.ours():
+            job = self.run.queue.next()
+            if job:
+                return self.run.start(trial_id, job)
+            return Searcher.FINISHED if self.run.queue.done else None
+        return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """`_Relay` tells the queue."""
@@ -276,7 +296,7 @@ class _Relay(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         actors = {t.trial_id: t.temporary_state.ray_actor for t in trials if t.trial_id in self.run.jobs}
         self.run.end_asked(actors)
-        if self.run.interrupt.asked:
+        if self.run.interrupt.asked or self.run.problem:
             self.run.keep(list(actors.values()))
         self.run.check()
 
@@ -310,9 +330,10 @@ def _traceback(trial: Any) -> str:
 def work_off(run: Run, worker: type[tune.Trainable], give_up: Callable[[LostError], None], *, joined: bool) -> None:
     """Run every trial of the queue on actors of `worker`; failures are the listeners' to count.
 
-    Raises `KeyboardInterrupt` after an interrupt, once what ran has been kept, and `LostError` once the cluster is
-    gone: one that was `joined` may come back for a while. Where Ray's core does not return, so that nothing can be
-    raised, `give_up` gets that error in another thread, and is to end this process: in a minute, Ray would abort it.
+    Raises `KeyboardInterrupt` after an interrupt, or an error of ours, once what ran has been kept, and `LostError`
+    once the cluster is gone: one that was `joined` may come back for a while. Where Ray's core does not return, so that
+    nothing can be raised, `give_up` gets that error in another thread, and is to end this process: in a minute, Ray
+    would abort it.
     """
     which = "The Ray cluster is gone" if joined else "Ray on this machine has died (killed, or out of memory?)"
     lost = LostError(f"{which}: the sweep ends here, with everything kept that was finished")
@@ -352,4 +373,6 @@ def _work_off(run: Run, worker: type[tune.Trainable]) -> None:
                 verbose=0,
             ),
         ).fit()
+        if run.problem:  # of the last trials, after which Tune asked for nothing
+            run.leave()
         run.check()

@@ -52,6 +52,7 @@ class Queue:
     failed: dict[str, TrialState] = field(default_factory=dict)
     taught: set[str] = field(default_factory=set)  # teachers whose weights are where students look
     news: set[str] = field(default_factory=set)  # sweeps that run until decided, with results not looked at
+    shares: dict[str, Resources] = field(default_factory=dict)  # of sweeps with a trial that found no memory on its GPU
 
     def __post_init__(self) -> None:
         rejudged = Rejudged(self.store.fetch_scores)
@@ -99,7 +100,7 @@ class Queue:
         for sweep in self.plan.sweeps:
             configs = [(config, 1) for w in sweep.waiting for config in self.plan.configs(sweep, w.row)]
             for config, times in [*configs, *self.searches.to_come(sweep)]:
-                yield sweep.spec.resources, config, times
+                yield self._needs(sweep.name), config, times
 
     @property
     def done(self) -> bool:
@@ -114,15 +115,33 @@ class Queue:
     def tries_again(self, job: Job) -> bool:
         """Whether a running trial that has failed gets another attempt. If so it is ready for that now."""
         trial = job.trial
-        if trial.status != "failed" or not job.curable or trial.attempt >= ATTEMPTS:
+        crowded = 0 < job.resources.gpus < 1 and "out of memory" in trial.error
+        job.crowded += crowded
+        attempts = ATTEMPTS + job.crowded  # until it has a GPU of its own
+        if trial.status != "failed" or not job.curable or trial.attempt >= attempts:
             return False
-        self.say(f"{trial.name}: {trial.reason}; attempt {trial.attempt + 1} of {ATTEMPTS} follows")
         del self.running[trial.identity]
+        if crowded:
+            self._have_fewer_beside(job)
+        more = f", with {job.resources.gpus:g} of a GPU" if crowded else ""
+        self.say(f"{trial.name}: {trial.reason}; attempt {trial.attempt + 1} of {attempts} follows{more}")
         trial.attempt, trial.status, job.claimed = trial.attempt + 1, "running", True
-        if 0 < job.resources.gpus < 1 and "out of memory" in trial.error:  # too many share the GPU: fewer beside it
-            job.resources = job.resources.sharing(min(1.0, 2 * job.resources.gpus))
         self._queue(job)
         return True
+
+    def _have_fewer_beside(self, job: Job) -> None:
+        """Too many share its GPU: it gets twice its share, as do those of its sweep that do not run yet."""
+        sweep, needs = job.trial.place.sweep, job.resources.sharing(min(1.0, 2 * job.resources.gpus))
+        if needs.gpus > self._needs(sweep).gpus:
+            self.shares[sweep] = needs
+        for other in self.open.values():
+            waits = other.trial.place.sweep == sweep and other.identity not in self.running
+            if waits and other.resources.gpus < needs.gpus:
+                other.resources = needs
+
+    def _needs(self, sweep: str) -> Resources:
+        """What a trial of a sweep asks for."""
+        return self.shares.get(sweep) or self.plan.sweep(sweep).spec.resources
 
     def ended(self, job: Job) -> None:
         """A running trial has ended, as its `status` says."""
@@ -168,7 +187,7 @@ class Queue:
         place, config = request.place, request.config
         trial = TrialState(place, config, request.identity)
         block = self._block(request)
-        job = Job(trial, self.plan.sweep(place.sweep).spec.resources, [request], config.teacher, block)
+        job = Job(trial, self._needs(place.sweep), [request], config.teacher, block)
         self.open[request.identity] = job
         if finished and self.store.fetch_weights(finished):
             trial.evaluates_only, trial.run_id, job.claimed = True, finished.run_id, True

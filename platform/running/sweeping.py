@@ -263,8 +263,8 @@ def _carry_out(
     def show(results: Results) -> int:
         minutes = (time.monotonic() - started) / 60
         summarise(typed.console, plan, place.local / "studies", results, tracker, store, minutes)
-        if results.lost:
-            typed.errors.print(escape(results.lost), style="red")
+        if reason := results.lost or results.problem:
+            typed.errors.print(escape(showable(reason)), style="red", soft_wrap=True)
         failed = bool(results.count("failed", "left out"))
         if budget and (left := results.trials("not started")):
             console = typed.console
@@ -275,9 +275,9 @@ def _carry_out(
             what = "This tries again what failed:" if failed else "This brings MLflow what it lacks:"
             what = "This goes on from here:" if results.interrupted else what
             typed.console.print(f"{what}\n  {escape(typed.again)}", soft_wrap=True)
-        if results.interrupted and not results.lost:
+        if results.interrupted and not reason:
             return INTERRUPTED
-        return SOME_FAILED if results.lost or failed or results.undelivered else DONE
+        return SOME_FAILED if reason or failed or results.undelivered else DONE
 
     def end(results: Results) -> None:
         """At once, without Ray's own end: it would wait for a cluster that is gone, and abort."""
@@ -324,7 +324,8 @@ def _curves(folder: Path) -> Curves:
 def _told(plan: Plan, results: Results, code: int, seconds: float, again: str) -> dict[str, Any]:
     """What `--notify` tells, for programs: how the sweeps of the command ended."""
     how = "failed in part" if results.count("failed", "left out") else "finished"
-    how = "lost its cluster" if results.lost else "interrupted" if results.interrupted else how
+    how = "interrupted" if results.interrupted else how
+    how = "lost its cluster" if results.lost else "ended by an error" if results.problem else how
     names = [sweep.name for sweep in plan.sweeps]
     return {
         "text": f"{', '.join(names)} {how}: {ending(results, seconds / 60)}",

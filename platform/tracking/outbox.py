@@ -84,7 +84,9 @@ class Outbox:
         False, and `files` is all that there is of them.
         """
         copied = True
-        if files is not None:
+        if files is not None and not files.is_dir():
+            record = {**record, "files": str(files)}  # without `names`, which nobody knows: not an empty folder
+        elif files is not None:
             kept = self._own.with_suffix(".files") / uuid.uuid4().hex
             try:
                 _link(files, kept)

@@ -154,6 +154,11 @@ class Tracker(Listener):
             return self._store.fetch(self._delivery.run_of(run_id), name, folder)
 
     @property
+    def store(self) -> str:
+        """Its short name, in the names of what is kept for it."""
+        return self._store.name
+
+    @property
     def shown(self) -> str:
         """The store's address as people may see it."""
         return self._store.shown

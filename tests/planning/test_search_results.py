@@ -22,7 +22,7 @@ from platform import report
 from platform.files import search_file
 from platform.files.spec import Spec
 from platform.planning.search import Study
-from platform.running.cluster import Cluster
+from platform.running.cluster import Cluster, Node
 from platform.running.fitting import fit
 from tests.helpers.searches import SEARCH, Search
 from tests.helpers.sweeps import project
@@ -77,7 +77,9 @@ def test_no_password_of_a_studys_storage_reaches_the_store(search: Search) -> No
     assert "mysql://***@host/db" in stored.read_text()
     for file in (file for file in search.folder.rglob("*") if file.is_file() and file.name != "toy.yaml"):
         assert b"hunter2" not in file.read_bytes(), file
-    fitted = fit(search_file.load(search.folder / "toy.yaml"), None, [change], Cluster(2, 0), Console(quiet=True))
+    fitted = fit(
+        search_file.load(search.folder / "toy.yaml"), None, [change], Cluster((Node(2, 0),)), Console(quiet=True)
+    )
     assert fitted.changed == ("optuna.storage=mysql://***@host/db",)  # as tags and captions have it
     assert fitted.spec.optuna.storage == change.partition("=")[2]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from platform.tracking.address import short_name
 from platform.tracking.outbox import Outbox
 from tests.helpers.sweeps import Done, here
 
@@ -19,7 +20,7 @@ def desk(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the store, with what sweeps leave beside it."""
     shutil.copy2(place / "mlflow.db", tmp_path)
     for name in (FINISHED, UNFINISHED):
-        _write(tmp_path / "results" / "trials" / name / "000010.pt")
+        _write(trials_of(tmp_path) / name / "000010.pt")
         _write(tmp_path / "results" / "teachers" / f"{name}.pt")
         _write(tmp_path / "results" / "teachers" / f"{name}.sha256")
     _write(tmp_path / "results" / "studies" / "toy.log")
@@ -28,6 +29,10 @@ def desk(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         _write(tmp_path / "cache" / f"{name}.arrow")
     monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
     return tmp_path
+
+
+def trials_of(desk: Path) -> Path:
+    return desk / "results" / "trials" / short_name(f"sqlite:///{desk}/mlflow.db")
 
 
 def _write(path: Path) -> None:
@@ -60,17 +65,23 @@ def test_without_a_choice_all_is_shown_and_nothing_removed(desk: Path) -> None:
 def test_a_dry_run_names_what_would_be_removed(desk: Path) -> None:
     before = left(desk)
     said = clean(desk, "checkpoints", "--dry-run").stdout
-    assert f"would remove {desk / 'results' / 'trials' / FINISHED}\n" in said.replace("results/", f"{desk}/results/", 1)
+    assert f"would remove {trials_of(desk) / FINISHED}\n" in said.replace("results/", f"{desk}/results/", 1)
     assert left(desk) == before
 
 
 def test_checkpoints_and_weights_of_finished_trials_go_and_those_of_others_stay(desk: Path) -> None:
     said = clean(desk, "checkpoints", "teachers").stdout
-    trials, teachers = (desk / "results" / name for name in ("trials", "teachers"))
-    assert [path.name for path in trials.iterdir()] == [UNFINISHED]
-    assert {path.stem for path in teachers.iterdir()} == {UNFINISHED}
+    assert [path.name for path in trials_of(desk).iterdir()] == [UNFINISHED]
+    assert {path.stem for path in (desk / "results" / "teachers").iterdir()} == {UNFINISHED}
     assert "its trial is not finished" in said
     assert said.endswith("removed 2 things, 3.0 kB\n")
+
+
+def test_checkpoints_of_another_store_stay_even_of_a_trial_that_is_finished_in_this_one(desk: Path) -> None:
+    other = desk / "results" / "trials" / short_name("http://elsewhere:5000") / FINISHED / "000020.pt"
+    _write(other)
+    assert f"{FINISHED}: it is of another store" in clean(desk, "checkpoints").stdout
+    assert other.is_file()
 
 
 def test_the_study_of_a_search_that_is_not_over_stays(desk: Path) -> None:

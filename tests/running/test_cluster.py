@@ -117,7 +117,7 @@ def learning(store: str) -> bool:
     """Whether the teacher is there, and a student's checkpoint."""
     files = kept(store)
     taught = {Path(file).stem for file in files if file.startswith("teachers/")}
-    return any("/checkpoints/" in file and taught and file.split("/")[1] not in taught for file in files)
+    return any("/checkpoints/" in file and taught and file.split("/")[2] not in taught for file in files)
 
 
 def test_trials_and_their_teacher_go_on_from_an_s3_like_store(

@@ -144,7 +144,7 @@ def stops(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Sto
         seconds = time.monotonic() - since
         wait_until_gone(children)
         rows = {run.data.tags["identity"]: run.data.tags["row"] for run in trials(folder)}
-        kept = (folder / "results/trials").glob("*/checkpoints/*.pt")
+        kept = (folder / "results/trials").glob("*/*/checkpoints/*.pt")
         checkpoints: dict[str, list[Path]] = {}
         for file in sorted(kept):
             checkpoints.setdefault(rows[file.parts[-3]], []).append(file)
@@ -225,7 +225,7 @@ def test_a_ray_that_dies_is_told_soon_and_the_same_command_ends_with_the_same_nu
     assert "Traceback" not in said
     wait_until_gone(children)
     assert {status for _, status in statuses(folder)} <= {"KILLED", "FINISHED"}
-    assert list((folder / "results/trials").glob("*/checkpoints/*.pt"))
+    assert list((folder / "results/trials").glob("*/*/checkpoints/*.pt"))
     again = sweep(folder)
     said = again.communicate(timeout=600)[0]
     assert again.returncode == 0, said

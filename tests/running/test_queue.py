@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform.running import queue as queue_module
-from platform.running.queue import ATTEMPTS
+from platform.running.queue import ATTEMPTS, Queue
 from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, filled, just_finished, metrics, order, plan
 
 
@@ -32,17 +32,43 @@ def test_rows_that_mean_the_same_training_are_one_trial(tmp_path: Path) -> None:
     assert queue.results.rows("rows") == ["Plain", "CutMix", "By MLS"]
 
 
+def shares_tried(queue: Queue, *said: str) -> list[float]:
+    """Of a GPU, by the first trial: at first, and in each attempt after one that failed so; until there is none."""
+    job = queue.next()
+    assert job is not None
+    shares = [job.resources.gpus]
+    for error in said:
+        job.trial.status, job.trial.error, job.curable = "failed", error, True
+        if not queue.tries_again(job):
+            break
+        queue.ready.remove(job)
+        queue.running[job.identity] = job
+        shares.append(job.resources.gpus)
+    return shares
+
+
 def test_a_trial_that_found_no_memory_shares_its_gpu_with_fewer(tmp_path: Path) -> None:
     queue = filled(plan(ROWS + "resources: {gpus_per_worker: 0.3}\n"), tmp_path)
-    job = queue.next()
-    shares = []
-    for said in ("torch.OutOfMemoryError: CUDA out of memory.", "OSError: no answer", "out of memory"):
-        assert job is not None
-        job.trial.status, job.trial.error, job.curable = "failed", said, True
-        queue.tries_again(job)
-        shares.append(job.resources.gpus)
-        queue.running[job.identity] = job
-    assert shares == [0.6, 0.6, 0.6]  # the last of three attempts has no other after it
+    said = ("torch.OutOfMemoryError: CUDA out of memory.", "OSError: no answer", "out of memory")
+    assert shares_tried(queue, *said) == [0.3, 0.6, 0.6, 1.0]
+
+
+def test_all_attempts_are_left_to_a_trial_that_has_a_gpu_of_its_own_at_last(tmp_path: Path) -> None:
+    told: list[str] = []
+    queue = filled(plan(ROWS + "resources: {gpus_per_worker: 0.125}\n"), tmp_path, say=told.append)
+    shares = shares_tried(queue, *["CUDA out of memory"] * 99)
+    assert shares == [0.125, 0.25, 0.5, *[1.0] * ATTEMPTS]
+    assert told[0].endswith("CUDA out of memory; attempt 2 of 4 follows, with 0.25 of a GPU")
+    assert told[-1].endswith("CUDA out of memory; attempt 6 of 6 follows")
+
+
+def test_where_a_trial_found_no_memory_the_later_ones_of_its_sweep_have_fewer_beside_them(tmp_path: Path) -> None:
+    shared = ROWS + "resources: {gpus_per_worker: 0.25}\n"
+    other = shared.replace("name: rows", "name: other").replace("cutmix", "mixup")
+    queue = filled(plan(DISTILLED + "resources: {gpus_per_worker: 0.25}\n", other), tmp_path)
+    assert shares_tried(queue, "CUDA out of memory") == [0.25, 0.5]
+    asked = {(job.trial.place.sweep, job.resources.gpus) for job in order(queue)}
+    assert asked == {("rows", 0.5), ("other", 0.25)}
 
 
 def test_what_was_finished_before_is_cached(tmp_path: Path) -> None:

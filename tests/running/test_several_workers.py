@@ -50,7 +50,7 @@ def wait_for_checkpoint(folder: Path) -> None:
     """Until there is another one than now."""
 
     def kept() -> list[Path]:
-        return sorted((folder / "results" / "trials").glob("*/checkpoints/*"))
+        return sorted((folder / "results" / "trials").glob("*/*/checkpoints/*"))
 
     before = kept()
     assert within(300, lambda: kept() not in ([], before))

@@ -154,6 +154,20 @@ def test_a_run_ends_when_its_trial_did_and_not_when_that_was_delivered(
         assert run.info.start_time <= run.info.end_time <= 1000 * ended
 
 
+def test_a_folder_of_files_that_was_never_there_is_told_and_not_taken_for_an_empty_one(
+    track: Callable[..., Tracker], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    tracker = track(say=said.append)
+    trial = state("a")
+    tracker.claim(trial, sweep_of(tracker, tmp_path / "toy.yaml"))
+    trial.status, trial.files = "finished", tmp_path / "on another node"
+    report(tracker, trial, 3)
+    tracker.ended(trial)
+    flush(tracker)
+    assert said == [f"files of MLflow run {trial.run_id} are gone: files of {trial.files}"]
+
+
 def test_files_that_arrived_before_a_request_failed_are_not_told_to_be_gone(
     track: Callable[..., Tracker], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,3 +108,13 @@ def test_a_norm_that_is_not_known_is_refused(kind: type[nn.Module]) -> None:
 def test_a_norm_without_weights_is_refused_on_the_cpu() -> None:
     with pytest.raises(ValueError, match=r"on CPUs, several workers need weight, .* of BatchNorm1d"):
         over_processes(nn.Sequential(nn.BatchNorm1d(4, affine=False)), ALONE, CPU)
+
+
+class OwnDropout(nn.Dropout):
+    """A dropout of somebody's own."""
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout1d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, OwnDropout])
+def test_a_dropout_that_is_not_known_is_refused(kind: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match=f"several workers cannot draw for each other what a .*{kind.__name__} drops"):
+        over_processes(nn.Sequential(nn.Sequential(kind())), ALONE, CPU)

@@ -195,10 +195,16 @@ def test_the_command_in_a_runs_config_gives_the_runs_numbers_to_the_last_digit(t
     config = resolve({**SETTINGS, "epochs": 1, "images_per_class": 20})
     fingerprints = build(config, tmp_path).fingerprints
     identity = identity_of(config, fingerprints)
-    place = {"data_root": str(tmp_path), "storage": str(tmp_path), "fingerprints": fingerprints, "tested": {}}
+    place = {
+        "data_root": str(tmp_path),
+        "storage": str(tmp_path),
+        "store": "one",
+        "fingerprints": fingerprints,
+        "tested": {},
+    }
     order = Order(config.settings(), identity, "", False, 1, cpus=2, gpus=0, mark=0, **place)
     list(_results(order, tmp_path))
-    files = Path(Folder.at(tmp_path).path) / "trials" / identity / "files"
+    files = Path(Folder.at(tmp_path).path) / "trials" / "one" / identity / "files"
     first = (files / "config.yaml").read_text().splitlines()[0]
     command = shlex.split(first.removeprefix("# "))
     assert command[:4] == ["python", "-m", "trainables.trial", "config.yaml"]
