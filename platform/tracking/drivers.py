@@ -130,14 +130,15 @@ class Heartbeat:
         while not self._ended.wait(LOOK):
             looks += 1
             beats = looks % round(BEAT / LOOK) == 0
-            try:
-                for run_id in list(self.sweeps):
+            arrived = True
+            for run_id in list(self.sweeps):
+                try:
                     if beats:
                         self._store.log(run_id, tags=sign_of_life())
                     self.to_end |= asked_to_end(self._store.run(run_id).data.tags, self._driver)
-            except (MlflowException, OSError):
-                continue  # the outbox tells
-            if not beats:
+                except (MlflowException, OSError):
+                    arrived = False  # the outbox tells; the other sweeps still need theirs
+            if not (beats and arrived):
                 continue
             now = time.time()  # not monotonic: a machine that slept shows as well
             if now - self._latest > SILENCE / 2:
