@@ -39,7 +39,8 @@ class Outbox:
     """Delivers the records of one key together and in order. The key whose latest record is oldest comes first.
 
     If a delivery raises `UnavailableError`, its key is tried again later, without end. Any other exception means that
-    the records are refused: that is told, and they are kept in `refused.jsonl`, their files in `refused`.
+    the records are refused: that is told and counted, and they are kept in `refused.jsonl`, their files in `refused`.
+    Nothing reads these again: what is refused once would be refused for ever.
     Raises `OSError` where `folder` cannot be written.
     """
 
@@ -55,7 +56,9 @@ class Outbox:
         self.folder = folder
         self.down = False  # the latest try failed: the receiver does not answer
         self.left_behind = 0  # records that dead processes left, taken over here
+        self.refused = 0  # records that were set aside
         self.lost = 0  # records that were neither delivered nor found room on the disk, once it is closed
+        self.aside = folder / "refused.jsonl"
         self._deliver, self._say, self._receiver = deliver, say, receiver
         self._queue: OrderedDict[str, list[_Entry]] = OrderedDict()
         self._lock = threading.RLock()
@@ -273,17 +276,17 @@ class Outbox:
             self._say(f"{self._receiver} does not answer: {kept} ({error})")
 
     def _set_aside(self, key: str, entries: list[_Entry], error: Exception) -> None:
-        aside = self.folder / "refused.jsonl"
+        self.refused += len(entries)
         what = " ".join(str(error).split())
-        self._say(f"{self._receiver} refused {len(entries)} records ({what}): they are set aside in {aside}.")
+        self._say(f"{self._receiver} refused {len(entries)} records ({what}): they are set aside in {self.aside}.")
         try:
-            with aside.open("a", encoding="utf-8") as file:
+            with self.aside.open("a", encoding="utf-8") as file:
                 for record in (entry.record for entry in entries):
                     if (kept := self._copy_of(record)) is not None and kept.exists():
                         record = {**record, "files": str(shutil.move(kept, self.folder / "refused" / kept.name))}
                     file.write(json.dumps([key, record]) + "\n")
         except OSError as trouble:
-            self._say(f"{aside} cannot be written: {trouble}")
+            self._say(f"{self.aside} cannot be written: {trouble}")
 
 
 def in_use(folder: Path) -> bool:

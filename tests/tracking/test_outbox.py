@@ -107,6 +107,7 @@ def test_a_refusal_is_told_and_set_aside_with_its_files(tmp_path: Path) -> None:
     assert receiver.got == [("a", 2)]
     (told,) = receiver.said
     assert "refused 1 records (400)" in told
+    assert box.refused == 1
     key, record = json.loads((tmp_path / "box" / "refused.jsonl").read_text())
     assert key == "refused"
     assert (Path(record["files"]) / "weights.pt").read_text() == "w"
