@@ -376,6 +376,19 @@ def test_a_row_cannot_take_its_settings_from_what_is_no_search(tmp_path: Path) -
     assert "searches mask_ratio, which cutmix has not" in best_of(search, "{cut_size: 0.1}")
 
 
+@pytest.mark.parametrize("circle", [["p"], ["p", "q"], ["p", "q", "r"]])
+def test_searches_that_start_from_each_other_are_told_as_a_circle(
+    circle: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"{name}.yaml" for name in circle]
+    for name, start in zip(names, [*names[1:], names[0]], strict=True):
+        Path(name).write_text(f"{SEARCH}start_from: {start}\n")
+    said = said_of(Path("p.yaml"))
+    assert f"is a circle: {', '.join([*names, 'p.yaml'])}. Take one of these out" in said
+    assert len(said) < 200
+
+
 COMMAND = """\
 import contextlib, io, json, sys
 from platform import sweep
