@@ -185,3 +185,15 @@ def test_the_message_of_a_refused_store_hides_the_password(tmp_path: Path) -> No
 
 
 # Processes
+
+
+def test_a_trial_that_goes_on_is_listed_once(track: Callable[..., Tracker], uri: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        tracker, trial = track(), state("a")
+        tracker.claim(trial, sweep_of(tracker, tmp_path / "toy.yaml"))
+        report(tracker, trial, 1)
+        flush(tracker)
+        reader = Reader.open(uri)
+        assert reader is not None
+        assert [(run.run_id, run.ending) for run in reader.trials()] == [(trial.run_id, "running")]
+        tracker.close()
