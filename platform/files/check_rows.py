@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from platform.files.dimensions import LARGEST
 from platform.files.names import shown_name
 from platform.files.rows import MAX_ROWS, MAX_TRIALS, column_groups, expand, off, say, size
 from platform.files.spec import Claim, Column, LeftOut, Row, Spec
@@ -131,7 +131,7 @@ def _number_problems(numbers: Mapping[str, Any], path: KeyPath, spec: Spec) -> I
             yield Problem(
                 (*path, column), f"is no column{nearest(column, spec.columns)}; {', '.join(spec.columns)} are"
             )
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
             yield Problem((*path, column), f"{shown(value)} is not a number, as 91.3")
 
 
@@ -234,6 +234,9 @@ def _claim_problems(claim: Claim, path: KeyPath, rows: list[Row], spec: Spec) ->
         if getattr(claim, key) not in named:
             yield Problem((*path, key), f"{getattr(claim, key)!r} is no row{nearest(getattr(claim, key), named)}")
             return
+    if claim.row == claim.over:
+        yield Problem((*path, "over"), f"{claim.over!r} is the row itself: a claim is about two rows")
+        return
     for column in claim.columns:
         pair = (named[claim.row], named[claim.over])
         if column not in spec.columns:

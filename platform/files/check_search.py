@@ -204,10 +204,23 @@ def _storage_problems(storage: str, path: KeyPath) -> Iterator[Problem]:
         yield Problem(
             path, f"{storage!r}: Optuna has no storage {scheme}://{nearest(scheme, STORAGES)}; it has {known}"
         )
+    elif not url and (reason := _unreadable(storage)):
+        yield Problem(path, f"{shown(storage)} can be no file here ({reason}): name a journal file, as optuna.log")
     elif not url and Path(storage).is_dir():
         yield Problem(path, f"{storage!r} is a folder: name a journal file in it, as {Path(storage) / 'optuna.log'}")
     elif not url and not Path(storage).parent.is_dir():
         yield Problem(path, f"there is no folder {str(Path(storage).parent)!r}; a URL begins as sqlite:///")
+
+
+def _unreadable(path: str) -> str:
+    """Why nothing can be at a path: it is too long, or in a folder that one may not look into. Empty: no reason."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", error))
+    return ""
 
 
 def _baseline_problems(spec: Spec, baselines: list[Row]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from typing import Annotated, Any, Union
 
@@ -18,6 +19,8 @@ from pydantic import (
 )
 
 from trainables.reading.values import misread, shown
+
+LARGEST = sys.float_info.max  # YAML has whole numbers beyond it, which no calculation takes
 
 
 class Strict(BaseModel):

@@ -29,6 +29,7 @@ from trainables.settings.methods import laid_over
 from trainables.settings.resolving import called, check_settings, owners_of, settings_table
 
 PAPER = "paper"  # the profile that is the file as it stands
+_NO_SEARCH = "is not a search: it has no `search`"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class SearchFile:
 
     document: Document
     profiles: dict[str, dict[str, Any]]  # name → the file with that profile merged in
+    chain: tuple[Path, ...] = ()  # the files being read, each named by the one before it; this one is the last
 
     @property
     def path(self) -> str:
@@ -56,7 +58,7 @@ class SearchFile:
         changes = [_parse_override(text, self._settings) for text in overrides]
         spec, problems = _check(_override(self.profiles[name], changes))
         if spec and not problems:
-            problems = [*_best_of_problems(spec, name), *_start_problems(spec, name)]
+            problems = [*_best_of_problems(spec, name, self.chain), *_start_problems(spec, name, self.chain)]
         if spec is None or problems:
             lines = (f"{self._where(name, p.path, overrides, changes)}: {_text(p)}" for p in problems)
             raise ConfigError([Problem((), line) for line in lines])
@@ -103,8 +105,11 @@ def changing_trials(changes: Sequence[str]) -> list[str]:
     return [change for change in changes if not change.startswith(("until", "over="))]
 
 
-def load(path: Path) -> SearchFile:
-    """Read a search file and check every profile of it. Raises `ConfigError` with every mistake."""
+def load(path: Path, chain: tuple[Path, ...] = ()) -> SearchFile:
+    """Read a search file, which those of `chain` led to, and check every profile of it.
+
+    Raises `ConfigError` with every mistake.
+    """
     document = yaml_file.load(path)
     if not isinstance(document.data, dict):
         message = "expected a mapping with name, base, and either search and trials or rows"
@@ -124,7 +129,8 @@ def load(path: Path) -> SearchFile:
     if PAPER in profiles:
         raise ConfigError([Problem(("profiles", PAPER), "is the file as it stands and cannot be redefined")], document)
     named = {PAPER: {}, **profiles}
-    file = SearchFile(document, {name: _without_columns(_merge(raw, changes)) for name, changes in named.items()})
+    merged = {name: _without_columns(_merge(raw, changes)) for name, changes in named.items()}
+    file = SearchFile(document, merged, (*chain, path))
     mistakes: dict[str, Problem] = {}  # a mistake of the base shows once, not once a profile
     for name in file.profiles:
         try:
@@ -173,26 +179,30 @@ def _override(raw: dict[str, Any], changes: Sequence[tuple[list[str], Any]]) -> 
     return raw
 
 
-def load_search(path: Path, profile: str) -> Spec:
-    """The search in a file that another file takes settings from: its profile of the same name, or as it stands.
+def load_search(path: Path, profile: str, chain: tuple[Path, ...]) -> Spec:
+    """The search in a file that the last of `chain` takes settings from: its profile of the same name, or as it stands.
 
-    Raises `ConfigError` where the file is missing, has a mistake, or is no search.
+    Raises `ConfigError` where the file is missing, has a mistake, is no search, or is being read already.
     """
     data = yaml_file.load(path).data  # an ablation is not followed: it may name the file that named it
     if not isinstance(data, dict) or "search" not in data:
-        raise ConfigError([Problem((), f"{path} is not a search: it has no `search`")])
-    file = load(path)
+        raise ConfigError([Problem((), f"{path} {_NO_SEARCH}")])
+    for i, one in enumerate(chain):
+        if one.resolve() == path.resolve():
+            circle = ", ".join(map(str, (*chain[i:], path)))
+            raise ConfigError([Problem((), f"is a circle: {circle}. Take one of these out")])
+    file = load(path, chain)
     return file.profile(profile if profile in file.profiles else PAPER)
 
 
-def _best_of_problems(spec: Spec, profile: str) -> Iterator[Problem]:
+def _best_of_problems(spec: Spec, profile: str, chain: tuple[Path, ...]) -> Iterator[Problem]:
     """Rows that take their settings from a search that is not there, or has none for them."""
     for i, row in enumerate(spec.rows):
         if row.best_of is None:
             continue
         path: KeyPath = ("rows", i, "best_of")
         try:
-            search = load_search(Path(row.best_of), profile)
+            search = load_search(Path(row.best_of), profile, chain)
         except ConfigError as error:
             yield Problem(path, str(error).splitlines()[0])
             continue
@@ -204,16 +214,16 @@ def _best_of_problems(spec: Spec, profile: str) -> Iterator[Problem]:
                 yield Problem(path, f"searches {name}, which {called(changes)} has not")
 
 
-def _start_problems(spec: Spec, profile: str) -> Iterator[Problem]:
+def _start_problems(spec: Spec, profile: str, chain: tuple[Path, ...]) -> Iterator[Problem]:
     """Files that a search cannot start from."""
     for i, start in enumerate(spec.start_from):
         if isinstance(start, str) and "://" not in start:
             try:
-                load_search(Path(start), profile)
+                load_search(Path(start), profile, chain)
             except ConfigError as error:
-                said = (
-                    f"{str(error).splitlines()[0]}. A search starts from what searches have seen, which is never a test"
-                )
+                said = str(error).splitlines()[0]
+                if said.endswith(_NO_SEARCH):
+                    said += ". A search starts from what searches have seen, which is never a test"
                 yield Problem(("start_from", i), said)
 
 

@@ -5,7 +5,6 @@ A file is a *search*, which lets Optuna choose settings, or an *ablation*, whose
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from platform.files.dimensions import Dimension, Grid, Number, Numbers, Strict, Text, distinct
+from platform.files.dimensions import LARGEST, Dimension, Grid, Number, Numbers, Strict, Text, distinct
 from platform.files.names import Name, SweepName
 from trainables.reading.values import shown
 from trainables.settings.resolving import Setting, settings_table
@@ -167,7 +166,7 @@ class Claim(Strict):
 
     row: Text
     over: Text
-    columns: Annotated[list[Text], Field(min_length=1)]
+    columns: Annotated[list[Text], Field(min_length=1), AfterValidator(distinct)]
     sign: Literal["+", "-"] | None = None
 
 
@@ -220,7 +219,7 @@ class Resources(Strict):
     @classmethod
     def _number_or_auto(cls, gpus: Any) -> float | str:
         number = isinstance(gpus, int | float) and not isinstance(gpus, bool)
-        if gpus != "auto" and not (number and 0 <= gpus < math.inf):
+        if gpus != "auto" and not (number and 0 <= gpus <= LARGEST):
             raise ValueError(f"{shown(gpus)} is not a number of GPUs, nor auto")
         return "auto" if gpus == "auto" else float(gpus)
 

@@ -26,7 +26,7 @@ KINDS = {
     "images": "decoded image sets of all that runs on this machine; read again where a trial wants one",
     "indexes": "what this machine knows of a store, so that it need not be asked; made again at the next look",
     "deleted": "runs that were deleted in MLflow, with their files; until then they can be restored",
-    "undelivered": "records that MLflow has not taken yet: the next sweep delivers them",
+    "undelivered": "records that MLflow has not taken: the next sweep delivers them, all but refused ones",
 }
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any
 
+from platform.files.names import for_spreadsheets
 from platform.terminal.text import took
 from platform.tracking.index import SweepRun, TrialRun
 from platform.tracking.reader import Reader
@@ -169,13 +170,13 @@ def flat_line(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def comma_separated(lines: Iterable[Mapping[str, Any]]) -> str:
-    """One line a trial, and a column for each metric of any."""
+    """One line a trial, and a column for each metric of any; no text that a spreadsheet would compute."""
     flat = [flat_line(line) for line in lines]
     names = dict.fromkeys(name for line in flat for name in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows({name: for_spreadsheets(value) for name, value in line.items()} for line in flat)
     return text.getvalue()
 
 

@@ -178,7 +178,9 @@ class Queue:
                 job.trial.config = merged(job.trial.config, request.config)
         elif identity in self.failed:
             self._settle(Outcome.of(self.failed[identity], request))
-        elif (finished := self.finished.get(identity)) and not self.lacks(finished, request):
+        elif (finished := self.finished.get(identity)) and not (
+            self.lacks(finished, request) or self.searches.lacks(finished, request)
+        ):
             self._settle(Outcome.cached(finished, request))
         else:
             self._open(request, finished)
@@ -309,7 +311,10 @@ class Queue:
         self.elsewhere.pop(identity, None)
         for request in job.requests:
             finished = self.finished.get(identity)
-            if finished and self.lacks(finished, request):
+            if finished and (
+                self.lacks(finished, request)
+                or (not job.trial.evaluates_only and self.searches.lacks(finished, request))
+            ):
                 self._add(request)  # wanted while it was trained, or trained elsewhere: it is evaluated once more
             else:
                 self._settle(outcome(request))

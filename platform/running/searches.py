@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from platform.files.trial_settings import of_score
 from platform.planning.plan import Plan, Request, Sweep
@@ -75,9 +75,25 @@ class Searches:
             one.stop(place, trial, own)
         return True
 
+    def lacks(self, finished: FinishedTrial, request: Request) -> bool:
+        """Whether the run of a finished trial, of an older version say, has not what a proposal is judged by."""
+        spec = self.plan.sweep(request.place.sweep).spec
+        if request.place.phase != "search" or of_score(spec):  # whose trainings recorded each sample
+            return False
+        metrics = own_metrics(finished.metrics, request.config)
+        return any(objective.metric not in metrics for objective in spec.objectives)
+
     def judged(self, outcome: Outcome) -> Outcome:
-        """What came of a request, of a search of scores by those that are proposed."""
-        return self.rejudged(outcome, self.plan.sweep(outcome.place.sweep).spec)
+        """What came of a request, of a search of scores by those that are proposed; failed where that cannot be."""
+        spec = self.plan.sweep(outcome.place.sweep).spec
+        outcome = self.rejudged(outcome, spec)
+        if outcome.place.phase != "search" or not outcome.done:
+            return outcome
+        for objective in spec.objectives:
+            if objective.metric not in outcome.metrics:
+                said = f"run {outcome.run_id} has no {objective.metric}, evaluated anew: judge by another metric"
+                return replace(outcome, status="failed", error=said)
+        return outcome
 
     def settle(self, outcome: Outcome) -> None:
         """What came of a request. A proposal whose last this was is told to its study."""
@@ -125,7 +141,8 @@ class Searches:
             found, run = self.finished.get(request.identity), told.ran(request.place.split, request.place.seed)
             if found or run or not told.runs:  # else it has not begun
                 outcome = Outcome.told(told, request, found, run)
-                self.results.earlier.append(self.judged(outcome) if found else outcome)
+                spec = self.plan.sweep(name).spec
+                self.results.earlier.append(self.rejudged(outcome, spec) if found else outcome)
         if told.status == "finished":
             self.results.judged.setdefault(name, {})[told.proposal.number] = told.metrics
 

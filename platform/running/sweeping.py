@@ -218,7 +218,7 @@ def _warn_of_disk(guess: Estimate | str, uri: str, say: Callable[[str], None]) -
 def _hours(asked: float | None, sweeps: Sequence[Sweep]) -> float | None:
     """Those of the command, else the sum of the files'. Raises `ConfigError` where only some have any."""
     if asked is not None:
-        if asked <= 0:
+        if not asked > 0:  # nor is it above 0 where it is no number
             raise ConfigError([Problem((), f"--hours {asked:g}: write a number above 0, as --hours 8")])
         return asked
     own = [sweep.spec.budget.hours for sweep in sweeps if sweep.spec.budget]

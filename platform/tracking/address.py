@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from hashlib import sha256
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -19,9 +20,21 @@ _PATIENCE = 10.0  # seconds for a server to answer
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite store, None for any other."""
-    kind, _, rest = uri.partition("?")[0].partition(":///")
-    return Path(rest).resolve() if kind == "sqlite" and rest else None
+    """The file of a SQLite store, None for any other. Raises `TrackingError` where it can be the name of no file."""
+    kind, _, rest = uri.partition("?")[0].partition("://")
+    if kind != "sqlite":
+        return None
+    shown = f"MLflow at {showable(uri)!r} cannot be used"
+    if not rest.removeprefix("/"):
+        raise TrackingError(f"{shown}: name a file, as sqlite:///mlflow.db")
+    if not rest.startswith("/"):
+        raise TrackingError(f"{shown}: a file has three slashes before it, as sqlite:///mlflow.db")
+    try:
+        file = Path(rest[1:]).resolve()
+        file.exists()
+    except (OSError, ValueError) as error:  # too long, or with characters that no path has
+        raise TrackingError(f"{shown}: {getattr(error, 'strerror', error)}. Name another file") from error
+    return file
 
 
 def absolute(uri: str) -> str:
@@ -90,7 +103,9 @@ def check_reachable(uri: str) -> None:
                 pass
         except HTTPError:
             pass  # it answers: a server behind a login may refuse this page and still take runs
-        except OSError as error:
+        except (ValueError, InvalidURL) as error:
+            raise TrackingError(f"MLflow at {shown} cannot be used: {error}. Write http://HOST:PORT") from error
+        except (OSError, HTTPException) as error:
             raise TrackingError(f"MLflow at {shown} does not answer: {error}. Is the server running?") from error
 
 

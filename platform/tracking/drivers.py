@@ -40,7 +40,7 @@ class Driver:
     @staticmethod
     def this() -> Driver:
         born = psutil.Process().create_time()
-        return Driver(_host(), str(os.getpid()), f"{born:.2f}", uuid.uuid4().hex)
+        return Driver(this_host(), str(os.getpid()), f"{born:.2f}", uuid.uuid4().hex)
 
     @staticmethod
     def of(tags: Mapping[str, str]) -> Driver | None:
@@ -54,7 +54,7 @@ class Driver:
 
     def lives_here(self) -> bool | None:
         """Whether its process runs on this machine; None for a process of another."""
-        if self.host != _host():
+        if self.host != this_host():
             return None
         try:
             process = psutil.Process(int(self.pid))
@@ -130,14 +130,15 @@ class Heartbeat:
         while not self._ended.wait(LOOK):
             looks += 1
             beats = looks % round(BEAT / LOOK) == 0
-            try:
-                for run_id in list(self.sweeps):
+            arrived = True
+            for run_id in list(self.sweeps):
+                try:
                     if beats:
                         self._store.log(run_id, tags=sign_of_life())
                     self.to_end |= asked_to_end(self._store.run(run_id).data.tags, self._driver)
-            except (MlflowException, OSError):
-                continue  # the outbox tells
-            if not beats:
+                except (MlflowException, OSError):
+                    arrived = False  # the outbox tells; the other sweeps still need theirs
+            if not (beats and arrived):
                 continue
             now = time.time()  # not monotonic: a machine that slept shows as well
             if now - self._latest > SILENCE / 2:
@@ -174,7 +175,7 @@ def _recent(heartbeat: str) -> bool:
         return False
 
 
-def _host() -> str:
+def this_host() -> str:
     """This machine. Its network address too: names such as `ubuntu` are shared by many."""
     address = uuid.getnode()
     drawn = (address >> 40) & 1  # without a network card it is random, and another in each process

@@ -84,13 +84,17 @@ class TrialRun:
 
     @property
     def tested(self) -> dict[str, Content]:
-        """The test images that its evaluation saw, by unknown set and `known`; empty where that was not recorded."""
-        return {name: Content(*content) for name, content in self._parsed.get("tested", {}).items()}
+        """The test images that its evaluation saw, by unknown set and `known`; empty where that was not recorded, or in
+        another form than today's."""
+        with suppress(AttributeError, TypeError):
+            return {name: Content(*content) for name, content in self._parsed.get("tested", {}).items()}
+        return {}
 
     @property
     def scored_with(self) -> dict[str, tuple[float, ...]]:
         """The settings that its values of a score are of, in the order of `SCORE_SETTINGS`, where that was recorded."""
-        return {score: tuple(self._parsed[score]) for score in SCORE_SETTINGS if self._parsed.get(score)}
+        found = {score: self._parsed.get(score) for score in SCORE_SETTINGS}
+        return {score: tuple(values) for score, values in found.items() if values and isinstance(values, list)}
 
 
 class FinishedTrial(TrialRun):

@@ -2,6 +2,10 @@
 
 Each process writes its records as lines of files of its own, under `folder`. A thread hands them to `deliver`. If a
 process dies, the next one delivers what is left. So `deliver` may get the same record twice, and must allow for it.
+
+Whether a process lives is seen by its lock. Some shared file systems keep locks to each host (Lustre with `localflock`,
+NFS with `nolock`): there every lock of another host looks free. So a lock says which host holds it, and its time is a
+sign of life: a lock of another host counts as free only once it has been silent for as long as a dead driver.
 """
 
 from __future__ import annotations
@@ -11,12 +15,16 @@ import json
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from platform.tracking.drivers import BEAT, SILENCE, this_host
 
 INTERVAL = 2.0  # seconds between deliveries: what comes in between goes together
 LONGEST_WAIT = 30.0  # seconds between two tries where the receiver does not answer
@@ -39,7 +47,8 @@ class Outbox:
     """Delivers the records of one key together and in order. The key whose latest record is oldest comes first.
 
     If a delivery raises `UnavailableError`, its key is tried again later, without end. Any other exception means that
-    the records are refused: that is told, and they are kept in `refused.jsonl`, their files in `refused`.
+    the records are refused: that is told and counted, and they are kept in `refused.jsonl`, their files in `refused`.
+    Nothing reads these again: what is refused once would be refused for ever.
     Raises `OSError` where `folder` cannot be written.
     """
 
@@ -55,7 +64,9 @@ class Outbox:
         self.folder = folder
         self.down = False  # the latest try failed: the receiver does not answer
         self.left_behind = 0  # records that dead processes left, taken over here
+        self.refused = 0  # records that were set aside
         self.lost = 0  # records that were neither delivered nor found room on the disk, once it is closed
+        self.aside = folder / "refused.jsonl"
         self._deliver, self._say, self._receiver = deliver, say, receiver
         self._queue: OrderedDict[str, list[_Entry]] = OrderedDict()
         self._lock = threading.RLock()
@@ -75,6 +86,8 @@ class Outbox:
         self._own, self._descriptor = _own_lock(folder, name)
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._thread.start()
+        self._closed = threading.Event()
+        threading.Thread(target=self._beat, name="outbox lives", daemon=True).start()
 
     def put(self, key: str, record: Record, *, files: Path | None = None, safe: bool = False) -> bool:
         """Deliver `record` some time later, and with it a copy of the folder `files` (as `files` and `names`).
@@ -143,6 +156,7 @@ class Outbox:
                 if not any(segment.name.startswith(f"{lock.stem}.") for segment in self._undelivered):
                     _remove(lock)
                 os.close(descriptor)
+            self._closed.set()
             return left
 
     # On disk
@@ -204,7 +218,14 @@ class Outbox:
             self._full = True
             self._say(f"The disk takes no records in {self.folder}: they are kept in memory until it has room.")
 
-    # The thread
+    # The threads
+
+    def _beat(self) -> None:
+        """Show processes of other hosts that this one lives, also while a delivery takes long."""
+        while not self._closed.wait(BEAT):
+            for lock, _ in [*self._adopted, (self._own, self._descriptor)]:
+                with suppress(OSError):
+                    os.utime(lock)
 
     def _work(self) -> None:
         wait = 0.0
@@ -275,28 +296,26 @@ class Outbox:
             self._say(f"{self._receiver} does not answer: {kept} ({error})")
 
     def _set_aside(self, key: str, entries: list[_Entry], error: Exception) -> None:
-        aside = self.folder / "refused.jsonl"
+        self.refused += len(entries)
         what = " ".join(str(error).split())
-        self._say(f"{self._receiver} refused {len(entries)} records ({what}): they are set aside in {aside}.")
+        self._say(f"{self._receiver} refused {len(entries)} records ({what}): they are set aside in {self.aside}.")
         try:
-            with aside.open("a", encoding="utf-8") as file:
+            with self.aside.open("a", encoding="utf-8") as file:
                 for record in (entry.record for entry in entries):
                     if (kept := self._copy_of(record)) is not None and kept.exists():
                         record = {**record, "files": str(shutil.move(kept, self.folder / "refused" / kept.name))}
                     file.write(json.dumps([key, record]) + "\n")
         except OSError as trouble:
-            self._say(f"{aside} cannot be written: {trouble}")
+            self._say(f"{self.aside} cannot be written: {trouble}")
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process of this machine that lives keeps its records in `folder`."""
+    """Whether a process that lives keeps its records in `folder`, on whatever host."""
     for path in folder.glob("*.lock"):
-        try:
-            with path.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            continue  # its process just ended well
-        except BlockingIOError:
+        descriptor = _taken(path)
+        if descriptor is not None:
+            os.close(descriptor)
+        elif path.exists():  # else its process just ended well
             return True
     return False
 
@@ -307,6 +326,7 @@ def _own_lock(folder: Path, name: str) -> tuple[Path, int]:
         path = folder / f"{name}-{uuid.uuid4().hex[:12]}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _sign(descriptor)
         if path.exists():  # else another process took it for a dead one's between the two
             return path, descriptor
         os.close(descriptor)
@@ -315,20 +335,41 @@ def _own_lock(folder: Path, name: str) -> tuple[Path, int]:
 def _adopt(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
     """Take over the locks of dead processes that left records."""
     for path in sorted(folder.glob(f"{name}-*.lock")):
-        try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            continue  # its process just ended well
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+        descriptor = _taken(path)
+        if descriptor is None:
             continue
         if any(folder.glob(f"{path.stem}.*.jsonl")):
+            _sign(descriptor)
             yield path, descriptor
         else:
             _remove(path)
             os.close(descriptor)
+
+
+def _taken(lock: Path) -> int | None:
+    """The descriptor of a lock that was a dead process's and is ours now; None where its process lives, or ended
+    well."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
+    if holder != this_host() and time.time() - os.fstat(descriptor).st_mtime < SILENCE:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sign(lock: int) -> None:
+    """Write into a lock which host holds it: this one. On a full disk it stays empty, which is like another host's."""
+    with suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, this_host().encode(), 0)
 
 
 def _remove(lock: Path) -> None:

@@ -61,7 +61,9 @@ class Reader:
 
     def trials(self) -> list[TrialRun]:
         """Every run of a trial, those that are being trained first, then the last to end first."""
-        return [*self.running.values(), *(index.ended(self.index) if self.index else ())]
+        running = {run.run_id for run in self.running.values()}  # one that goes on keeps the time of its first end
+        ended = index.ended(self.index) if self.index else []
+        return [*self.running.values(), *(run for run in ended if run.run_id not in running)]
 
     def sweep_of(self, trial: TrialRun) -> SweepRun | None:
         """The sweep whose run a trial's run is under."""

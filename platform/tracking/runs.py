@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from mlflow.entities import Run
@@ -110,7 +111,9 @@ def _told(run: Run, sweep: str) -> dict[str, Any]:
         "metrics": dict(metrics),
         "tags": own | {"began": info.start_time / 1000},
     }
-    details |= {name: json.loads(tags[name]) for name in ("tested", *SCORE_SETTINGS) if tags.get(name)}
+    for name in ("tested", *SCORE_SETTINGS):
+        with suppress(KeyError, ValueError):  # absent, or of another version: nothing is known of it
+            details[name] = json.loads(tags[name])
     return {
         "identity": tags.get("identity", ""),
         "run_id": info.run_id,

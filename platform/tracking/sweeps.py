@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import Metric, Run
 
@@ -85,10 +87,17 @@ def _read(run: Run, store: Store) -> SweepRun:
         run.info.status == "FINISHED",
         tags.get("profile", ""),
         tags.get("changed", ""),
-        json.loads(tags.get("images", "{}")),
+        _images(tags.get("images", "{}")),
         {name: tags.get(f"{_LATEST}{name}", value) for name, value in run.data.params.items()},
         {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running"}.get(run.info.status, "interrupted"),
         run.info.start_time / 1000,
         0 if run.info.status == "RUNNING" else (run.info.end_time or 0) / 1000,
         {name: tags[name] for name in _LOOKED_AT if name in tags},
     )
+
+
+def _images(tag: str) -> dict[str, list[Any]]:
+    """Of each image set, the fingerprint and how many there are; empty where the tag cannot be read."""
+    with suppress(ValueError, TypeError, AttributeError):
+        return {name: [str(fingerprint), int(count)] for name, (fingerprint, count) in json.loads(tag).items()}
+    return {}

@@ -204,7 +204,12 @@ class Tracker(Listener):
                 f"{lost} {records} are lost: {folder} has no room for them. Make some: the next sweep does again what "
                 "they told, from the checkpoints that there are"
             )
-        if problems:
+        if refused := self._outbox.refused:
+            problems.append(
+                f"{refused} {records} were refused, as told above, and are set aside in {self._outbox.aside}: nothing "
+                "reads them again. Mend what it says: the same command does again what they told of trials"
+            )
+        if left or lost:
             return problems
         try:
             with self._store.told():
@@ -212,8 +217,8 @@ class Tracker(Listener):
                     self._store.log(run.info.run_id, tags={"held": ""})
                     self._store.end(run.info.run_id, "KILLED")
         except TrackingError as error:
-            return [str(error)]
-        return []
+            problems.append(str(error))
+        return problems
 
     # Trials
 

@@ -162,6 +162,7 @@ MISTAKES = [
     Mistake("10: rows.0.published.Ac.: is no column (did you mean 'Acc.'?)", "{Acc.: 84.3", "{Ac.: 84.3"),
     Mistake("10: rows.0.published.Acc.: '84.3 %' is not a number", "84.3", "84.3 %"),
     Mistake("10: rows.0.published.Acc.: True is not a number", "84.3", "true"),
+    Mistake(f"10: rows.0.published.Acc.: {'9' * 50}… is not a number", "84.3", "9" * 400),
     Mistake("10: rows.0.published.Acc.: nan is not a number", "84.3", ".nan"),
     Mistake("10: rows.0.published: write {column: number}", "{Acc.: 84.3}", "84.3"),
     Mistake("10: rows.0.published: is a list, which is for the rows of a grid", "{Acc.: 84.3}", "[{Acc.: 84.3}]"),
@@ -228,6 +229,8 @@ MISTAKES = [
               "gpus_per_worker: lots"),
     in_search("11: resources: gpus_per_worker: auto puts several", "workers: 1", "workers: 2, gpus_per_worker: auto"),
     in_search("11: resources.gpus_per_worker: -1 is not a number of GPUs", "workers: 1", "gpus_per_worker: -1"),
+    in_search(f"11: resources.gpus_per_worker: {'9' * 50}… is not a number of GPUs", "workers: 1",
+              f"gpus_per_worker: {'9' * 400}"),
     in_search("11: resources: gpus_per_worker: 1.5 is neither", "workers: 1", "gpus_per_worker: 1.5"),
     # Searches.
     in_search("4: search.mask_ratio: write {float: [low, high]}", "{float: [0, 1]}", "[0, 1]"),
@@ -277,6 +280,8 @@ MISTAKES = [
     in_search("7: optuna.storage: 'sqlit:///x.db': Optuna has no storage sqlit:// (did you mean 'sqlite'?)", "seed: 0",
               "storage: 'sqlit:///x.db'"),
     in_search("7: optuna.storage: there is no folder 'nowhere'", "seed: 0", "storage: nowhere/optuna.log"),
+    in_search(f"7: optuna.storage: '{'a' * 49}… can be no file here (File name too long): name a journal file",
+              "seed: 0", f"storage: {'a' * 5000}"),
     in_search("10: confirm: 'yes please' is not a mapping with top, splits", "{splits: [0, 1]}", "yes please"),
     in_search("10: confirm.baselines.0.set: is missing", "{splits: [0, 1]}", "{baselines: [{name: Plain}]}"),
     in_search("10: confirm.baselines.0.grid: is for the rows of an ablation", "{splits: [0, 1]}",
@@ -286,6 +291,10 @@ MISTAKES = [
             "seeds: [0]\nclaims: [{row: CutMx, over: Plain, columns: [Acc.]}]"),
     Mistake("6: claims.0.columns: 'Acc' is no column (did you mean 'Acc.'?)", "seeds: [0]",
             "seeds: [0]\nclaims: [{row: CutMix, over: Plain, columns: [Acc]}]"),
+    Mistake("6: claims.0.over: 'Plain' is the row itself: a claim is about two rows", "seeds: [0]",
+            "seeds: [0]\nclaims: [{row: Plain, over: Plain, columns: [Acc.], sign: +}]"),
+    Mistake("6: claims.0.columns: has 'Acc.' twice", "seeds: [0]",
+            "seeds: [0]\nclaims: [{row: CutMix, over: Plain, columns: [Acc., Acc.], sign: +}]"),
     Mistake("6: claims.0: AUROC is not published for both rows", "seeds: [0]",
             "seeds: [0]\nclaims: [{row: CutMix, over: Plain, columns: [AUROC]}]"),
     Mistake("6: claims.0.sign: '>' is not '+' or '-'", "seeds: [0]",
@@ -365,6 +374,19 @@ def test_a_row_cannot_take_its_settings_from_what_is_no_search(tmp_path: Path) -
         search, "{method: backmix, mask_ratio: 0.1, cut_size: 0.1}"
     )
     assert "searches mask_ratio, which cutmix has not" in best_of(search, "{cut_size: 0.1}")
+
+
+@pytest.mark.parametrize("circle", [["p"], ["p", "q"], ["p", "q", "r"]])
+def test_searches_that_start_from_each_other_are_told_as_a_circle(
+    circle: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"{name}.yaml" for name in circle]
+    for name, start in zip(names, [*names[1:], names[0]], strict=True):
+        Path(name).write_text(f"{SEARCH}start_from: {start}\n")
+    said = said_of(Path("p.yaml"))
+    assert f"is a circle: {', '.join([*names, 'p.yaml'])}. Take one of these out" in said
+    assert len(said) < 200
 
 
 COMMAND = """\

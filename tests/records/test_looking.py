@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform.planning.results import Outcome, Results
+from platform.records.listing import comma_separated
 from platform.terminal.summary import failures
 from platform.terminal.tracebacks import last_first
 from platform.tracking.trials import Place
@@ -66,6 +67,11 @@ def test_a_csv_has_a_line_a_trial_and_all_metrics(run: Command) -> None:
         assert float(lines["Plain"][name]) == value
     assert len(trials["Plain"]["metrics"]) > 30
     assert lines["Broken"]["test/accuracy"] == ""
+
+
+def test_a_row_whose_name_is_a_formula_is_a_text_in_a_csv() -> None:
+    text = comma_separated([{"row": "=1+1", "metrics": {"test/accuracy": -0.5}}])
+    assert text == "row,test/accuracy\n'=1+1,-0.5\n"
 
 
 @pytest.mark.parametrize("name", ["b2b2b2b2b2b2b2b2", "b2", "CutMix, split 0, seed 0", "CutM", "toy, CutMix, split 0"])

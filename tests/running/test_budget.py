@@ -154,7 +154,12 @@ def test_a_search_ends_early_enough_to_confirm_its_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [(["--hours", "0"], "write a number above 0"), (["two.yaml"], "only some of the files")]
+    ("options", "said"),
+    [
+        (["--hours", "0"], "write a number above 0"),
+        (["--hours", "nan"], "write a number above 0"),
+        (["two.yaml"], "only some of the files"),
+    ],
 )
 def test_a_budget_that_means_nothing_is_refused(options: list[str], said: str, tmp_path: Path) -> None:
     project(tmp_path, ROWS + "budget: {hours: 1}\n", store=False)

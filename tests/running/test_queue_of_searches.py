@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from platform.files.trial_settings import proposed
+from platform.planning.plan import Plan
+from platform.tracking.index import FinishedTrial
 from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, filled, just_finished, metrics, order, plan
 
 
@@ -178,3 +181,39 @@ def test_a_row_takes_the_best_of_a_search_in_the_same_command(tmp_path: Path) ->
     assert (row.config.method, row.config.lr) == ("mixup", best)
     phases = [job.trial.place.phase for job in jobs]
     assert phases.index("row") < len(jobs) - 1, "rows that need no search do not wait for it"
+
+
+BY_ACCURACY = SEARCH.replace("{float: [0.01, 0.1]}", "{choice: [0.01, 0.1]}") + "objective: {metric: val/accuracy}\n"
+
+
+def of_an_older_version(of: Plan) -> dict[str, FinishedTrial]:
+    """All that the search may propose, finished without the metric that it is judged by."""
+    configs = [config for lr in (0.01, 0.1) for config in proposed(of.sweeps[0].spec, {"lr": lr})]
+    return {identity: just_finished(identity, metrics()) for identity in map(of.identity, configs)}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_finished_trial_without_what_the_search_is_judged_by_is_evaluated_once_more(
+    elsewhere: bool, tmp_path: Path
+) -> None:
+    of = plan(BY_ACCURACY)
+    older = of_an_older_version(of)  # known from the start, or trained by another process meanwhile
+    queue = filled(of, tmp_path, Memory(finished=older if elsewhere else {}), {} if elsewhere else older)
+    while job := queue.next():
+        assert job.trial.evaluates_only
+        job.trial.status, job.trial.metrics = "finished", {**metrics(), "val/accuracy": 0.7}
+        queue.ended(job)
+    assert queue.results.evaluated == 2
+    assert [told.metrics for told in queue.studies["search"].history()] == [{"val/accuracy": 0.7}] * 3
+
+
+def test_a_trial_that_cannot_be_judged_has_failed_and_says_why(tmp_path: Path) -> None:
+    of = plan(BY_ACCURACY)
+    queue = filled(of, tmp_path, finished=of_an_older_version(of))
+    job = queue.next()
+    assert job is not None
+    end(queue, job)
+    (outcome,) = queue.results.outcomes
+    assert outcome.status == "failed"
+    assert outcome.error == "run earlier has no val/accuracy, evaluated anew: judge by another metric"
+    assert [told.status for told in queue.studies["search"].history()] == ["failed"]

@@ -68,6 +68,25 @@ def test_a_server_that_cannot_be_used_is_told_without_the_password(address: str,
     assert "secret" not in message
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("sqlite://", "name a file, as sqlite:///mlflow.db"),
+        ("sqlite:///", "name a file, as sqlite:///mlflow.db"),
+        ("sqlite://mlflow.db", "three slashes"),
+        (f"sqlite:///{'x' * 300}", "File name too long. Name another file"),
+        ("sqlite:///a\0b", "null byte. Name another file"),
+        ("https://[::1", "Invalid IPv6 URL. Write http://HOST:PORT"),
+        ("http://localhost:port", "nonnumeric port: 'port'. Write http://HOST:PORT"),
+    ],
+)
+def test_an_address_that_can_be_no_stores_is_told_by_sweeps_and_reports(
+    address: str, reason: str, tmp_path: Path
+) -> None:
+    for open_it in (lambda: Tracker(address, tmp_path / "box", print), lambda: Reader.open(address)):
+        assert reason in told(open_it)
+
+
 def test_a_full_disk_under_the_store_is_told(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", "64k") as disk:
         fill(disk)

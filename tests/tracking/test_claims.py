@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from platform.tracking import drivers
 from platform.tracking.claims import Elsewhere, Finished, Ours
 from platform.tracking.tracker import Tracker
 from tests.helpers.stores import (
@@ -184,6 +185,21 @@ def test_a_driver_on_another_machine_lives_as_long_as_its_sweep_beats(
     client.set_tag(sweep.run_id, "heartbeat", str(time.time() - 200))
     later = track()
     assert later.claim(state("a"), own) == Ours(trial.run_id)
+
+
+def test_a_sweep_whose_run_is_refused_leaves_the_others_their_signs_of_life(
+    track: Callable[..., Tracker], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "BEAT", 0.1)
+    monkeypatch.setattr(drivers, "LOOK", 0.1)
+    client, tracker = MlflowClient(uri), track()
+    lives = sweep_of(tracker, tmp_path / "toy.yaml").run_id
+    tracker._heartbeat.sweeps.update(f"{n:032x}" for n in range(20))  # MLflow knows none of these
+    client.set_tag(lives, "heartbeat", "0")
+    deadline = time.monotonic() + 20
+    while client.get_run(lives).data.tags["heartbeat"] == "0" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert float(client.get_run(lives).data.tags["heartbeat"]) > 0
 
 
 def compete(uri: str, folder: Path, identities: list[str], start: Barrier, trained: Queue) -> None:

@@ -9,10 +9,11 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException, RestException, get_error_code
 
 from platform.tracking import outbox
 from platform.tracking.claims import Claims, Ours
-from platform.tracking.errors import TrackingError
+from platform.tracking.errors import TrackingError, temporary
 from platform.tracking.store import Store
 from platform.tracking.tracker import Tracker
 from tests.helpers.stores import FORK, Server, finish, flush, report, runs, state, statuses, steps, sweep_of
@@ -208,3 +209,40 @@ def test_records_that_no_server_took_are_told_at_the_end(
         (problem,) = tracker.close(0.5)
     assert "the next sweep with this folder delivers them" in problem
     assert set(track(box="outbox 0").finished()) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RestException({"error_code": "UNAUTHENTICATED", "message": "the token has expired"}),
+        RestException({"error_code": "PERMISSION_DENIED", "message": "not now"}),
+        MlflowException("Response body: 'default backend - 404'", error_code=get_error_code(404)),
+    ],
+    ids=["401", "403", "404 of a proxy"],
+)
+def test_a_login_that_ran_out_and_a_proxy_without_its_server_are_waited_for(error: MlflowException) -> None:
+    assert temporary(error)
+
+
+@pytest.mark.parametrize("code", ["RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND", "INVALID_PARAMETER_VALUE"])
+def test_what_mlflow_itself_refuses_is_refused_for_good(code: str) -> None:
+    assert not temporary(RestException({"error_code": code, "message": "no"}))
+
+
+def test_records_that_are_refused_are_told_at_the_end_with_where_they_are(
+    track: Callable[..., Tracker], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = track()
+    trial = state("a")
+    sweep = sweep_of(tracker, tmp_path / "toy.yaml")
+    tracker.claim(trial, sweep)
+    flush(tracker)
+    with monkeypatch.context() as refusing:
+        refusal = RestException({"error_code": "INVALID_PARAMETER_VALUE", "message": "no"})
+        refusing.setattr(Store, "put_folder", lambda *_, **__: (_ for _ in ()).throw(refusal))
+        finish(tracker, trial, tmp_path)
+        flush(tracker)
+    tracker.end_sweep(sweep, "FINISHED")
+    (problem,) = tracker.close()
+    assert f"were refused, as told above, and are set aside in {tmp_path}/outbox 0/refused.jsonl" in problem
+    assert (statuses(uri), statuses(uri, "sweep")) == ({"KILLED": 1}, {"FINISHED": 1})

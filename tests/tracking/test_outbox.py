@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from platform.tracking import outbox
+from platform.tracking.drivers import SILENCE
 from platform.tracking.outbox import Outbox, UnavailableError
 from tests.helpers.disks import fill, small_disk
 from tests.helpers.paths import ROOT
@@ -107,6 +109,7 @@ def test_a_refusal_is_told_and_set_aside_with_its_files(tmp_path: Path) -> None:
     assert receiver.got == [("a", 2)]
     (told,) = receiver.said
     assert "refused 1 records (400)" in told
+    assert box.refused == 1
     key, record = json.loads((tmp_path / "box" / "refused.jsonl").read_text())
     assert key == "refused"
     assert (Path(record["files"]) / "weights.pt").read_text() == "w"
@@ -300,4 +303,48 @@ def test_the_lock_of_a_live_outbox_is_held(tmp_path: Path) -> None:
     (lock,) = tmp_path.glob("*.lock")
     with lock.open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    box.close(1)
+
+
+@pytest.fixture
+def left_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The lock of an outbox with a record that waits, of a process on another host whose locks are not seen here."""
+    receiver = Receiver()
+    receiver.down = True
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(outbox, "this_host", lambda: "another")
+        box = make(tmp_path, receiver)
+        box.put("a", {"n": 1})
+    (lock,) = tmp_path.glob("*.lock")
+    with monkeypatch.context() as unseen:
+        unseen.setattr(outbox.fcntl, "flock", lambda *_: None)
+        yield lock
+    box.close(0)
+
+
+def test_a_driver_of_another_host_keeps_its_records_where_its_lock_is_not_seen(left_elsewhere: Path) -> None:
+    receiver = Receiver()
+    box = make(left_elsewhere.parent, receiver)
+    assert (box.left_behind, box.close(1), receiver.got) == (0, 0, [])
+    assert outbox.in_use(left_elsewhere.parent)
+
+
+def test_what_a_driver_of_another_host_left_is_delivered_once_it_has_been_silent(left_elsewhere: Path) -> None:
+    long_ago = time.time() - 2 * SILENCE
+    os.utime(left_elsewhere, (long_ago, long_ago))
+    assert not outbox.in_use(left_elsewhere.parent)
+    receiver = Receiver()
+    box = make(left_elsewhere.parent, receiver)
+    assert (box.left_behind, box.close(10), receiver.got) == (1, 0, [("a", 1)])
+
+
+def test_an_outbox_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BEAT", 0.05)
+    box = make(tmp_path, Receiver())
+    (lock,) = tmp_path.glob("*.lock")
+    os.utime(lock, (0, 0))
+    deadline = time.monotonic() + 10
+    while lock.stat().st_mtime == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert lock.stat().st_mtime > 0
     box.close(1)

@@ -185,3 +185,32 @@ def test_the_message_of_a_refused_store_hides_the_password(tmp_path: Path) -> No
 
 
 # Processes
+
+
+def test_a_trial_that_goes_on_is_listed_once(track: Callable[..., Tracker], uri: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        tracker, trial = track(), state("a")
+        tracker.claim(trial, sweep_of(tracker, tmp_path / "toy.yaml"))
+        report(tracker, trial, 1)
+        flush(tracker)
+        reader = Reader.open(uri)
+        assert reader is not None
+        assert [(run.run_id, run.ending) for run in reader.trials()] == [(trial.run_id, "running")]
+        tracker.close()
+
+
+@pytest.mark.parametrize("value", ["no JSON", "5", '["x"]', '{"known": ["x"]}', '{"known": 5}'])
+def test_a_tag_that_cannot_be_read_counts_as_absent(
+    value: str, track: Callable[..., Tracker], uri: str, tmp_path: Path
+) -> None:
+    tracker, trial, client = track(), state("a"), MlflowClient(uri)
+    sweep = sweep_of(tracker, tmp_path / "toy.yaml")
+    tracker.claim(trial, sweep)
+    finish(tracker, trial, tmp_path)
+    tracker.close()
+    for run_id, name in ((trial.run_id, "tested"), (trial.run_id, "knn"), (sweep.run_id, "images")):
+        client.set_tag(run_id, name, value)
+    reader = Reader.open(uri)
+    assert reader is not None
+    assert reader.finished["a"].tested == reader.images("toy") == {}
+    assert reader.finished["a"].scored_with.keys() <= {"knn"}
