@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
@@ -14,8 +11,6 @@ from torchvision.transforms.v2.functional import rotate
 
 from tests.objectives.test_methods import CPU, noise, trial
 from trainables.data.pools import MemoryPool
-from trainables.data.trial_data import build
-from trainables.evaluating import evaluate_again
 from trainables.mixes.openmix import (
     draw_places,
     kaleidoscope,
@@ -28,7 +23,6 @@ from trainables.mixes.openmix import (
 )
 from trainables.models.dummies import openmix_score
 from trainables.objectives.openmix import OpenMix
-from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.training.loop import Trainer
 
@@ -230,13 +224,3 @@ def test_the_score_ranks_as_the_largest_known_probability_and_is_finite_where_th
 def test_a_trial_that_makes_no_image_is_refused() -> None:
     with pytest.raises(ConfigError, match="openmixup: makes no image"):
         trial("openmix", openmixup=0, opencutout=0, opencutmix=0)
-
-
-def test_weights_are_evaluated_again_to_the_same_scores(tmp_path: Path) -> None:
-    config = trial("openmix", backbone="wrn10-1", epochs=1, images_per_class=10, openmixup=1)
-    data = build(config, Path("no data needed"))
-    *_, last = run_trial(config, data, CPU, tmp_path / "first")
-    again = evaluate_again(config, data, CPU, tmp_path / "again", tmp_path / "first" / "weights.pt")
-    assert again["test/auroc"] == again["test/digits/openmix/auroc"] == last.metrics["test/auroc"]
-    tables = [pd.read_parquet(tmp_path / name / "scores.parquet") for name in ("first", "again")]
-    pd.testing.assert_frame_equal(*tables)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
@@ -13,15 +12,11 @@ from scipy.stats import beta
 from torch import nn
 
 from tests.objectives.test_methods import CPU, noise, trial
-from trainables.data.trial_data import build
-from trainables.evaluating import evaluate_again
 from trainables.models import build_model
 from trainables.models.dummies import proser_score
 from trainables.models.output import ConvolutionalNetwork
 from trainables.objectives.proser import Proser, changed, hidden_cross_entropy, rows
-from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
-from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
 
@@ -146,13 +141,3 @@ def test_the_middle_of_a_network_is_after_its_second_group(backbone: str, shape:
     with changed(model.middle, lambda middle: seen.append(middle.shape) or middle), torch.no_grad():
         model(torch.zeros(2, 3, 32, 32))
     assert seen == [(2, *shape)]
-
-
-def test_weights_are_evaluated_again_to_the_same_scores(tmp_path: Path) -> None:
-    config = resolve({"method": "proser", "backbone": "wrn10-1", "epochs": 1, "images_per_class": 10, "dummies": 2})
-    data = build(config, Path("no data needed"))
-    *_, last = run_trial(config, data, CPU, tmp_path / "first", untrained_weights(config, data, tmp_path))
-    again = evaluate_again(config, data, CPU, tmp_path / "again", tmp_path / "first" / "weights.pt")
-    assert again["test/auroc"] == again["test/digits/proser/auroc"] == last.metrics["test/auroc"]
-    tables = [pd.read_parquet(tmp_path / name / "scores.parquet") for name in ("first", "again")]
-    pd.testing.assert_frame_equal(*tables)
