@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Nothing:
     """A store without a trial."""
 
-    def claim(self, trial: TrialState) -> ClaimOutcome:
+    def claim(self, trial: TrialState, *, fresh: bool = False) -> ClaimOutcome:
         return Ours("run")
 
     def fetch_scores(self, run_id: str) -> pd.DataFrame:

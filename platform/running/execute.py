@@ -162,8 +162,8 @@ class _Store:
     teachers: Folder
     fresh: bool
 
-    def claim(self, trial: TrialState) -> ClaimOutcome:
-        return self.tracker.claim(trial, self.runs[trial.place.sweep], fresh=self.fresh)
+    def claim(self, trial: TrialState, *, fresh: bool = False) -> ClaimOutcome:
+        return self.tracker.claim(trial, self.runs[trial.place.sweep], fresh=fresh or self.fresh)
 
     def fetch_scores(self, run_id: str) -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as scratch:

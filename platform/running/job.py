@@ -18,7 +18,10 @@ from trainables.settings.config import TrialConfig
 class Registry(Protocol):
     """What became of trials before and elsewhere."""
 
-    def claim(self, trial: TrialState) -> ClaimOutcome: ...
+    def claim(self, trial: TrialState, *, fresh: bool = False) -> ClaimOutcome:
+        """Whether this process may train a trial now. `fresh`: though a run of it has finished, which counts no more
+        once this one has."""
+        ...
 
     def fetch_scores(self, run_id: str) -> pd.DataFrame:
         """What a finished trial recorded of each sample. Raises `TrackingError` where it is out of reach."""

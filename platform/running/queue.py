@@ -271,6 +271,8 @@ class Queue:
         if self._ended_elsewhere(job):
             return False
         claim = self.store.claim(job.trial)
+        if isinstance(claim, Finished) and self._out_of_reach(job, claim.trial):
+            claim = self.store.claim(job.trial, fresh=True)
         if isinstance(claim, Finished):
             self.finished[job.identity] = claim.trial
             self._close(job, lambda request: Outcome.cached(claim.trial, request))
@@ -282,6 +284,11 @@ class Queue:
             self.elsewhere[job.identity] = job
             return False
         return True
+
+    def _out_of_reach(self, job: Job, finished: FinishedTrial) -> bool:
+        """Whether a finished trial has to be evaluated, and its weights are gone: it would be finished for ever."""
+        lacking = any(self.lacks(finished, request) for request in job.requests)
+        return lacking and not self.store.fetch_weights(finished)
 
     def _ended_elsewhere(self, job: Job) -> bool:
         """Whether processes that share the searches have told how all that a job is wanted for has ended."""

@@ -88,6 +88,16 @@ def test_pseudo_unknown_images_among_the_outliers_are_found_by_their_pixels() ->
         check_disjoint({"outliers": outliers}, {"pseudo-unknown images": Subset(hidden.source, hidden.rows)})
 
 
+@pytest.mark.parametrize(("first", "second", "said"), [(5, 1000, "5 of 1,000 second"), (1000, 5, "5 of 5 second")])
+def test_a_small_part_that_lies_in_a_large_one_is_found_whichever_comes_first(
+    first: int, second: int, said: str
+) -> None:
+    source = build(trial(protocol="digits"), Path()).train.source
+    parts = {name: Subset(source, np.arange(count)) for name, count in (("first", first), ("second", second))}
+    with pytest.raises(DataError, match=f"{said} are first too"):
+        check_disjoint(parts, {})
+
+
 def test_tested_images_among_the_outliers_are_found_by_their_pixels() -> None:
     config = own(slice(1000, None), slice(0, 1000), method="oe", outlier_set="digits")
     with pytest.raises(DataError, match=r"are outliers too .*: choose another outlier_set"):

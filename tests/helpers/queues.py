@@ -38,8 +38,8 @@ class Memory:
     reachable: bool = True
     scores: dict[str, pd.DataFrame] = field(default_factory=dict)  # by run
 
-    def claim(self, trial: TrialState) -> ClaimOutcome:
-        if trial.identity in self.finished:
+    def claim(self, trial: TrialState, *, fresh: bool = False) -> ClaimOutcome:
+        if trial.identity in self.finished and not fresh:
             return Finished(self.finished[trial.identity])
         return Elsewhere("another process") if trial.identity in self.elsewhere else Ours("run")
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.data.pools import ImagePool, MemoryPool
-from trainables.mixes import MIXES
+from trainables.mixes import mix_class
 from trainables.mixes.base import TrainingImages
 from trainables.models.output import Network, Output
 from trainables.objectives import OBJECTIVES
@@ -80,7 +80,7 @@ def resolved(**settings: object) -> SimpleNamespace:
 def objective(settings: SimpleNamespace, images: TrainingImages, **given: object) -> Objective:
     """What learns with these settings, and its mix."""
     config = resolve(vars(settings))
-    mix = MIXES[config.mix](config.mix_settings, images)
+    mix = mix_class(config.mix)(config.mix_settings, images)
     plain = Given(Small(0, images.num_classes))
     given_here = dataclasses.replace(plain, **given)  # type: ignore[arg-type]
     return OBJECTIVES[config.objective](config.objective_settings, mix, given_here)

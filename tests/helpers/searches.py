@@ -84,9 +84,10 @@ class Search:
                     tracker.ended(interrupted)
                 break
             trial.status, trial.epoch = "finished", trial.config.epochs
-            scores = [f"test/digits/{score}/{metric}" for score in ("msp", "mls") for metric in ("auroc", "oscr")]
+            own = trial.config.score
+            scores = [f"test/digits/{score}/{metric}" for score in ("msp", "mls", own) for metric in ("auroc", "oscr")]
             trial.metrics = (
-                {"val/pseudo-unknown/msp/auroc": value}
+                {f"val/pseudo-unknown/{own}/auroc": value}
                 if trial.place.phase == "search"
                 else {**dict.fromkeys(scores, value), "test/accuracy": value}
             )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.squares import config, squares
 from trainables.data.augment import GREY, crop_and_flip
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
@@ -70,19 +71,25 @@ def test_boxes_reach_every_place_and_the_official_range_misses_the_last() -> Non
     assert set(inner.tolist()) == set(range(24))
 
 
-def shares_of_others(stored: int, seen: int, **settings: object) -> torch.Tensor:
-    """How much of each seen image is another one: images of one colour each, mixed in by BackMix without a mask."""
+def colours(stored: int, seen: int, **settings: object) -> BackMix:
+    """BackMix without a mask, of 120 images of one colour each."""
     count = 120
     pixels = np.repeat(np.arange(count, dtype=np.uint8), stored * stored * 3).reshape(count, stored, stored, 3)
     labels = np.arange(count) % 6
     source = ImageSet("colours", pixels, labels, np.arange(count), "colours", 0, "painted here")
     data = TrialData(tuple(range(6)), seen, True, Samples(source, np.arange(count), labels, seen))
     base = {"method": "backmix", "backbone": "wrn10-1", "mask_ratio": 0.0, "crop_padding": 0}
-    config = resolve({**base, "image_size": seen, "batch_size": count, **settings})
-    mix = Trainer(config, data, torch.device("cpu")).mix
+    settings = {**base, "image_size": seen, "batch_size": count, **settings}
+    mix = Trainer(resolve(settings), data, torch.device("cpu")).mix
     assert isinstance(mix, BackMix)
-    ids = torch.randperm(count, generator=generator())
+    return mix
+
+
+def shares_of_others(stored: int, seen: int, **settings: object) -> torch.Tensor:
+    """How much of each seen image is another one."""
+    mix = colours(stored, seen, **settings)
     pool = mix.images.pool
+    ids = torch.randperm(len(pool), generator=generator())
     mixed, view = mix.mix(pool[ids], pool.labels[ids], ids)
     shown = crop_and_flip(mixed, view, "reflect", seen)[..., 0]
     return (shown != ids[:, None, None]).float().mean(dim=(1, 2))
@@ -97,6 +104,36 @@ def test_a_box_covers_the_cut_size_of_what_the_network_sees(stored: int, seen: i
 
 def test_a_box_as_large_as_the_image_covers_all_of_it() -> None:
     assert shares_of_others(256, 224, cut_size=1.0).unique().tolist() == [1.0]
+
+
+def test_an_independent_box_is_of_any_place_of_a_stored_image_that_is_larger_than_what_is_seen() -> None:
+    mix = colours(40, 32, box_pair="independent")
+    places = torch.cartesian_prod(torch.arange(40), torch.arange(40)).view(1, 40, 40, 2) + 1  # row and column of each
+    background = places.to(torch.uint8).expand(500, -1, -1, -1)
+    mixed, _, _ = mix.paste(torch.zeros_like(background), background, mix.bank_Nhw[:1].expand(500, -1, -1))
+    bottom, right = mixed.amax(dim=(1, 2)).T
+    assert mix.side == 16
+    assert set(bottom.tolist()) == set(right.tolist()) == set(range(16, 41))
+
+
+def test_a_row_of_the_bank_that_was_read_is_normalised_from_then_on() -> None:
+    mix = colours(32, 32, bank_read="normalise", bank_init="random")
+    ids, before, same = torch.arange(20), mix.bank_Nhw.double(), mix.images.generator.clone_state()
+    mix.batch(ids)
+    labels = mix.images.pool.labels[ids]
+    read = draw_partners(labels, labels, False, same, self_B=ids).unique()
+    assert len(read) < 20
+    expected = before.clone()
+    expected[read] = before[read] / before[read].sum(dim=(1, 2), keepdim=True)
+    torch.testing.assert_close(mix.bank_Nhw.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_the_pass_over_raw_images_leaves_batch_statistics_to_the_training_pass() -> None:
+    data, _ = squares(24)
+    one, same = (Trainer(config(cam_from="raw", batch_size=24), data, torch.device("cpu")) for _ in range(2))
+    one.step(torch.arange(24))
+    same.model(same.mix.batch(torch.arange(24)).images_BCHW)
+    torch.testing.assert_close(dict(one.model.named_buffers()), dict(same.model.named_buffers()))
 
 
 def test_the_mask_covers_the_highest_cells() -> None:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from tests.helpers.squares import squares
-from trainables.evaluating import evaluate_again
 from trainables.models.cam import foreground
 from trainables.models.class_statistics import class_statistics, gram
 from trainables.models.head import LinearHead
 from trainables.models.reconstruction import AutoEncoders
 from trainables.objectives import network_of
-from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.settings.reconstruction import ORIGINAL, CSSRSettings, RCSSRSettings
 from trainables.settings.resolving import resolve
@@ -246,20 +240,6 @@ def test_the_linear_head_of_the_code_is_plain_without_a_bias() -> None:
     np.testing.assert_allclose(small(maps).logits_BK.detach().softmax(dim=1), expected, rtol=1e-12)
     with pytest.raises(ConfigError, match="head_bias: a ViT's head has one"):
         resolve({"method": "plain", "backbone": "vit-ti8", "head_bias": False})
-
-
-@pytest.mark.parametrize("method", ["cssr", "rcssr"])
-def test_weights_evaluated_again_give_the_same_scores(method: str, tmp_path: Path) -> None:
-    config = resolve({"method": method, "backbone": "wrn10-1", "epochs": 1, "batch_size": 12})
-    known, unknown = squares(12)[0].train, squares(12, classes=2)[0].train
-    unknown = replace(unknown, labels=unknown.labels * 0 - 1)
-    data = replace(squares(40)[0], test={"known": known, "unknown": unknown})
-    *_, last = run_trial(config, data, CPU, tmp_path / "first")
-    again = evaluate_again(config, data, CPU, tmp_path / "again", tmp_path / "first" / "weights.pt")
-    assert again["test/auroc"] == again["test/unknown/cssr/auroc"] == last.metrics["test/auroc"]
-    first, second = (pd.read_parquet(tmp_path / out / "scores.parquet") for out in ("first", "again"))
-    pd.testing.assert_frame_equal(first, second)
-    assert first[list(config.objective_settings.own_scores)].nunique().min() > 6
 
 
 def test_the_original_recipe_trains_as_the_code_does() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers.squares import squares
-from trainables.evaluating import evaluate_again
 from trainables.models import build_model
 from trainables.models.confusing import LATENT, Discriminator, Generator, TwoNorms, double_norms, for_generated
 from trainables.models.given import load_given
@@ -272,16 +270,9 @@ def test_the_state_has_the_adversaries_and_their_optimisers() -> None:
     assert moments[0]["step"] == 2  # one of each batch of the first pass
 
 
-def test_finished_weights_have_points_and_both_norms_and_no_adversary_and_give_the_same_scores_again(
-    tmp_path: Path,
-) -> None:
+def test_finished_weights_have_points_and_both_norms_and_no_adversary(tmp_path: Path) -> None:
     data, _ = squares(20)
-    unknown = replace(data.train, labels=data.train.labels * 0 - 1)
-    data = replace(data, test={"known": data.train, "unknown": unknown})
-    *_, last = run_trial(config(epochs=1), data, CPU, tmp_path)
+    list(run_trial(config(epochs=1), data, CPU, tmp_path))
     names = torch.load(tmp_path / "weights.pt", weights_only=True).keys()
     assert {"head.points_KC", "bn.real.weight", "bn.generated.weight"} <= names
     assert not any("generator" in name or "discriminator" in name for name in names)
-    again = evaluate_again(config(epochs=1), data, CPU, tmp_path / "again", tmp_path / "weights.pt")
-    assert again == {name: value for name, value in last.metrics.items() if not name.startswith("train/")}
-    assert (tmp_path / "scores.parquet").read_bytes() == (tmp_path / "again" / "scores.parquet").read_bytes()

@@ -33,3 +33,15 @@ def test_smoothing_over_all_gives_the_true_class_its_share_too(smoothing: float)
     loss, z = loss_and_logits(label_smoothing=smoothing)
     target = (1 - smoothing) * np.eye(K)[LABELS[IDS]] + smoothing / K
     assert loss == pytest.approx(cross_entropy(z, target).mean(), rel=1e-12)
+
+
+def test_smoothing_of_a_mixes_probabilities_gives_every_class_its_share_too() -> None:
+    settings = resolved(objective="ce", mix="examples.noise_mix:NoiseMix", noise=0.8, label_smoothing=0.3)
+    one, same = (objective(settings, training_images(pool(LABELS), K)) for _ in range(2))
+    student, said = Small(1, K), same.mix.batch(IDS).targets_BK
+    assert said is not None
+    with watching(student) as passes:
+        loss = one.loss(student, IDS)
+    target = 0.7 * said.double().numpy() + 0.3 / K
+    expected = cross_entropy(passes[0][1].logits_BK.detach().numpy(), target).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-6)  # the mix gives its labels in float32

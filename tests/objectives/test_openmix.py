@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
@@ -14,8 +11,6 @@ from torchvision.transforms.v2.functional import rotate
 
 from tests.objectives.test_methods import CPU, noise, trial
 from trainables.data.pools import MemoryPool
-from trainables.data.trial_data import build
-from trainables.evaluating import evaluate_again
 from trainables.mixes.openmix import (
     draw_places,
     kaleidoscope,
@@ -28,7 +23,6 @@ from trainables.mixes.openmix import (
 )
 from trainables.models.dummies import openmix_score
 from trainables.objectives.openmix import OpenMix
-from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
 from trainables.training.loop import Trainer
 
@@ -143,6 +137,27 @@ def test_the_loss_is_the_mean_over_known_images_and_those_that_have_a_part_in_it
     assert logits.shape == (8 * 7, 6 if negatives == "separate" else 4)
 
 
+def test_the_loss_of_the_other_images_divides_logits_by_the_temperature_of_the_epoch() -> None:
+    wave = {"epochs": 4, "temperature_period": 4, "temperature_low": 0.25}
+    trainer = Trainer(trial("openmix", backbone="wrn10-1", batch_size=8, openmixup=1, **wave), noise(8), CPU)
+    trainer.epoch()  # the first, in which the wave is low
+    objective, images, ids = trainer.objective, trainer.mix.images, torch.arange(8)
+    assert isinstance(objective, OpenMix)
+    before = trainer.generator.get_state()
+    loss = objective.loss(trainer.model, ids).item()
+
+    trainer.generator.set_state(before)
+    batch = trainer.mix.batch(ids)
+    stored, classes, part = objective.others(ids)
+    with torch.no_grad():
+        seen = images.through(images.draw_view(len(classes)), stored)
+        output = trainer.model(torch.cat([batch.images_BCHW, seen]))
+    logits = torch.cat([output.logits_BK, output.more["dummies"]], dim=1).numpy().astype(np.float64) / 0.25
+    own = -log_softmax(logits, axis=1)[np.arange(len(logits)), torch.cat([batch.labels_B, classes])]
+    counted = np.concatenate([np.ones(8, dtype=bool), part.numpy()])
+    assert loss == pytest.approx(own[counted].mean(), rel=1e-5)
+
+
 def test_a_trivial_mask_that_touches_the_object_has_no_part_in_the_loss() -> None:
     trainer = Trainer(trial("openmix", backbone="wrn10-1", batch_size=8, openmixup=0, opencutmix=0), noise(8), CPU)
     assert isinstance(trainer.objective, OpenMix)
@@ -154,6 +169,30 @@ def test_a_trivial_mask_that_touches_the_object_has_no_part_in_the_loss() -> Non
     assert part[:8].all()
     assert part[8:].tolist() == (~(hidden & found).flatten(1).any(dim=1)).tolist()
     assert len(set(part[8:].tolist())) == 2
+
+
+def test_an_image_whose_partners_object_has_the_wrong_size_has_no_trivial_mask_in_the_loss() -> None:
+    trainer = Trainer(trial("openmix", backbone="wrn10-1", batch_size=24, openmixup=0, opencutmix=0), noise(24), CPU)
+    assert isinstance(trainer.objective, OpenMix)
+    assert isinstance(trainer.pool, MemoryPool)
+    trainer.pool.images[:12, 8:24, 8:24] = torch.tensor([250, 5, 5], dtype=torch.uint8)
+    trainer.pool.images[12:] = 77  # of one colour: no object
+    before = trainer.generator.get_state()
+    part = trainer.objective.others(torch.arange(24))[2][24:]
+    trainer.generator.set_state(before)
+    without = torch.randperm(24, generator=trainer.generator) >= 12
+    assert without[:12].any()
+    assert not part[without].any()
+    assert part[~without].any()
+
+
+def test_angles_are_drawn_evenly_from_a_whole_turn_back_to_a_whole_turn_on() -> None:
+    objective = Trainer(trial("openmix", backbone="wrn10-1", batch_size=8), noise(8), CPU).objective
+    assert isinstance(objective, OpenMix)
+    counts, _ = np.histogram(objective.angles(7200), bins=36, range=(-360, 360))
+    assert counts.sum() == 7200
+    assert counts.min() > 200 - 5 * 14  # five standard deviations
+    assert counts.max() < 200 + 5 * 14
 
 
 def test_a_mix_that_says_labels_as_probabilities_has_none_for_the_classes_beside_the_known_ones() -> None:
@@ -185,13 +224,3 @@ def test_the_score_ranks_as_the_largest_known_probability_and_is_finite_where_th
 def test_a_trial_that_makes_no_image_is_refused() -> None:
     with pytest.raises(ConfigError, match="openmixup: makes no image"):
         trial("openmix", openmixup=0, opencutout=0, opencutmix=0)
-
-
-def test_weights_are_evaluated_again_to_the_same_scores(tmp_path: Path) -> None:
-    config = trial("openmix", backbone="wrn10-1", epochs=1, images_per_class=10, openmixup=1)
-    data = build(config, Path("no data needed"))
-    *_, last = run_trial(config, data, CPU, tmp_path / "first")
-    again = evaluate_again(config, data, CPU, tmp_path / "again", tmp_path / "first" / "weights.pt")
-    assert again["test/auroc"] == again["test/digits/openmix/auroc"] == last.metrics["test/auroc"]
-    tables = [pd.read_parquet(tmp_path / name / "scores.parquet") for name in ("first", "again")]
-    pd.testing.assert_frame_equal(*tables)

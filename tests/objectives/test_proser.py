@@ -5,22 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
+from scipy.stats import beta
 from torch import nn
 
 from tests.objectives.test_methods import CPU, noise, trial
-from trainables.data.trial_data import build
-from trainables.evaluating import evaluate_again
 from trainables.models import build_model
 from trainables.models.dummies import proser_score
 from trainables.models.output import ConvolutionalNetwork
 from trainables.objectives.proser import Proser, changed, hidden_cross_entropy, rows
-from trainables.one_trial import run_trial
 from trainables.reading.yaml_file import ConfigError
-from trainables.settings.resolving import resolve
 from trainables.training.loop import Trainer
 from trainables.training.teacher import untrained_weights
 
@@ -60,7 +56,7 @@ def test_large_logits_give_finite_losses_gradients_and_scores(dtype: torch.dtype
 
 
 def test_the_loss_is_its_formula_with_features_mixed_after_the_second_group(tmp_path: Path) -> None:
-    trainer = start(tmp_path, dummies=2, manifold_weight=0.5, hidden_weight=0.3)
+    trainer = start(tmp_path, dummies=2, manifold_weight=2.0, hidden_weight=0.3, manifold_alpha=50.0)
     model, objective = trainer.model, trainer.objective
     assert isinstance(objective, Proser)
     assert isinstance(model, ConvolutionalNetwork)
@@ -70,7 +66,8 @@ def test_the_loss_is_its_formula_with_features_mixed_after_the_second_group(tmp_
     trainer.host.set_state(state[1])
     batch = objective.mix.batch(ids)
     partners = torch.randperm(4, generator=trainer.generator)
-    lam = torch.rand(1, generator=trainer.host, dtype=torch.float64).float()  # Beta(1, 1) is even
+    lam = beta.ppf(torch.rand(1, generator=trainer.host, dtype=torch.float64).item(), 50, 50)
+    assert 0.3 < lam < 0.7  # so that both images of a pair count
     groups = list(model.groups)  # type: ignore[arg-type]
     with torch.no_grad():
         middle = nn.Sequential(model.stem, *groups[:2])(batch.images_BCHW[:4])  # type: ignore[arg-type]
@@ -81,10 +78,26 @@ def test_the_loss_is_its_formula_with_features_mixed_after_the_second_group(tmp_
     labels = batch.labels_B[4:].numpy()
     hidden = np.hstack([wide[:, :3], wide[:, 3:].max(axis=1, keepdims=True)])
     hidden[np.arange(4), labels] = -1e9
-    expected = -0.5 * log_softmax(wide_mixed, axis=1)[:, 3].mean()
+    expected = -2.0 * log_softmax(wide_mixed, axis=1)[:, 3].mean()
     expected -= log_softmax(wide, axis=1)[np.arange(4), labels].mean()
     expected -= 0.3 * log_softmax(hidden, axis=1)[:, -1].mean()
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_the_hidden_class_divides_logits_by_the_temperature_of_the_epoch(tmp_path: Path) -> None:
+    wave = {"temperature_period": 4, "temperature_low": 0.25}
+    trainer = start(tmp_path, dummies=2, manifold_weight=0, known_weight=0, **wave)
+    trainer.epoch()  # the first, in which the wave is low
+    ids, state = torch.arange(8), trainer.generator.get_state()
+    found = trainer.objective.loss(trainer.model, ids).item()
+    trainer.generator.set_state(state)
+    batch = trainer.mix.batch(ids)
+    with torch.no_grad():
+        seen = trainer.model(batch.images_BCHW[4:])
+    known, dummies = (of.numpy().astype(np.float64) / 0.25 for of in (seen.logits_BK, seen.more["dummies"]))
+    wide = np.hstack([known, dummies.max(axis=1, keepdims=True)])
+    wide[np.arange(4), batch.labels_B[4:].numpy()] = -1e9
+    assert found == pytest.approx(-log_softmax(wide, axis=1)[:, -1].mean(), rel=1e-5)
 
 
 def test_a_mix_that_gives_probabilities_for_labels_is_refused(tmp_path: Path) -> None:
@@ -128,13 +141,3 @@ def test_the_middle_of_a_network_is_after_its_second_group(backbone: str, shape:
     with changed(model.middle, lambda middle: seen.append(middle.shape) or middle), torch.no_grad():
         model(torch.zeros(2, 3, 32, 32))
     assert seen == [(2, *shape)]
-
-
-def test_weights_are_evaluated_again_to_the_same_scores(tmp_path: Path) -> None:
-    config = resolve({"method": "proser", "backbone": "wrn10-1", "epochs": 1, "images_per_class": 10, "dummies": 2})
-    data = build(config, Path("no data needed"))
-    *_, last = run_trial(config, data, CPU, tmp_path / "first", untrained_weights(config, data, tmp_path))
-    again = evaluate_again(config, data, CPU, tmp_path / "again", tmp_path / "first" / "weights.pt")
-    assert again["test/auroc"] == again["test/digits/proser/auroc"] == last.metrics["test/auroc"]
-    tables = [pd.read_parquet(tmp_path / name / "scores.parquet") for name in ("first", "again")]
-    pd.testing.assert_frame_equal(*tables)

@@ -63,6 +63,16 @@ def test_what_the_published_difference_needs_costs_both_rows_on_as_many_splits()
     assert mixup.devices == "core"
 
 
+def test_what_it_needs_costs_the_teachers_of_both_rows_as_well() -> None:
+    taught = ROWS.replace("method: plain}", "method: distill, teacher: {epochs: 9}}").replace(
+        "method: mixup}", "method: distill, mix: mixup, teacher: {epochs: 9}}"
+    )
+    of = plan(taught)
+    mixup = prospects(of, of.sweeps[0], {}, lambda config: 3600.0 if config.epochs == 9 else 36.0)[1]
+    assert mixup.needed == 34
+    assert mixup.hours == pytest.approx(34 * (3600 + 2 * 36) / 3600)  # one teacher for both
+
+
 def test_the_spread_is_that_of_the_same_rows_else_that_of_their_kind() -> None:
     cutmix, mixup = foreseen(ROWS, measured(ROWS))
     assert (cutmix.spread, cutmix.source) == (pytest.approx(2.1602, abs=1e-4), "4 partitions of these rows")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -15,6 +16,7 @@ from platform.planning.plan import ImageSets, Plan, Sweep, make_plan
 from tests.helpers.clips import TINY
 from trainables.data.kept import ImageSet
 from trainables.data.trial_data import Samples, TrialData
+from trainables.images.encoded import Encoded
 from trainables.objectives import network_of
 from trainables.selfcheck.subjects import drawn
 from trainables.settings.config import TrialConfig
@@ -83,6 +85,24 @@ def test_what_a_gpu_took_fits_into_the_estimate(trial: tuple[str, int, int, str,
     shape = {"backbone": backbone, "image_size": size, "batch_size": batch, "precision": precision}
     estimated = gpu_bytes(resolve({"method": method, **shape}), data) / 2**20
     assert MEASURED[trial] + CONTEXT < estimated < 1.5 * (MEASURED[trial] + CONTEXT)
+
+
+def test_the_weights_of_a_teacher_lie_beside_the_students() -> None:
+    teacher = {"backbone": "wrn16-4"}
+    weights = sum(4 * p.numel() for p in network_of(config(**teacher), len(DATA.classes), 32).parameters())
+    assert tensors(method="distill", teacher=teacher) - tensors() > weights
+
+
+def test_images_that_are_streamed_do_not_lie_on_the_device() -> None:
+    labels, size = np.arange(1000) % 6, 32
+    encoded = Encoded(pa.array([b""] * 1000), None, size)
+    both = (np.broadcast_to(np.uint8(0), (1000, size, size, 3)), encoded)
+    needs = []
+    for images in both:
+        source = ImageSet("zeros", images, labels, np.arange(1000), "zeros", 0, "here")
+        samples = Samples(source, np.arange(1000), labels)
+        needs.append(gpu_bytes(config(), TrialData(tuple(range(6)), size, True, samples)))
+    assert needs[0] - needs[1] == pytest.approx(MARGIN * 1000 * size * size * 3, abs=1)
 
 
 def test_a_larger_batch_and_what_keeps_more_take_more() -> None:

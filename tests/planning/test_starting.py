@@ -71,6 +71,16 @@ def test_trials_of_other_fixed_settings_are_not_known_but_their_best_is_proposed
     assert told[0].proposal.settings == best
 
 
+@pytest.mark.parametrize(("neighbour", "known"), [(5, 3), (7, 0)])
+def test_trials_that_were_judged_by_a_score_with_other_settings_are_not_known(
+    neighbour: int, known: int, search: Search
+) -> None:
+    search.command([0.7, 0.9, 0.5], text=SEARCH.replace("epochs: 3", "epochs: 3, score: knn, knn_k: 5"))
+    text = second(search).replace("epochs: 3", f"epochs: 3, score: knn, knn_k: {neighbour}")
+    search.command([], text=text, cut=True)
+    assert sum(told.known for told in search.study.history()) == known
+
+
 def test_guesses_are_proposed_first_once_and_the_rest_of_them_is_the_samplers(search: Search) -> None:
     text = second(search, "{lr: 0.05}", "{momentum: 0.5}", trials=4).replace(
         "lr: {", "momentum: {float: [0.1, 0.9]}, lr: {"

@@ -115,10 +115,11 @@ def test_an_evaluation_that_is_added_keeps_those_that_were_there(tmp_path: Path)
 def test_a_finished_trial_whose_weights_are_gone_is_trained_again(tmp_path: Path) -> None:
     of = plan(ROWS)
     finished = just_finished(of.requests[0].identity, {"test/accuracy": 0.9})
-    queue = filled(of, tmp_path, Memory(reachable=False), {finished.identity: finished})
+    there = {finished.identity: finished}
+    queue = filled(of, tmp_path, Memory(there, reachable=False), there)
     job = queue.next()
     assert job is not None
-    assert not job.trial.evaluates_only
+    assert (job.identity, job.trial.evaluates_only) == (finished.identity, False)
 
 
 def test_a_trial_that_another_process_finished_meanwhile_is_cached(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from platform.files.trial_settings import proposed
 from platform.planning.plan import Plan
+from platform.planning.search import Start
 from platform.tracking.index import FinishedTrial
 from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, filled, just_finished, metrics, order, plan
 
@@ -68,6 +69,23 @@ def test_early_stopping_ends_what_only_a_search_wants(tmp_path: Path) -> None:
 
 
 TAUGHT = SEARCH.replace("method: plain", "method: distill, teacher: {epochs: 9}")
+
+
+def test_early_stopping_does_not_end_what_is_somebodys_teacher(tmp_path: Path) -> None:
+    taught = TAUGHT.replace("name: search", "name: taught").replace("epochs: 9", "lr: 0.1")
+    queue = filled(plan(SEARCH + "scheduler: {asha: {grace_epochs: 1, reduction_factor: 2}}\n", taught), tmp_path)
+    queue.studies["search"].begin_with(Start(guesses=[{"lr": 0.1}]))
+    teacher, better, worse = queue.next(), queue.next(), queue.next()
+    stopped = []
+    for value, job in ((0.9, better), (0.1, teacher), (0.1, worse)):
+        assert job is not None
+        assert [request.place.sweep for request in job.requests] == ["search"]
+        job.trial.epoch, job.trial.metrics = 1, metrics(value)
+        stopped.append(queue.stops(job))
+    assert stopped == [False, False, True]
+    assert teacher is not None
+    end(queue, teacher, value=0.1)
+    assert "taught" in {job.trial.place.sweep for job in order(queue)}
 
 
 def test_a_search_proposes_the_next_when_its_teacher_is_there(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from trainables.settings.identity import identity_of
+from trainables.settings.mixes import MIXES
 from trainables.settings.resolving import resolve
 
 IMAGES = {"cifar10": "a", "imagenet30": "b"}
@@ -61,6 +62,16 @@ def test_what_still_shapes_the_weights_is_part_of_the_identity(
     settings: dict[str, Any], one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     assert identity({**CIFAR, **settings, **one}) != identity({**CIFAR, **settings, **other})
+
+
+def test_mathematics_of_a_mix_that_changed_is_another_trial_with_that_mix_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trials = [{**CIFAR, "objective": objective, "mix": mix} for objective in ("ce", "cssr") for mix in MIXES]
+    before = [identity(settings) for settings in trials]
+    monkeypatch.setattr(MIXES["backmix"], "version", 2)
+    changed = [t["mix"] for t, first in zip(trials, before, strict=True) if identity(t) != first]
+    assert changed == ["backmix", "backmix"]
 
 
 def test_a_temperature_of_logits_is_none_of_features() -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -24,7 +25,10 @@ from tests.helpers.squares import squares
 from trainables.evaluating import evaluate_again
 from trainables.objectives import network_of
 from trainables.one_trial import run_trial
+from trainables.settings.methods import METHODS
+from trainables.settings.objectives import OBJECTIVES
 from trainables.storage.weights import WeightsError
+from trainables.training.teacher import untrained_weights
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -145,6 +149,18 @@ def test_finished_weights_are_evaluated_on_other_sets_without_training(tmp_path:
     more.test["other"].labels[:] = -1
     metrics = evaluate_again(config, more, CPU, tmp_path / "more", tmp_path / "first" / "weights.pt")
     assert "test/other/msp/auroc" in metrics
+
+
+@pytest.mark.parametrize("method", [m for m, parts in METHODS.items() if OBJECTIVES[parts["objective"]].own_head])
+def test_weights_with_a_head_of_their_own_are_evaluated_again_to_the_same_scores(method: str, tmp_path: Path) -> None:
+    config, data = trial(method=method, epochs=1, gan_width=4), images()
+    *_, last = run_trial(config, data, CPU, tmp_path / "first", untrained_weights(config, data, tmp_path))
+    again = evaluate_again(config, data, CPU, tmp_path / "again", tmp_path / "first" / "weights.pt")
+    assert again == {k: v for k, v in last.metrics.items() if not k.startswith("train/")}
+    assert again["test/auroc"] == again[f"test/unknown/{config.score}/auroc"]
+    assert_same_end(tmp_path / "first", tmp_path / "again")
+    scores = pd.read_parquet(tmp_path / "first" / "scores.parquet")
+    assert scores[[config.score, *config.objective_settings.own_scores]].nunique().min() > 6  # of twelve images
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -68,6 +68,16 @@ def test_a_damaged_checkpoint_is_left_out_for_the_one_before(harm: Any, tmp_path
     assert not whole.damaged
 
 
+def test_a_damaged_checkpoint_is_removed_when_the_next_is_written(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(Folder.at(tmp_path))
+    for step in (1, 2):
+        assert checkpoints.save(step, {"step": step})
+    damage(max(tmp_path.iterdir()))
+    assert checkpoints.load() == {"step": 1}
+    assert checkpoints.save(3, {"step": 3})
+    assert [name.split(".")[0] for name in checkpoints.folder.names()] == ["000000001", "000000003"]
+
+
 def test_with_all_checkpoints_damaged_it_starts_anew_and_says_so(tmp_path: Path) -> None:
     config = trial(method="plain")
     run_until(start(config, tmp_path), 4, tmp_path / "out")
