@@ -286,9 +286,10 @@ class Queue:
         return True
 
     def _out_of_reach(self, job: Job, finished: FinishedTrial) -> bool:
-        """Whether a finished trial has to be evaluated, and its weights are gone: it would be finished for ever."""
-        lacking = any(self.lacks(finished, request) for request in job.requests)
-        return lacking and not self.store.fetch_weights(finished)
+        """Whether a finished trial has to be evaluated or to teach, and its weights are gone: it would be finished for
+        ever."""
+        wanted = job.identity in self.students or any(self.lacks(finished, request) for request in job.requests)
+        return wanted and not self.store.fetch_weights(finished)
 
     def _ended_elsewhere(self, job: Job) -> bool:
         """Whether processes that share the searches have told how all that a job is wanted for has ended."""

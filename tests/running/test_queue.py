@@ -122,6 +122,21 @@ def test_a_finished_trial_whose_weights_are_gone_is_trained_again(tmp_path: Path
     assert (job.identity, job.trial.evaluates_only) == (finished.identity, False)
 
 
+def test_a_finished_teacher_whose_weights_are_gone_is_trained_again(tmp_path: Path) -> None:
+    of = plan(DISTILLED)
+    student = next(request for request in of.requests if request.config.teacher)
+    assert student.config.teacher is not None
+    teacher = just_finished(of.identity(student.config.teacher), metrics())
+    store = Memory({teacher.identity: teacher}, reachable=False)
+    queue = filled(of, tmp_path, store, store.finished)
+    first = queue.next()
+    assert first is not None
+    assert (first.identity, first.trial.place.phase) == (teacher.identity, "teacher")
+    store.reachable = True
+    end(queue, first)
+    assert {job.identity for job in order(queue)} == {request.identity for request in of.requests}
+
+
 def test_a_trial_that_another_process_finished_meanwhile_is_cached(tmp_path: Path) -> None:
     of = plan(ROWS)
     identity = of.requests[0].identity
