@@ -142,8 +142,8 @@ class Interval:
 
 
 def interval(differences: Sequence[Sequence[float]], look: Look) -> Interval | None:
-    """Of `differences` by split, each with at least the look's n seeds in their order; None where all of a split are
-    the same.
+    """Of `differences` by split, each with at least the look's n seeds in their order; None where those of each split
+    are the same.
 
     p is the probability of a more extreme end without any difference, an earlier stop counting as more extreme
     (Fairbanks & Madsen 1982).

@@ -9,7 +9,7 @@ a split draws shift it by a_j, the training seed by e_jk.
   (two levels), and its variance that of the seeds within a split, pooled: s^2 = sum_jk (d_jk - d_j)^2 / sum_j (n_j -
   1), with sum_j (n_j - 1) degrees of freedom.
 
-Differences that are all the same have no interval. Metrics are counts of images: a few that are equal by chance say
+Differences that do not vary have no interval. Metrics are counts of images: a few that are equal by chance say
 nothing of how far others lie.
 """
 

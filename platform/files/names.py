@@ -15,7 +15,7 @@ LONGEST = 200  # characters of a name: tables, tags and messages show it whole
 LONGEST_PART = 60  # characters of a `plain` name: a phase, a metric and three of them keep to MLflow's 250
 LONGEST_SWEEP = 120  # bytes of a sweep's name: it is a part of paths, whose parts have at most 255
 _PLAIN = r"\w[\w.\- ]*"  # what MLflow takes in a metric's name and any file system in a file's
-_COMPUTED = ("=", "+", "-", "@")  # what a spreadsheet computes begins so
+_COMPUTED = re.compile("'*[=+@-]")  # what a spreadsheet computes begins so, behind a guard or none
 _DIGEST = r".* [0-9a-f]{8}"
 
 
@@ -31,16 +31,16 @@ def shown_name(name: str) -> str:
 
 
 def for_spreadsheets(value: object) -> object:
-    """A value of a CSV. A text that a spreadsheet would compute has a `'` before it."""
+    """A value of a CSV. A text that a spreadsheet would compute has a `'` before it, and one more where it has some."""
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if text.startswith(_COMPUTED) else text
+    return f"'{text}" if _COMPUTED.match(text) else text
 
 
 def without_guard(text: str) -> str:
-    """The text that `for_spreadsheets` was given."""
-    return text[1:] if text.startswith(tuple(f"'{sign}" for sign in _COMPUTED)) else text
+    """The text, as it is printed, that `for_spreadsheets` was given."""
+    return text[1:] if text.startswith("'") and _COMPUTED.match(text) else text
 
 
 def sweep_name(name: str) -> str:

@@ -86,8 +86,12 @@ def _checkpoints(records: Records, folder: Path, busy: str) -> Iterator[Item]:
     for path in _within(own):
         finished = path.name in records.reader.finished
         yield Item.of("checkpoints", path, [path], busy or ("" if finished else "its trial is not finished"))
-    for path in (path for other in _within(folder) if other != own for path in _within(other)):
-        yield Item.of("checkpoints", path, [path], "it is of another store")
+    for other in (path for path in _within(folder) if path != own):
+        if any((other / name).is_dir() for name in ("checkpoints", "files")):  # a trial's, of before stores had folders
+            yield Item.of("checkpoints", other, [other], busy)
+            continue
+        for path in _within(other):
+            yield Item.of("checkpoints", path, [path], "it is of another store")
 
 
 def _teachers(records: Records, folder: Path, busy: str) -> Iterator[Item]:

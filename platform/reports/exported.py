@@ -37,12 +37,11 @@ def exported(tables: Iterable[ReportTable], reader: Reader) -> str:
                 continue
             finished = reader.finished[identity]
             details = json.loads(finished.details)
+            texts = {name: getattr(finished, name, "") for name in _TEXTS}
+            texts |= {"experiment": table.spec.name, "profile": table.profile, "changed": " ".join(table.changed)}
             lines[table.spec.name, identity] = {
-                **{name: getattr(finished, name, "") for name in _NUMBERS},
-                **{name: for_spreadsheets(getattr(finished, name, "")) for name in _TEXTS},
-                "experiment": table.spec.name,
-                "profile": table.profile,
-                "changed": " ".join(table.changed),
+                **{name: for_spreadsheets(text) for name, text in texts.items()},
+                **{name: getattr(finished, name) for name in _NUMBERS},
                 "images": images,
                 "tested": json.dumps(details.get("tested", {})),
                 **{score: json.dumps(details.get(score)) for score in SCORE_SETTINGS},
@@ -70,7 +69,9 @@ def read_exported(file: Path, option: str) -> Reader:
         table = pd.read_csv(file, dtype=dict.fromkeys((*_TEXTS, *_PARSED), str), keep_default_na=False, na_values=[""])
         for name in _TEXTS:
             table[name] = table[name].fillna("").map(without_guard)
-        finished, sweeps = {}, {}
+        finished: dict[str, FinishedTrial] = {}
+        images: dict[tuple[str, str, str], dict[str, Any]] = {}  # by a sweep's name, profile and what `--set` changed
+        params: dict[tuple[str, str, str], dict[str, str]] = {}
         for line in table.to_dict("records"):
             parsed = {name: json.loads(line[name]) for name in _PARSED if name in line}
             metrics = {str(n): float(v) for n, v in line.items() if n not in _FIXED and pd.notna(v)}
@@ -83,13 +84,16 @@ def read_exported(file: Path, option: str) -> Reader:
                 sweep=line["experiment"], phase="", details=json.dumps(details), **own
             )
             where = (line["experiment"], line["profile"], line["changed"])
-            sweeps[where] = SweepRun("", where[0], True, where[1], where[2], parsed["images"], {})
+            images[where] = parsed["images"]
             for search in parsed.get("searches", ()):
-                found = (search["experiment"], search["profile"], "")
-                sweeps[found] = SweepRun("", found[0], True, found[1], "", {}, search["params"])
+                params[search["experiment"], search["profile"], ""] = search["params"]
     except OSError as error:
         raise ConfigError([Problem((), f"{option} {file}: {error.strerror}")]) from error
     except (ValueError, TypeError, KeyError) as error:
         message = f"{option} {file} is no file that `--format trials` wrote: {error}"
         raise ConfigError([Problem((), message)]) from error
-    return Reader("", finished, sweeps=list(sweeps.values()))
+    sweeps = [
+        SweepRun("", where[0], True, where[1], where[2], images.get(where, {}), params.get(where, {}))
+        for where in dict.fromkeys((*images, *params))
+    ]
+    return Reader("", finished, sweeps=sweeps)

@@ -104,7 +104,7 @@ def compared(comparison: Comparison, digits: int) -> str:
     ours = _measured_difference(comparison, digits)
     if comparison.verdict == "not claimed":
         return f"{claim.row} − {claim.over}, {comparison.column}: {ours}"
-    why = "all are the same, which gives no interval" if comparison.do_not_vary else "too few for an interval"
+    why = "seeds do not differ, which gives no interval" if comparison.do_not_vary else "too few for an interval"
     outcome = {"missing": "", "no interval": why}.get(comparison.verdict, comparison.verdict)
     if comparison.decision and comparison.decision.closed:
         here = say_closed(comparison.decision)
@@ -297,7 +297,7 @@ def tex(text: str) -> str:
 
 CSV_COLUMNS = (
     "table", "profile", "row", "column", "state", "n", "wanted", "mean", "std", "published", "difference", "marked",
-    "split_family", "identities", "runs", "low", "high", "p", "holm", "verdict", "interval",
+    "split_family", "identities", "runs", "low", "high", "p", "holm", "verdict", "interval", "heading",
 )  # fmt: skip
 
 
@@ -311,15 +311,15 @@ def comma_separated(table: ReportTable) -> str:
 
 
 def csv_lines(table: ReportTable) -> Iterator[list[object]]:
-    """One line a cell, in percent, unrounded, then one a paired difference of two rows; `CSV_COLUMNS` are its values,
-    None where there is none."""
+    """One line a cell, in percent, unrounded, then one a paired difference of two rows, whose `std` is that of a seed
+    within a split, or of a partition. `CSV_COLUMNS` are its values, None where there is none."""
     headings = dict(zip(table.spec.columns, table.headings, strict=True))
     for cell in table.all_cells:
-        yield [table.name, table.profile, cell.row, headings[cell.column], *_csv_cell(cell)]
+        yield [table.name, table.profile, cell.row, cell.column, *_csv_cell(cell), headings[cell.column]]
     for one in table.comparisons:
         if one.interval:
             row = f"{one.claim.row} − {one.claim.over}"
-            yield [table.name, table.profile, row, headings[one.column], *_csv_difference(one)]
+            yield [table.name, table.profile, row, one.column, *_csv_difference(one), headings[one.column]]
 
 
 def _csv_cell(cell: ReportCell) -> Iterator[object]:
@@ -337,6 +337,6 @@ def _csv_difference(comparison: Comparison) -> Iterator[object]:
     assert interval is not None
     yield from ("paired difference", interval.n, None, interval.mean, interval.spread, comparison.published)
     yield from [None] * 5
-    yield from (interval.low, interval.high, comparison.p, comparison.holm)
+    yield from (interval.low, interval.high, comparison.p, None if comparison.p is None else comparison.holm)
     yield f"{decision.outcome}, {comparison.verdict}" if decision else comparison.verdict
     yield "sequential, over seeds" if decision else f"fixed, over {found.over}" if found else None

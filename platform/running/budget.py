@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from platform.files.spec import Resources
@@ -19,7 +18,6 @@ class HoursLeft:
 
     hours: float
     pace: Pace
-    needs: Mapping[str, Resources]  # of each sweep's trials
     of_devices: bool = False
     _began: float = 0.0
     _last_blocks: dict[str, int] = field(default_factory=dict)  # of tables whose trials no longer all fit
@@ -40,7 +38,7 @@ class HoursLeft:
         lasts = sum(self._lasts(j.trial.config) for j in jobs)
         if self._fits(lasts, job.resources, queue):
             return True
-        if queue.running and self._ends(lasts, 0.0, job.resources):
+        if queue.running and self._ends(lasts, 0.0, job.resources, queue):
             return None
         if not queue.plan.sweep(sweep).search:
             self._last_blocks.setdefault(sweep, job.block)
@@ -51,7 +49,7 @@ class HoursLeft:
         sweep = queue.plan.sweep(search)
         waiting = [(of, w.row) for of in queue.plan.sweeps for w in of.waiting if w.search == search]
         later = sum(self._lasts(config) for of, row in waiting for config in queue.plan.configs(of, row))
-        needs, own = sweep.spec.resources, sum(map(self._lasts, sweep.searched))
+        needs, own = queue.needs(search), sum(map(self._lasts, sweep.searched))
         if not self.of_devices:
             at_once = max(1, queue.at_once(needs))
             later /= at_once
@@ -61,14 +59,14 @@ class HoursLeft:
     def _fits(self, lasts: float, needs: Resources, queue: Pending) -> bool:
         running = list(queue.running.values())
         if self.of_devices:
-            return self._ends(lasts, sum(self._left(job) * devices(job.resources) for job in running), needs)
+            return self._ends(lasts, sum(self._left(job) * devices(job.resources) for job in running), needs, queue)
         left, at_once = sorted(map(self._left, running)), max(1, queue.at_once(needs))
-        return self._ends(lasts, left[len(left) - at_once] if len(left) >= at_once else 0.0, needs)
+        return self._ends(lasts, left[len(left) - at_once] if len(left) >= at_once else 0.0, needs, queue)
 
-    def _ends(self, lasts: float, before: float, needs: Resources) -> bool:
+    def _ends(self, lasts: float, before: float, needs: Resources, queue: Pending) -> bool:
         """Whether what lasts so long is within the hours, after what comes `before` it."""
         if self.of_devices:
-            spent = sum(seconds * devices(self.needs[sweep]) for sweep, seconds in self.pace.spent.items())
+            spent = sum(seconds * devices(queue.needs(sweep)) for sweep, seconds in self.pace.spent.items())
             return spent + before + lasts * devices(needs) <= 3600 * self.hours
         return self.pace.clock() - self._began + before + lasts <= 3600 * self.hours
 

@@ -98,7 +98,7 @@ def execute(
         queue.finished |= finished
         queue.fill()
         _record(tracker, runs, plan, results)
-        if queue.has_work():
+        if _has_work(queue, results):
             from platform.running import connection, launch  # Ray's imports take seconds
 
             def held(error: LostError) -> None:
@@ -128,8 +128,7 @@ def execute(
             except LostError as error:
                 results.interrupted, results.lost = True, str(error)
             except (TrackingError, OSError) as error:
-                results.interrupted = True
-                results.problem = f"{error}: the sweep ends here, with everything kept that was finished"
+                _end(results, error)
             finally:
                 with ignored():
                     if results.lost:
@@ -144,6 +143,20 @@ def execute(
         with ignored():  # a second Ctrl-C must not leave runs open
             close()
     return results
+
+
+def _has_work(queue: Queue, results: Results) -> bool:
+    """Whether a worker is needed; not where the store refuses the very first claim."""
+    try:
+        return queue.has_work()
+    except TrackingError as error:
+        _end(results, error)
+        return False
+
+
+def _end(results: Results, error: Exception) -> None:
+    results.interrupted = True
+    results.problem = f"{error}: the sweep ends here, with everything kept that was finished"
 
 
 def _at_once(needs: Resources) -> int:

@@ -100,7 +100,7 @@ class Queue:
         for sweep in self.plan.sweeps:
             configs = [(config, 1) for w in sweep.waiting for config in self.plan.configs(sweep, w.row)]
             for config, times in [*configs, *self.searches.to_come(sweep)]:
-                yield self._needs(sweep.name), config, times
+                yield self.needs(sweep.name), config, times
 
     @property
     def done(self) -> bool:
@@ -132,14 +132,14 @@ class Queue:
     def _have_fewer_beside(self, job: Job) -> None:
         """Too many share its GPU: it gets twice its share, as do those of its sweep that do not run yet."""
         sweep, needs = job.trial.place.sweep, job.resources.sharing(min(1.0, 2 * job.resources.gpus))
-        if needs.gpus > self._needs(sweep).gpus:
+        if needs.gpus > self.needs(sweep).gpus:
             self.shares[sweep] = needs
         for other in self.open.values():
             waits = other.trial.place.sweep == sweep and other.identity not in self.running
             if waits and other.resources.gpus < needs.gpus:
                 other.resources = needs
 
-    def _needs(self, sweep: str) -> Resources:
+    def needs(self, sweep: str) -> Resources:
         """What a trial of a sweep asks for."""
         return self.shares.get(sweep) or self.plan.sweep(sweep).spec.resources
 
@@ -156,6 +156,7 @@ class Queue:
     def interrupt(self) -> list[TrialState]:
         """Nothing more is started. What runs is `interrupted`: another process goes on with it."""
         begun = [*self.running.values(), *(job for job in self.ready if job.trial.attempt > 1)]
+        self.ready = [job for job in self.ready if job.trial.attempt == 1]
         for job in begun:
             job.trial.status = "interrupted"
             for request in job.requests:
@@ -169,6 +170,10 @@ class Queue:
         """Whether a finished trial has to be evaluated for a request."""
         return lacks(finished, request.config, self.plan.images.tested(request.config))
 
+    def _wants(self, finished: FinishedTrial, request: Request) -> bool:
+        """The same, or for what its search is judged by."""
+        return self.lacks(finished, request) or self.searches.lacks(finished, request)
+
     def _add(self, request: Request) -> None:
         """Find a request's result, or the trial that will have it."""
         identity = request.identity
@@ -178,9 +183,7 @@ class Queue:
                 job.trial.config = merged(job.trial.config, request.config)
         elif identity in self.failed:
             self._settle(Outcome.of(self.failed[identity], request))
-        elif (finished := self.finished.get(identity)) and not (
-            self.lacks(finished, request) or self.searches.lacks(finished, request)
-        ):
+        elif (finished := self.finished.get(identity)) and not self._wants(finished, request):
             self._settle(Outcome.cached(finished, request))
         else:
             self._open(request, finished)
@@ -189,7 +192,7 @@ class Queue:
         place, config = request.place, request.config
         trial = TrialState(place, config, request.identity)
         block = self._block(request)
-        job = Job(trial, self._needs(place.sweep), [request], config.teacher, block)
+        job = Job(trial, self.needs(place.sweep), [request], config.teacher, block)
         self.open[request.identity] = job
         if finished and self.store.fetch_weights(finished):
             trial.evaluates_only, trial.run_id, job.claimed = True, finished.run_id, True
@@ -288,7 +291,7 @@ class Queue:
     def _out_of_reach(self, job: Job, finished: FinishedTrial) -> bool:
         """Whether a finished trial has to be evaluated or to teach, and its weights are gone: it would be finished for
         ever."""
-        wanted = job.identity in self.students or any(self.lacks(finished, request) for request in job.requests)
+        wanted = job.identity in self.students or any(self._wants(finished, request) for request in job.requests)
         return wanted and not self.store.fetch_weights(finished)
 
     def _ended_elsewhere(self, job: Job) -> bool:
@@ -318,14 +321,12 @@ class Queue:
         del self.open[identity]
         self.elsewhere.pop(identity, None)
         for request in job.requests:
-            finished = self.finished.get(identity)
-            if finished and (
-                self.lacks(finished, request)
-                or (not job.trial.evaluates_only and self.searches.lacks(finished, request))
-            ):
+            finished, came = self.finished.get(identity), outcome(request)
+            wants = self.lacks if job.trial.evaluates_only else self._wants
+            if finished and came.done and wants(finished, request):
                 self._add(request)  # wanted while it was trained, or trained elsewhere: it is evaluated once more
             else:
-                self._settle(outcome(request))
+                self._settle(came)
         for student in self.students.pop(identity, []):
             if self._untaught(student) is None:
                 self._queue(student)

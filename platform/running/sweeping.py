@@ -111,8 +111,7 @@ def run(typed: Command, files: Sequence[SearchFile]) -> int:
         if tracker is None:
             return DONE
         pace = _pace(plan, guess, finished)
-        needs = {sweep.name: sweep.spec.resources for sweep in sweeps}
-        budget = HoursLeft(hours, pace, needs, of_devices=typed.joined) if hours else None
+        budget = HoursLeft(hours, pace, of_devices=typed.joined) if hours else None
         return _carry_out(typed, plan, finished, tracker, place, interrupt, pace, budget)
     except (DataError, TrackingError, ClusterError) as error:
         typed.errors.print(escape(showable(error)), style="red")

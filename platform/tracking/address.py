@@ -45,8 +45,11 @@ def absolute(uri: str) -> str:
 
 
 def short_name(uri: str) -> str:
-    """In the names of what this machine keeps for a store."""
-    return sha256(absolute(uri).encode()).hexdigest()[:16]
+    """In the names of what is kept for a store: the same whoever logs in, since a password may change."""
+    address = absolute(uri)
+    if address.startswith(("http://", "https://")):
+        address = without_user(address).rstrip("/")
+    return sha256(address.encode()).hexdigest()[:16]
 
 
 def index_file(uri: str) -> Path:

@@ -84,6 +84,13 @@ def test_checkpoints_of_another_store_stay_even_of_a_trial_that_is_finished_in_t
     assert other.is_file()
 
 
+def test_checkpoints_from_before_stores_had_folders_go_since_nothing_reads_them(desk: Path) -> None:
+    old = desk / "results" / "trials" / UNFINISHED / "checkpoints" / "000020.pt"
+    _write(old)
+    clean(desk, "checkpoints")
+    assert not old.parent.parent.exists()
+
+
 def test_the_study_of_a_search_that_is_not_over_stays(desk: Path) -> None:
     assert "its search is not over" in clean(desk, "studies").stdout
     assert (desk / "results" / "studies" / "toy.log").exists()

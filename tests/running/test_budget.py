@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from platform import sweep
-from platform.files.spec import Resources
 from platform.planning.plan import Plan
 from platform.planning.results import Results
 from platform.planning.search import Study
 from platform.running.budget import HoursLeft
 from platform.running.pace import Pace
 from platform.running.queue import Queue
-from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, plan
+from tests.helpers.queues import DISTILLED, ROWS, SEARCH, Memory, end, just_finished, plan
 from tests.helpers.sweeps import here, project
 from trainables.settings.config import TrialConfig
 
@@ -28,10 +27,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def needs(of: Plan) -> dict[str, Resources]:
-    return {sweep.name: sweep.spec.resources for sweep in of.sweeps}
 
 
 def worked_off(
@@ -55,7 +50,7 @@ def worked_off(
     def seconds(config: TrialConfig) -> float | None:
         return None if guess is None else guess * HOUR * times(config)
 
-    budget = HoursLeft(hours, Pace(seconds, clock), needs(of), of_devices)
+    budget = HoursLeft(hours, Pace(seconds, clock), of_devices)
     studies = {s.name: Study(s.spec, of.identity(s.search), folder) for s in of.sweeps if s.search}
     queue = Queue(of, Memory(), Results(), studies, lambda needs: at_once, lambda text: None, budget)
     queue.fill()
@@ -100,7 +95,7 @@ def test_once_a_trial_does_not_fit_no_shorter_one_of_a_later_block_goes_ahead(tm
 
 def test_what_depends_on_a_trial_that_runs_is_decided_when_that_has_ended(tmp_path: Path) -> None:
     of, clock = plan(ROWS + "splits: [0, 1]\n"), Clock()
-    budget = HoursLeft(1.5, Pace(lambda config: HOUR, clock), needs(of))
+    budget = HoursLeft(1.5, Pace(lambda config: HOUR, clock))
     queue = Queue(of, Memory(), Results(), {}, lambda needs: 1, lambda text: None, budget)
     queue.fill()
     first = queue.next()
@@ -114,9 +109,40 @@ def test_what_depends_on_a_trial_that_runs_is_decided_when_that_has_ended(tmp_pa
     assert queue.next() is not None
 
 
+def test_a_finished_trial_without_weights_that_there_is_no_time_for_is_left(tmp_path: Path) -> None:
+    """It lacks an evaluation, and would have to be trained again."""
+    of = plan(ROWS)
+    there = {request.identity: just_finished(request.identity, {"test/accuracy": 0.9}) for request in of.requests}
+    budget = HoursLeft(0.5, Pace(lambda config: HOUR, Clock()))
+    store = Memory(there, reachable=False)
+    queue = Queue(of, store, Results(), {}, lambda needs: 1, lambda text: None, budget)
+    queue.finished |= there
+    queue.fill()
+    assert queue.next() is None
+    assert queue.results.trials("not started") == len(of.requests)
+
+
+def test_hours_of_a_cluster_count_the_share_of_a_gpu_that_trials_turned_out_to_need(tmp_path: Path) -> None:
+    of = plan(ROWS + "resources: {gpus_per_worker: 0.125}\n")
+    budget = HoursLeft(0.5, Pace(lambda config: HOUR, Clock()), of_devices=True)
+    queue = Queue(of, Memory(), Results(), {}, lambda needs: 1, lambda text: None, budget)
+    queue.fill()
+    assert budget.fits(queue.ready[0], queue)  # an eighth of an hour
+    job = queue.next()
+    assert job is not None
+    for _ in range(3):
+        job.trial.status, job.trial.error, job.curable = "failed", "CUDA out of memory", True
+        assert queue.tries_again(job)
+        queue.ready.remove(job)
+        queue.running[job.identity] = job
+    assert queue.needs("rows").gpus == 1
+    budget.pace.spent["rows"] = 0.6 * HOUR
+    assert not budget.fits(queue.ready[0], queue)
+
+
 def test_how_far_a_running_trial_is_counts(tmp_path: Path) -> None:
     of = plan(ROWS + "splits: [0, 1]\n")
-    budget = HoursLeft(1.5, Pace(lambda config: HOUR, Clock()), needs(of))
+    budget = HoursLeft(1.5, Pace(lambda config: HOUR, Clock()))
     queue = Queue(of, Memory(), Results(), {}, lambda needs: 1, lambda text: None, budget)
     queue.fill()
     first, second = queue.next(), queue.ready[0]

@@ -225,6 +225,16 @@ def test_a_finished_trial_without_what_the_search_is_judged_by_is_evaluated_once
     assert [told.metrics for told in queue.studies["search"].history()] == [{"val/accuracy": 0.7}] * 3
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_one_whose_weights_are_gone_as_well_is_trained_again(elsewhere: bool, tmp_path: Path) -> None:
+    of = plan(BY_ACCURACY)
+    older = of_an_older_version(of)
+    store = Memory(finished=older, reachable=False)
+    job = filled(of, tmp_path, store, {} if elsewhere else older).next()
+    assert job is not None
+    assert not job.trial.evaluates_only
+
+
 def test_a_trial_that_cannot_be_judged_has_failed_and_says_why(tmp_path: Path) -> None:
     of = plan(BY_ACCURACY)
     queue = filled(of, tmp_path, finished=of_an_older_version(of))

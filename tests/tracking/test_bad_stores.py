@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from platform.tracking.address import check_writable, free_bytes
+from platform.tracking.address import check_writable, free_bytes, short_name
 from platform.tracking.errors import TrackingError
 from platform.tracking.provenance import code_tags
 from platform.tracking.reader import Reader
@@ -21,6 +21,14 @@ from tests.helpers.stores import sweep_of
 @pytest.fixture(autouse=True)
 def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OSR_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_store_has_one_name_whoever_logs_in(tmp_path: Path) -> None:
+    """Checkpoints lie under it: a password that was changed must not lose them."""
+    logins = ("https://host:5000", "https://host:5000/", "https://me:old@host:5000", "https://me:new@host:5000/")
+    assert len({*map(short_name, logins)}) == 1
+    assert short_name("https://host:5000/a") != short_name("https://host:5000/b")
+    assert short_name(f"sqlite:///{tmp_path}/a.db") != short_name(f"sqlite:///{tmp_path}/b.db")
 
 
 def told(what: Callable[[], object]) -> str:
