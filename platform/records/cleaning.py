@@ -15,7 +15,7 @@ from platform.files.names import plain
 from platform.records.files import local_folder
 from platform.records.listing import Records
 from platform.tracking.address import short_name
-from platform.tracking.outbox import in_use
+from platform.tracking.locks import in_use
 from trainables.storage.cache import cache_folder
 
 # What each is good for, in the order in which they are shown.

@@ -2,29 +2,23 @@
 
 Each process writes its records as lines of files of its own, under `folder`. A thread hands them to `deliver`. If a
 process dies, the next one delivers what is left. So `deliver` may get the same record twice, and must allow for it.
-
-Whether a process lives is seen by its lock. Some shared file systems keep locks to each host (Lustre with `localflock`,
-NFS with `nolock`): there every lock of another host looks free. So a lock says which host holds it, and its time is a
-sign of life: a lock of another host counts as free only once it has been silent for as long as a dead driver.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import threading
-import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from platform.tracking.drivers import BEAT, SILENCE, this_host
+from platform.tracking import locks
+from platform.tracking.drivers import BEAT
 
 INTERVAL = 2.0  # seconds between deliveries: what comes in between goes together
 LONGEST_WAIT = 30.0  # seconds between two tries where the receiver does not answer
@@ -79,11 +73,11 @@ class Outbox:
         self._hurry = False
         self._closing = False
         folder.mkdir(parents=True, exist_ok=True)
-        self._adopted = list(_adopt(folder, name))
+        self._adopted = list(locks.adopt(folder, name))
         for lock, _ in self._adopted:
             self._read(lock)
         self.left_behind = sum(map(len, self._queue.values()))
-        self._own, self._descriptor = _own_lock(folder, name)
+        self._own, self._descriptor = locks.own(folder, name)
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._thread.start()
         self._closed = threading.Event()
@@ -154,7 +148,7 @@ class Outbox:
             self._rotate()
             for lock, descriptor in [*self._adopted, (self._own, self._descriptor)]:
                 if not any(segment.name.startswith(f"{lock.stem}.") for segment in self._undelivered):
-                    _remove(lock)
+                    locks.remove(lock)
                 os.close(descriptor)
             self._closed.set()
             return left
@@ -224,8 +218,7 @@ class Outbox:
         """Show processes of other hosts that this one lives, also while a delivery takes long."""
         while not self._closed.wait(BEAT):
             for lock, _ in [*self._adopted, (self._own, self._descriptor)]:
-                with suppress(OSError):
-                    os.utime(lock)
+                locks.renew(lock)
 
     def _work(self) -> None:
         wait = 0.0
@@ -307,75 +300,6 @@ class Outbox:
                     file.write(json.dumps([key, record]) + "\n")
         except OSError as trouble:
             self._say(f"{self.aside} cannot be written: {trouble}")
-
-
-def in_use(folder: Path) -> bool:
-    """Whether a process that lives keeps its records in `folder`, on whatever host."""
-    for path in folder.glob("*.lock"):
-        descriptor = _taken(path)
-        if descriptor is not None:
-            os.close(descriptor)
-        elif path.exists():  # else its process just ended well
-            return True
-    return False
-
-
-def _own_lock(folder: Path, name: str) -> tuple[Path, int]:
-    """Make a file that is locked for as long as this process lives, so that others know that it does."""
-    while True:
-        path = folder / f"{name}-{uuid.uuid4().hex[:12]}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _sign(descriptor)
-        if path.exists():  # else another process took it for a dead one's between the two
-            return path, descriptor
-        os.close(descriptor)
-
-
-def _adopt(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
-    """Take over the locks of dead processes that left records."""
-    for path in sorted(folder.glob(f"{name}-*.lock")):
-        descriptor = _taken(path)
-        if descriptor is None:
-            continue
-        if any(folder.glob(f"{path.stem}.*.jsonl")):
-            _sign(descriptor)
-            yield path, descriptor
-        else:
-            _remove(path)
-            os.close(descriptor)
-
-
-def _taken(lock: Path) -> int | None:
-    """The descriptor of a lock that was a dead process's and is ours now; None where its process lives, or ended
-    well."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
-    if holder != this_host() and time.time() - os.fstat(descriptor).st_mtime < SILENCE:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _sign(lock: int) -> None:
-    """Write into a lock which host holds it: this one. On a full disk it stays empty, which is like another host's."""
-    with suppress(OSError):
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, this_host().encode(), 0)
-
-
-def _remove(lock: Path) -> None:
-    """Delete what is left of an outbox without records."""
-    shutil.rmtree(lock.with_suffix(".files"), ignore_errors=True)
-    lock.unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from platform.tracking import outbox
+from platform.tracking import locks, outbox
 from platform.tracking.drivers import SILENCE
 from platform.tracking.outbox import Outbox, UnavailableError
 from tests.helpers.disks import fill, small_disk
@@ -312,12 +312,12 @@ def left_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     receiver = Receiver()
     receiver.down = True
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(outbox, "this_host", lambda: "another")
+        elsewhere.setattr(locks, "this_host", lambda: "another")
         box = make(tmp_path, receiver)
         box.put("a", {"n": 1})
     (lock,) = tmp_path.glob("*.lock")
     with monkeypatch.context() as unseen:
-        unseen.setattr(outbox.fcntl, "flock", lambda *_: None)
+        unseen.setattr(locks.fcntl, "flock", lambda *_: None)
         yield lock
     box.close(0)
 
@@ -326,13 +326,13 @@ def test_a_driver_of_another_host_keeps_its_records_where_its_lock_is_not_seen(l
     receiver = Receiver()
     box = make(left_elsewhere.parent, receiver)
     assert (box.left_behind, box.close(1), receiver.got) == (0, 0, [])
-    assert outbox.in_use(left_elsewhere.parent)
+    assert locks.in_use(left_elsewhere.parent)
 
 
 def test_what_a_driver_of_another_host_left_is_delivered_once_it_has_been_silent(left_elsewhere: Path) -> None:
     long_ago = time.time() - 2 * SILENCE
     os.utime(left_elsewhere, (long_ago, long_ago))
-    assert not outbox.in_use(left_elsewhere.parent)
+    assert not locks.in_use(left_elsewhere.parent)
     receiver = Receiver()
     box = make(left_elsewhere.parent, receiver)
     assert (box.left_behind, box.close(10), receiver.got) == (1, 0, [("a", 1)])
