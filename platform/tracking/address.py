@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from contextlib import suppress
 from hashlib import sha256
 from http.client import HTTPException, InvalidURL
 from pathlib import Path
@@ -48,7 +49,8 @@ def short_name(uri: str) -> str:
     """In the names of what is kept for a store: the same whoever logs in, since a password may change."""
     address = absolute(uri)
     if address.startswith(("http://", "https://")):
-        address = without_user(address).rstrip("/")
+        with suppress(ValueError):  # half an address, which opening the store tells
+            address = without_user(address).rstrip("/")
     return sha256(address.encode()).hexdigest()[:16]
 
 
