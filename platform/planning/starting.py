@@ -13,11 +13,10 @@ from platform.files.spec import Spec
 from platform.files.trial_settings import proposed
 from platform.planning.plan import BestOf, Plan, Sweep
 from platform.planning.search import Known, Start
-from platform.tracking.evaluations import own_metrics
+from platform.tracking.evaluations import own_metrics, scored_otherwise
 from platform.tracking.index import FinishedTrial
 from trainables.reading import yaml_file
 from trainables.reading.yaml_file import ConfigError
-from trainables.settings.config import TrialConfig
 
 Finished = Mapping[str, FinishedTrial]  # by identity
 
@@ -64,16 +63,10 @@ def _known(plan: Plan, spec: Spec, finished: Finished) -> Iterator[tuple[str, Kn
         trainings = {plan.identity(config): config for config in proposed(spec, settings)}
         if trial.identity not in trainings or not trainings.keys() <= finished.keys():
             continue
-        if any(_scored_otherwise(finished[identity], config) for identity, config in trainings.items()):
+        if any(scored_otherwise(finished[identity], config, [config.score]) for identity, config in trainings.items()):
             continue
         measured = [own_metrics(finished[identity].metrics, config) for identity, config in trainings.items()]
         names = [objective.metric for objective in spec.objectives]
         if all(name in one for name in names for one in measured):
             metrics = {name: fmean(one[name] for one in measured) for name in names}
             yield repr(settings), Known(settings, metrics)
-
-
-def _scored_otherwise(finished: FinishedTrial, config: TrialConfig) -> bool:
-    """Whether its score had other settings than it has here."""
-    here = config.score_settings(config.score)
-    return finished.scored_with.get(config.score, here) != here

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -46,9 +46,14 @@ def lacks(finished: FinishedTrial, config: TrialConfig, tested: Mapping[str, Con
     closed = ["test/auc"] if config.test and not config.evaluation_sets else []
     if any(name not in finished.metrics for name in (*names, *closed)):
         return True
-    if any(finished.scored_with.get(s, here) != here for s in scores for here in [config.score_settings(s)]):
+    if scored_otherwise(finished, config, scores):
         return True
     return any(finished.tested.get(name, here).fingerprint != here.fingerprint for name, here in tested.items())
+
+
+def scored_otherwise(finished: FinishedTrial, config: TrialConfig, scores: Iterable[str]) -> bool:
+    """Whether one of these scores had other settings than `config` has."""
+    return any(finished.scored_with.get(s, here) != here for s in scores for here in [config.score_settings(s)])
 
 
 def own_metrics(metrics: Mapping[str, float], config: TrialConfig) -> dict[str, float]:
